@@ -1,0 +1,142 @@
+"""Connections to PostgreSQL, and its errors in our words."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from casedb.conninfo import Conninfo, redact
+from casedb.errors import CasedbError, ServerUnreachableError, ToolFailedError
+
+CONNECT_TIMEOUT_S = 10
+
+# What the server or libpq says, and what the reader should do about it. The first match wins.
+_CONNECT_HINTS = (
+    (
+        "password authentication failed",
+        "Check the password in the passfile (~/.pgpass) or PGPASSWORD.",
+    ),
+    (
+        "no password supplied",
+        "Put the password into a passfile (mode 0600) and name it in PGPASSFILE.",
+    ),
+    ("no pg_hba.conf entry", "The server's pg_hba.conf does not let this role in from this host."),
+    ("does not exist", "Create it first: `casedb up` for the embedded server."),
+    ("too many clients", "Wait, or end idle sessions; max_connections is reached."),
+    ("remaining connection slots", "Wait, or end idle sessions; max_connections is reached."),
+    ("starting up", "The server is recovering; try again in a moment."),
+    ("shutting down", "The server is stopping; start it again with `casedb up`."),
+)
+_DEFAULT_HINT = (
+    "Start the embedded server with `casedb up`; `casedb config show` tells which server is meant."
+)
+
+
+@contextmanager
+def connect(
+    target: Conninfo,
+    *,
+    purpose: str,
+    settings: dict[str, str] | None = None,
+    autocommit: bool = True,
+) -> Iterator[Connection[TupleRow]]:
+    """Open a connection for the length of a `with`; `purpose` shows in pg_stat_activity.
+
+    `settings` are server settings for the whole session (lock_timeout, role, ...). They travel
+    in the connection's options, so they hold before the first statement.
+
+    Raises:
+        ServerUnreachableError: no server, or it refuses us.
+        ToolFailedError: PostgreSQL reported an error inside the block.
+    """
+    connection = open_connection(target, purpose=purpose, settings=settings, autocommit=autocommit)
+    with server_errors(), connection:
+        yield connection
+
+
+def open_connection(
+    target: Conninfo,
+    *,
+    purpose: str,
+    settings: dict[str, str] | None = None,
+    autocommit: bool = True,
+) -> Connection[TupleRow]:
+    """Return an open connection that the caller closes; see `connect`."""
+    words = session_words(target, purpose=purpose, settings=settings)
+    try:
+        return psycopg.connect(words.dsn, autocommit=autocommit)
+    except psycopg.OperationalError as error:
+        raise unreachable(target, error) from error
+
+
+def session_words(
+    target: Conninfo, *, purpose: str, settings: dict[str, str] | None = None
+) -> Conninfo:
+    """Return `target` with its session's name and server settings written into its words."""
+    options = [target.get("options") or ""]
+    # In `options`, a backslash quotes the next character; see pg_split_opts() in the server.
+    quoted = {
+        name: value.replace("\\", "\\\\").replace(" ", "\\ ")
+        for name, value in (settings or {}).items()
+    }
+    options += [f"-c {name}={value}" for name, value in quoted.items()]
+    return target.replace(
+        application_name=f"casedb {purpose}",
+        connect_timeout=target.get("connect_timeout") or CONNECT_TIMEOUT_S,
+        options=" ".join(filter(None, options)) or None,
+    )
+
+
+def unreachable(target: Conninfo, error: psycopg.Error) -> ServerUnreachableError:
+    """Return the error that says which server could not be reached, why, and what to do."""
+    reason = redact(str(error).strip())
+    hint = next((advice for sign, advice in _CONNECT_HINTS if sign in reason), _DEFAULT_HINT)
+    return ServerUnreachableError(
+        f"cannot connect to {describe(target)}", detail=" ".join(reason.split()), hint=hint
+    )
+
+
+def describe(target: Conninfo) -> str:
+    """Return 'database "x" on HOST:PORT as ROLE' for messages, without secrets."""
+    host = target.get("host") or target.get("hostaddr") or "the local socket"
+    port = target.get("port") or "5432"
+    user = target.user or getpass.getuser()
+    return f'database "{target.dbname or user}" on {host}:{port} as {user}'
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Turn what psycopg raises inside the block into our errors, secrets masked."""
+    try:
+        yield
+    except CasedbError:
+        raise
+    except psycopg.Error as error:
+        raise from_server(error) from error
+
+
+def from_server(error: psycopg.Error) -> CasedbError:
+    """Return `error` in our words: its message, detail with the SQLSTATE, and the server's hint."""
+    diag = error.diag
+    if diag.sqlstate is None or diag.sqlstate.startswith("57P"):
+        return ServerUnreachableError(
+            "the connection to the server was lost",
+            detail=redact(" ".join(str(error).split())),
+            hint="`casedb server status` tells whether it runs; what was open was rolled back.",
+        )
+    detail = " ".join(filter(None, [diag.message_detail, diag.context]))
+    return ToolFailedError(
+        redact(diag.message_primary or "PostgreSQL reported an error"),
+        detail=redact(f"SQLSTATE {diag.sqlstate}. {detail}".strip()),
+        hint=diag.message_hint,
+    )
+
+
+def scalar(connection: Connection[Any], query: LiteralString, *parameters: object) -> Any:
+    """Return the first column of the first row, or None when there is no row."""
+    row = connection.execute(query, parameters).fetchone()
+    return row[0] if row else None
