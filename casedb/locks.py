@@ -1,12 +1,17 @@
-"""One run at a time on a database: an advisory lock that names its holder.
+"""One run at a time: locks that name their holder and free themselves when it dies.
+
+On a database, an advisory lock; on a folder, a file lock.
 
 Migrations and dumps share it: a migration's ACCESS EXCLUSIVE lock queued between a dump's snapshot
 and its own locks would stop both for ever, each waiting for the other through a third session.
 """
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
@@ -58,3 +63,50 @@ def _locked(connection: Connection[Any]) -> LockedError:
         detail=f"The lock is held by {holder}.",
         hint="Try again when it has ended.",
     )
+
+
+@contextmanager
+def file_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path` for the length of the block; `what` is the folder, for messages.
+
+    The kernel frees it when the process ends, however it ends. The file itself stays: removing it
+    would let two runs lock two files of the same name.
+
+    Raises:
+        LockedError: if another process still holds it after `wait_s` seconds; names that process.
+    """
+    deadline = time.monotonic() + wait_s
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
+                    raise LockedError(
+                        f"another run is at work on {what}",
+                        detail=f"Process {holder} holds {path}.",
+                        hint="Try again when it has ended.",
+                    ) from None
+                time.sleep(_POLL_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock file `path`."""
+    if not path.exists():
+        return False
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

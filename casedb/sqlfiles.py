@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from casedb.errors import ConfigurationError
 
@@ -35,7 +35,7 @@ def read_sql(name: str) -> LiteralString:
     """
     path = folder("sql") / name
     try:
-        return cast(LiteralString, path.read_text("utf-8"))
+        return path.read_text("utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"the file sql/{name} is missing from this installation",

@@ -1,0 +1,30 @@
+"""Where backups are kept: `open_store` turns what a user wrote into a store."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from backups.stores.base import NewSet, RecordKind, Store
+from backups.stores.local import LocalStore
+from casedb.errors import ConfigurationError
+
+__all__ = ["LocalStore", "NewSet", "RecordKind", "Store", "open_store"]
+
+
+def open_store(url: str) -> Store:
+    """Return the store at `url`: file:///path, or a plain path.
+
+    Raises:
+        ConfigurationError: if there is no such kind of store.
+    """
+    if "://" not in url:
+        return LocalStore(Path(url).expanduser().absolute())
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return LocalStore(Path(unquote(parts.path)))
+    raise ConfigurationError(
+        "the store's address cannot be used",
+        detail=f'Its scheme is "{parts.scheme}".'
+        if parts.scheme != "file"
+        else "A file address has three slashes and an absolute path.",
+        hint="Write it as file:///var/backups/casedb, or as a plain path.",
+    )

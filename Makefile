@@ -1,0 +1,88 @@
+# Every task that a person or CI runs. Bare `make` prints them.
+
+CASEDB := .venv/bin/casedb
+# Further words for the command: make dump ARGS="--json".
+ARGS ?=
+# The PostgreSQL programs the tests use; empty: the embedded ones.
+TEST_PG_BIN ?= $(PG_BIN)
+
+.DEFAULT_GOAL := help
+.PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
+	restore test test-all lint format requirements clean venv venv-dev
+
+help:  ## Print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+		awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+up: venv  ## Start, migrate, seed, back up and prove an embedded PostgreSQL
+	@$(CASEDB) up $(ARGS)
+
+down: venv  ## Stop the embedded server, keep its data
+	@$(CASEDB) down $(ARGS)
+
+reset: venv  ## Start over with an empty development database (asks)
+	@$(CASEDB) reset $(ARGS)
+
+status: venv  ## Is everything well, and what to do if not
+	@$(CASEDB) status $(ARGS)
+
+shell: venv  ## Open pgcli on the database
+	@$(CASEDB) shell $(ARGS)
+
+migrate: venv  ## Apply the pending migrations
+	@$(CASEDB) migrate apply $(ARGS)
+
+rollback: venv  ## Roll the last migration back
+	@$(CASEDB) migrate rollback $(ARGS)
+
+seed: venv  ## Load the demo users, case and log entry (development only)
+	@$(CASEDB) seed $(ARGS)
+
+dump: venv  ## Take one backup
+	@$(CASEDB) dump $(ARGS)
+
+backups: venv  ## List the backups
+	@$(CASEDB) backups $(ARGS)
+
+verify: venv  ## Check the newest backup's bytes
+	@$(CASEDB) verify latest $(ARGS)
+
+drill: venv  ## Restore the newest backup for real and compare
+	@$(CASEDB) drill latest $(ARGS)
+
+rotate: venv  ## Show what the retention policy would delete (ARGS=--apply deletes)
+	@$(CASEDB) rotate $(ARGS)
+
+restore: venv  ## Load a backup into a new database: make restore ARGS="latest --into NAME"
+	@$(CASEDB) restore $(ARGS)
+
+test: venv-dev  ## Run the test suite on real throwaway servers
+	@.venv/bin/pytest --cov --cov-report=term $(if $(TEST_PG_BIN),--pg-bin $(TEST_PG_BIN)) $(ARGS)
+
+test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine has
+	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \
+		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
+		.venv/bin/pytest -q $${bin:+--pg-bin "$$bin"} $(ARGS); done
+
+lint: venv-dev  ## Check style, types, imports and migrations
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+	@.venv/bin/squawk --config .squawk.toml migrations/*.sql
+
+format: venv-dev  ## Put the code into its form
+	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+
+requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
+	@for name in run build dev; do uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header \
+		requirements/$$name.in --output-file requirements/$$name.txt; done
+
+clean:  ## Remove .venv and what the tools cached; the database and its backups stay
+	@rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+
+venv:
+	@requirements/install.sh run
+
+venv-dev:
+	@requirements/install.sh dev

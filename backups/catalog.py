@@ -1,0 +1,146 @@
+"""What backups a store holds: complete ones with their proofs, and broken ones, not hidden."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from backups.manifest import MANIFEST, Manifest, parse_manifest
+from backups.records import DrillReport, VerifyReport, read_record
+from backups.stores.base import Store
+from casedb.errors import BackupDamagedError, ConfigurationError
+
+LATEST = "latest"
+LATEST_DRILLED = "latest-drilled"
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup as the store shows it at a glance; `verify` is what reads its bytes."""
+
+    database: str
+    label: str
+    size_bytes: int
+    manifest: Manifest | None
+    damage: str | None
+    """Why it cannot be relied on, in words for people; None if nothing is known against it."""
+    verified: VerifyReport | None
+    drilled: DrillReport | None
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When its snapshot was taken, as the manifest recorded it; None without a manifest."""
+        return self.manifest.started_at if self.manifest else None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it is complete, and nothing is known against it."""
+        return self.damage is None
+
+    @property
+    def passed_drill(self) -> bool:
+        """Whether its last drill passed."""
+        return self.is_good and self.drilled is not None and self.drilled.outcome == "passed"
+
+    def age(self, now: datetime) -> timedelta | None:
+        """How old it is at `now`; None without a manifest."""
+        return now - self.taken_at if self.taken_at else None
+
+
+def catalog(store: Store, database: str) -> list[Backup]:
+    """Return the backups of `database`, newest first by recorded time, broken ones included.
+
+    Never by name or by a file's date: both change when somebody copies a backup.
+    """
+    found = [read_backup(store, database, label) for label in store.labels(database)]
+    before_all = datetime.min.replace(tzinfo=UTC)
+    return sorted(found, key=lambda b: (b.taken_at or before_all, b.label), reverse=True)
+
+
+def read_backup(store: Store, database: str, label: str) -> Backup:
+    """Return one backup as the store shows it."""
+    sizes = store.files(database, label)
+    verified = read_record(store, database, label, VerifyReport)
+    manifest, damage = None, None
+    try:
+        manifest = read_manifest(store, database, label)
+        damage = _damage_at_a_glance(manifest, sizes, verified)
+    except BackupDamagedError as error:
+        damage = error.detail or error.message
+    return Backup(
+        database=database,
+        label=label,
+        size_bytes=sum(sizes.values()),
+        manifest=manifest,
+        damage=damage,
+        verified=verified,
+        drilled=read_record(store, database, label, DrillReport),
+    )
+
+
+def read_manifest(store: Store, database: str, label: str) -> Manifest:
+    """Return the manifest of one backup.
+
+    Raises:
+        BackupDamagedError: if it has none that can be read, or another backup's.
+        UnverifiedError: if the store cannot be read.
+    """
+    try:
+        with store.open(database, label, MANIFEST) as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise BackupDamagedError(
+            f'backup "{label}" has no manifest',
+            detail="Its manifest is missing, so it is not a complete backup.",
+            hint="Restore another backup, and keep this one for the inquiry.",
+        ) from None
+    return parse_manifest(data, label=label)
+
+
+def resolve_label(store: Store, database: str, wanted: str) -> Backup:
+    """Return the backup that `wanted` means: "latest", "latest-drilled" or a label.
+
+    The first two never mean a damaged backup; a label may.
+
+    Raises:
+        ConfigurationError: if there is no such backup; the hint names the nearest label.
+    """
+    if wanted not in (LATEST, LATEST_DRILLED):
+        labels = store.labels(database)
+        if wanted in labels:
+            return read_backup(store, database, wanted)
+        raise _not_found(store, database, wanted, labels)
+    backups = catalog(store, database)
+    for backup in backups:
+        if backup.passed_drill if wanted == LATEST_DRILLED else backup.is_good:
+            return backup
+    good = sum(b.is_good for b in backups)
+    raise ConfigurationError(
+        f'there is no {"drilled" if good else "good"} backup of database "{database}"',
+        detail=f"{store.url} holds {len(backups)} of it, {good} of them good, none drilled."
+        if good
+        else f"{store.url} holds {len(backups)} of it, {len(backups)} of them damaged.",
+        hint="`casedb drill latest` proves one." if good else "`casedb dump` makes one.",
+    )
+
+
+def _not_found(store: Store, database: str, wanted: str, labels: list[str]) -> ConfigurationError:
+    near = difflib.get_close_matches(wanted, labels, n=1, cutoff=0.0)
+    return ConfigurationError(
+        f'there is no backup "{wanted}"',
+        detail=f'{store.url} holds {len(labels)} backups of database "{database}".',
+        hint=f'Did you mean "{near[0]}"?' if near else "`casedb dump` makes one.",
+    )
+
+
+def _damage_at_a_glance(
+    manifest: Manifest, sizes: Mapping[str, int], verified: VerifyReport | None
+) -> str | None:
+    for name, facts in manifest.files.items():
+        if name not in sizes:
+            return f"{name} is missing."
+        if sizes[name] != facts.size_bytes:
+            return f"{name} has {sizes[name]} bytes, the manifest says {facts.size_bytes}."
+    if verified is not None and verified.outcome == "failed":
+        return f"verify failed on {verified.at:%Y-%m-%d}: {verified.problems[0]}"
+    return None

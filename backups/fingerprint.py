@@ -1,0 +1,117 @@
+"""The catalog as a list of facts, and the difference of two such lists in words.
+
+What counts as a fact is in sql/catalog/backup-catalog.sql.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from backups.manifest import RoleFacts
+from casedb.sqlfiles import read_sql
+
+_SHOWN_CHARS = 160
+
+# How PostgreSQL prints `status IN ('a', 'b')` on a varchar column: the whole array is cast. It reads
+# that back as an array whose elements are cast, so the same constraint looks different afterwards.
+_CAST_ARRAY = re.compile(
+    r"\(ARRAY\[(?P<items>'(?:[^']|'')*'::[a-z ]+(?:, '(?:[^']|'')*'::[a-z ]+)*)\]\)::(?P<type>[a-z ]+)\[\]"
+)
+_ITEM = re.compile(r"'(?:[^']|'')*'::[a-z ]+")
+
+
+@dataclass(frozen=True, order=True)
+class Fact:
+    """One thing in the catalog: what it is, its name, and everything said about it."""
+
+    kind: str
+    identity: str
+    definition: str
+
+
+def read_fingerprint(connection: Connection[Any], roles: Iterable[RoleFacts]) -> tuple[Fact, ...]:
+    """Return the catalog of the connected database, and what the server says of `roles`.
+
+    The session must have content.SETTINGS: an empty search_path, above all.
+    """
+    names = [role.name for role in roles]
+    rows = connection.execute(read_sql("catalog/backup-catalog.sql"), {"roles": names})
+    return tuple(sorted(Fact(kind, name, settled(text)) for kind, name, text in rows))
+
+
+def settled(definition: str) -> str:
+    """Return `definition` as PostgreSQL prints it after a dump and a restore.
+
+    >>> settled("((x)::text = ANY ((ARRAY['a'::character varying])::text[]))")
+    "((x)::text = ANY (ARRAY[('a'::character varying)::text]))"
+    """
+
+    def each_cast(found: re.Match[str]) -> str:
+        items = (f"({i})::{found['type']}" for i in _ITEM.findall(found["items"]))
+        return f"ARRAY[{', '.join(items)}]"
+
+    return _CAST_ARRAY.sub(each_cast, definition)
+
+
+def to_bytes(facts: Sequence[Fact]) -> bytes:
+    """Return the facts as they lie in catalog.json: one line each, for people with grep."""
+    lines = [json.dumps([f.kind, f.identity, f.definition], ensure_ascii=False) for f in facts]
+    return ("[\n" + ",\n".join(lines) + "\n]\n").encode()
+
+
+def from_bytes(data: bytes) -> tuple[Fact, ...]:
+    """Return the facts in the content of a catalog.json.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return tuple(Fact(*row) for row in json.loads(data))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def sha256(facts: Sequence[Fact]) -> str:
+    """Return the fingerprint itself."""
+    return hashlib.sha256(to_bytes(facts)).hexdigest()
+
+
+def differences(wanted: Sequence[Fact], found: Sequence[Fact]) -> list[str]:
+    """Return what is missing, what is there besides, and what changed, a line each."""
+    before, after = _by_name(wanted), _by_name(found)
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        name = " ".join(key)
+        if key not in after:
+            lines.append(f"{name} is missing")
+        elif key not in before:
+            lines.append(f"{name} is not in the backup")
+        elif before[key] != after[key]:
+            was, now = _where_they_part(" ".join(before[key]), " ".join(after[key]))
+            lines.append(f"{name} was: {was}; is: {now}")
+    return lines
+
+
+def _by_name(facts: Sequence[Fact]) -> dict[tuple[str, str], list[str]]:
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for fact in facts:
+        grouped.setdefault((fact.kind, fact.identity), []).append(fact.definition)
+    return grouped
+
+
+def _where_they_part(was: str, now: str) -> tuple[str, str]:
+    """Return both texts, from a few words before they differ if they are long."""
+    same = next((i for i, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
+    start = max(0, same - 40)
+    return tuple(_shown(text, start) for text in (was, now))  # type: ignore[return-value]
+
+
+def _shown(text: str, start: int) -> str:
+    part = text[start : start + _SHOWN_CHARS]
+    head, tail = "…" if start else "", "…" if start + _SHOWN_CHARS < len(text) else ""
+    return head + " ".join(part.split()) + tail

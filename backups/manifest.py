@@ -1,0 +1,215 @@
+"""What a backup says of itself: its files, and what a restore of it must contain.
+
+The manifest is written last, so a set that has one is complete; and never again, so a set can lie
+in a store that forbids changes.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from casedb.conninfo import redact
+from casedb.errors import BackupDamagedError
+
+MANIFEST = "manifest.json"
+DUMP = "database.dump.zst"
+GLOBALS = "globals.sql"
+CATALOG = "catalog.json"
+INSTRUCTIONS = "RESTORE.txt"
+
+
+class Frozen(BaseModel):
+    """A value that is read from a file and never changed; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFacts(Frozen):
+    """One file of the set."""
+
+    size_bytes: int
+    sha256: str
+    raw_size_bytes: int | None = None
+    """Its size before compression; None if it is not compressed."""
+
+
+class TableFacts(Frozen):
+    """What one table (or leaf partition, or materialized view) held in the dump's snapshot.
+
+    The hash parts are two sums over one 64-bit hash a row, so that the order of rows plays no
+    role; see backups/content.py.
+    """
+
+    schema_name: str
+    name: str
+    kind: Literal["table", "matview"]
+    rows: int
+    hash_sum: str
+    """A decimal number; text, because it can exceed 64 bits."""
+    hash_xor: str
+
+    @property
+    def full_name(self) -> str:
+        """SCHEMA.NAME, for people."""
+        return f"{self.schema_name}.{self.name}"
+
+
+class SequenceFacts(Frozen):
+    """Where one sequence stood shortly before the dump; a dump holds this or a later value."""
+
+    schema_name: str
+    name: str
+    last_value: int
+    is_called: bool
+    increment: int
+
+    @property
+    def full_name(self) -> str:
+        """SCHEMA.NAME, for people."""
+        return f"{self.schema_name}.{self.name}"
+
+    @property
+    def next_value(self) -> int:
+        """What nextval() would return."""
+        return self.last_value + (self.increment if self.is_called else 0)
+
+
+class LargeObjects(Frozen):
+    """The large objects of the snapshot, hashed as the tables are."""
+
+    count: int
+    hash_sum: str
+    hash_xor: str
+
+
+class DatabaseGrant(Frozen):
+    """One privilege on the database itself."""
+
+    grantee: str
+    """A role's name; empty for PUBLIC."""
+    privilege: str
+    grantable: bool
+
+
+class DatabaseSetting(Frozen):
+    """One ALTER DATABASE ... SET, or ALTER ROLE ... IN DATABASE ... SET."""
+
+    role: str | None
+    name: str
+    value: str
+
+
+class DatabaseProperties(Frozen):
+    """What belongs to the database and is in no dump of it."""
+
+    owner: str
+    encoding: str
+    locale_provider: Literal["libc", "icu", "builtin"]
+    collate: str
+    ctype: str
+    locale: str | None
+    """The locale of the providers icu and builtin."""
+    icu_rules: str | None
+    collation_version: str | None
+    connection_limit: int
+    comment: str | None
+    grants: tuple[DatabaseGrant, ...]
+    settings: tuple[DatabaseSetting, ...]
+
+
+class RoleFacts(Frozen):
+    """A role that owns something in the database, or was granted something."""
+
+    name: str
+    can_login: bool
+    inherits: bool
+    create_role: bool
+    create_db: bool
+    bypass_rls: bool
+    replication: bool
+    superuser: bool
+    member_of: tuple[str, ...]
+
+
+class ExtensionFacts(Frozen):
+    """An installed extension; a restore installs the version its server has."""
+
+    name: str
+    version: str
+
+
+class CollationFacts(Frozen):
+    """The version of a collation that indexes and constraints here rely on."""
+
+    name: str
+    version: str
+
+
+class Manifest(Frozen):
+    """Everything a backup says of itself; times are UTC."""
+
+    schema_version: Literal[1] = 1
+    tool_version: str
+    server_version: str
+    server_major: int
+    client_version: str
+    bootstrap_superuser: str
+    database: str
+    label: str
+    started_at: datetime
+    """When the snapshot was taken: what was committed before is in, what came after is not."""
+    ended_at: datetime
+    snapshot: str
+    properties: DatabaseProperties
+    roles: tuple[RoleFacts, ...]
+    extensions: tuple[ExtensionFacts, ...]
+    collations: tuple[CollationFacts, ...]
+    migration_head: str | None
+    database_size_bytes: int
+    files: Mapping[str, FileFacts]
+    tables: tuple[TableFacts, ...]
+    sequences: tuple[SequenceFacts, ...]
+    large_objects: LargeObjects
+    catalog_sha256: str
+    """Of the fingerprint's rows in catalog.json; see backups/fingerprint.py."""
+
+    @property
+    def rows(self) -> int:
+        """All rows of all tables."""
+        return sum(t.rows for t in self.tables if t.kind == "table")
+
+    @property
+    def size_bytes(self) -> int:
+        """What the set takes in the store, the manifest itself left out."""
+        return sum(file.size_bytes for file in self.files.values())
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as it lies in the store."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
+
+def parse_manifest(data: bytes, *, label: str) -> Manifest:
+    """Return the manifest in `data`.
+
+    Raises:
+        BackupDamagedError: if it is no manifest of ours, or another backup's.
+    """
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BackupDamagedError(
+            f'backup "{label}" has no readable manifest',
+            detail=redact(f"{MANIFEST}: {where}: {first['msg']}."),
+            hint="Restore another backup, and keep this one for the inquiry.",
+        ) from None
+    if manifest.label != label:
+        raise BackupDamagedError(
+            f'backup "{label}" has the manifest of another backup',
+            detail=f'Its manifest says it is "{manifest.label}".',
+            hint="Give the folder its own name back.",
+        )
+    return manifest

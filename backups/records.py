@@ -1,0 +1,80 @@
+"""What verifying and drilling found. Reports lie beside the sets, which never change."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from backups.manifest import Frozen
+from backups.stores.base import RecordKind, Store
+
+Outcome = Literal["passed", "failed"]
+
+
+class VerifyReport(Frozen):
+    """Whether the bytes of a backup are those its manifest names."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    outcome: Outcome
+    at: datetime
+    duration_s: float
+    files: int
+    size_bytes: int
+    tool_version: str
+    client_version: str
+    problems: tuple[str, ...] = ()
+
+
+class DrillReport(Frozen):
+    """Whether a backup restores, and into the same content; and how long that takes."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    outcome: Outcome
+    at: datetime
+    duration_s: float
+    phases_s: Mapping[str, float]
+    """Seconds by phase: verify, initdb, roles, restore, analyze, compare, access."""
+    tables: int
+    rows: int
+    sequences: int
+    catalog_rows: int
+    large_objects: int
+    tool_version: str
+    server_version: str
+    differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and is no difference, such as a stale materialized view."""
+
+    @property
+    def recovery_s(self) -> float:
+        """The measured time to recover on an existing server: roles, restore and analyze."""
+        return sum(self.phases_s.get(phase, 0.0) for phase in ("roles", "restore", "analyze"))
+
+
+Report = TypeVar("Report", VerifyReport, DrillReport)
+
+
+def write_record(store: Store, database: str, report: VerifyReport | DrillReport) -> None:
+    """Put `report` beside its backup, in place of an earlier one of its kind."""
+    kind: RecordKind = "verify" if isinstance(report, VerifyReport) else "drill"
+    data = report.model_dump_json(indent=1).encode() + b"\n"
+    store.write_record(database, report.label, kind, data)
+
+
+def read_record(store: Store, database: str, label: str, model: type[Report]) -> Report | None:
+    """Return the last report of its kind; None if there is none that can be read.
+
+    One that cannot be read proves nothing, which is what none means.
+    """
+    kind: RecordKind = "verify" if model is VerifyReport else "drill"
+    data = store.read_record(database, label, kind)
+    if data is None:
+        return None
+    try:
+        found = model.model_validate_json(data)
+    except ValidationError:
+        return None
+    return found if found.label == label else None

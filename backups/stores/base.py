@@ -1,0 +1,108 @@
+"""What every store can do, wherever it lies. Streams only: no caller needs a path.
+
+STORE/DATABASE/LABEL/            one backup, never changed once it is there
+STORE/DATABASE/records/          LABEL.verify.json, LABEL.drill.json
+STORE/DATABASE/.partial-LABEL/   a backup being written
+STORE/DATABASE/.deleting-LABEL/  a backup being deleted
+STORE/DATABASE/.lock             held by the one run that adds or deletes
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Literal, Protocol
+
+RecordKind = Literal["verify", "drill"]
+
+
+class NewSet(Protocol):
+    """A backup being written; nobody sees it before `commit`."""
+
+    @property
+    def label(self) -> str:
+        """The label it will have."""
+        ...
+
+    def create(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open the file `name` for writing; it is durable when the block ends."""
+        ...
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file already written, to read it back."""
+        ...
+
+    def commit(self) -> None:
+        """Make the set visible, in one step and durably. The manifest must be in it."""
+        ...
+
+
+class Store(Protocol):
+    """Where backups are kept.
+
+    Every method raises UnverifiedError when the store cannot be read, ToolFailedError when it
+    cannot be written, ConfigurationError when it is not there at all.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is, without secrets."""
+        ...
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases that have a folder here, sorted."""
+        ...
+
+    def labels(self, database: str) -> list[str]:
+        """Return the labels of the sets of `database`, broken ones too, sorted."""
+        ...
+
+    def files(self, database: str, label: str) -> Mapping[str, int]:
+        """Return the files of one set and their sizes in bytes; empty if there is no such set."""
+        ...
+
+    def open(self, database: str, label: str, name: str) -> AbstractContextManager[BinaryIO]:
+        """Open one file of a set for reading.
+
+        Raises:
+            FileNotFoundError: if the set has no such file.
+        """
+        ...
+
+    def lock(self, database: str) -> AbstractContextManager[None]:
+        """Hold the right to add and delete backups of `database` for the length of the block.
+
+        Raises:
+            LockedError: if another run holds it.
+        """
+        ...
+
+    def lease(self, database: str, label: str) -> AbstractContextManager[None]:
+        """Keep one set from being deleted for the length of the block; many may do so at once."""
+        ...
+
+    def sweep(self, database: str) -> list[str]:
+        """Remove what killed runs left, and return what it was. Needs the lock."""
+        ...
+
+    def new_set(self, database: str, label: str) -> AbstractContextManager[NewSet]:
+        """Begin a backup. Unless committed, it is gone when the block ends. Needs the lock."""
+        ...
+
+    def delete(self, database: str, label: str) -> None:
+        """Delete one set and its records: at once invisible, then gone. Needs the lock.
+
+        Raises:
+            LockedError: if somebody has a lease on it.
+        """
+        ...
+
+    def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
+        """Return a record, or None if there is none."""
+        ...
+
+    def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:
+        """Write a record in one step, in place of an earlier one."""
+        ...
+
+    def free_bytes(self, database: str) -> int | None:
+        """Return how much more the store can take; None if there is no such limit."""
+        ...

@@ -1,0 +1,133 @@
+"""What `casedb up` does, step by step; every step is safe to repeat and says what it found."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from backups.catalog import catalog
+from backups.drill import drill
+from backups.dump import dump
+from backups.stores import open_store
+from casedb import migrations
+from casedb.connections import embedded_admin, embedded_tools
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.databases import create_marked
+from casedb.marks import Mark, read_mark
+from casedb.roles import LOGIN_ROLES, apply_roles, set_passwords
+from casedb.seed import seed_demo
+from casedb.server import EmbeddedServer
+from casedb.settings import Settings
+from casedb.sqlfiles import folder, read_sql
+from casedb.tools import PostgresTools
+
+
+@dataclass
+class Step:
+    """One step, what came of it, and how long it took."""
+
+    name: str
+    result: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass
+class BringUp:
+    """The steps so far; `on_step` is told what goes on."""
+
+    settings: Settings
+    on_step: Callable[[str], None]
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self) -> list[Step]:
+        """Do every step and return them; the first failure ends it, and the next run goes on."""
+        server = EmbeddedServer(self.settings.home)
+        tools = embedded_tools(self.settings)
+        database = self.settings.values.database
+        with self._step("server") as step:
+            step.result = self._start(server, tools)
+        admin = embedded_admin(server, database)
+        with self._step("roles") as step:
+            step.result = self._roles(server, admin)
+        with self._step("migrations") as step:
+            step.result = self._migrations(self._as(server, self.settings.values.migrate_user))
+        with self._step("seed") as step:
+            step.result = self._seed(self._as(server, self.settings.values.seed_user))
+        with self._step("backup") as step:
+            label, step.result = self._backup(
+                self._as(server, self.settings.values.dump_user), tools
+            )
+        with self._step("drill") as step:
+            step.result = self._drill(label, tools)
+        return self.steps
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[Step]:
+        self.on_step(name)
+        step = Step(name)
+        begin = time.monotonic()
+        yield step
+        step.duration_s = time.monotonic() - begin
+        self.steps.append(step)
+
+    def _as(self, server: EmbeddedServer, user: str) -> Conninfo:
+        return server.conninfo(dbname=self.settings.values.database, user=user)
+
+    def _start(self, server: EmbeddedServer, tools: PostgresTools) -> str:
+        started = server.start(tools, on_step=self.on_step)
+        port = server.status().port
+        what = "already running" if started.already_running else "started"
+        if started.created:
+            what = "made and started"
+        told = f"PostgreSQL {tools.version} {what}, 127.0.0.1:{port}"
+        return "; ".join([told, *started.mended])
+
+    def _roles(self, server: EmbeddedServer, admin: Conninfo) -> str:
+        created = create_marked(
+            admin.replace(dbname="postgres"), self.settings.values.database, Mark.DEVELOPMENT
+        )
+        apply_roles(admin)
+        with connect(admin, purpose="up") as connection:
+            query = read_sql("catalog/roles-without-password.sql")
+            without = {row[0] for row in connection.execute(query, (list(LOGIN_ROLES),))}
+        known = server.passwords()
+        missing = tuple(r for r in LOGIN_ROLES if r in without or r not in known)
+        if missing:
+            set_passwords(admin, server.add_passwords(missing))
+        database = self.settings.values.database
+        return (
+            f'database "{database}" and its roles made'
+            if created
+            else "in place"
+            if not missing
+            else f"{len(missing)} passwords set"
+        )
+
+    def _migrations(self, target: Conninfo) -> str:
+        applied = migrations.apply(target, source=folder("migrations"), on_step=self.on_step)
+        return f"{len(applied)} applied" if applied else "none pending"
+
+    def _seed(self, target: Conninfo) -> str:
+        with connect(target, purpose="up") as connection:
+            mark = read_mark(connection)
+        if mark is not Mark.DEVELOPMENT:
+            return f"left out: the database is marked {mark.value}"
+        return str(seed_demo(target))
+
+    def _backup(self, target: Conninfo, tools: PostgresTools) -> tuple[str, str]:
+        store = open_store(self.settings.store_url)
+        head = migrations.status(target, source=folder("migrations")).head
+        for backup in catalog(store, self.settings.values.database):
+            if backup.damage is None and backup.migration_head == head:
+                return backup.label, f"{backup.label} is there"
+        manifest = dump(target, store, tools=tools)
+        return manifest.label, f"{manifest.label} taken"
+
+    def _drill(self, label: str, tools: PostgresTools) -> str:
+        store = open_store(self.settings.store_url)
+        found = next(b for b in catalog(store, self.settings.values.database) if b.label == label)
+        if found.drill is not None and found.drill.outcome == "passed":
+            return "passed before"
+        report = drill(store, label, tools=tools)
+        return f"restored and equal: {report.tables} tables, {report.rows} rows, the catalog"

@@ -1,0 +1,83 @@
+"""Options and questions that several verbs share, each in one form everywhere."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from casedb.conninfo import libpq_variables
+from casedb.errors import RefusedError
+from casedb.settings import read_settings
+
+_OPTIONS = (
+    click.option("--conninfo", help="The server, in libpq's words: 'host=db1 user=case_backup'."),
+    click.option("--database", help="The database's name.  [default: case_management]"),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="The embedded server's home."),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Read this file instead of the nearest casedb.toml.",
+    ),
+)
+_STORE = click.option("--store", help="Where backups are kept: a folder or file:///path.")
+
+
+def settings_options(*, store: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the options that say which server and store, merged into one `settings`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, config_file: Path | None, **kwargs: Any) -> Any:
+            names = ["conninfo", "database", "data_dir", *(["store"] if store else [])]
+            options = {name: kwargs.pop(name) for name in names}
+            settings = read_settings(
+                options=options,
+                environment=dict(os.environ),
+                folder=Path.cwd(),
+                file=config_file,
+            )
+            # libpq itself reads these too, behind our back and after our precedence was settled.
+            for name in libpq_variables():
+                os.environ.pop(name, None)
+            return function(*args, settings=settings, **kwargs)
+
+        options = (*_OPTIONS, _STORE) if store else _OPTIONS
+        return functools.reduce(lambda f, option: option(f), reversed(options), wrapper)
+
+    return decorate
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def confirm_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb that destroys its `--confirm`; `what` says which name has to be typed."""
+    return click.option("--confirm", help=f"Do not ask; VALUE must be {what}.", metavar="VALUE")
+
+
+def require_confirmation(question: str, name: str, given: str | None) -> None:
+    """Go on only if `name` was given with --confirm or is typed now.
+
+    Whether this is a terminal decides nothing: without an answer it is refused.
+
+    Raises:
+        RefusedError: not confirmed, or by another name.
+    """
+    answer = given
+    if answer is None:
+        try:
+            answer = click.prompt(
+                f'{question}\nType "{name}" to go on', err=True, default="", show_default=False
+            )
+        except click.Abort:
+            answer = ""
+    if answer != name:
+        raise RefusedError(
+            "not confirmed, nothing was done",
+            detail=f'"{answer}" was given where "{name}" was asked for.' if answer else None,
+            hint=f"Type {name} when asked, or give --confirm {name} in a script.",
+        )

@@ -1,0 +1,114 @@
+"""What people and machines see: tables of at most 100 columns, JSON, progress, errors."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from casedb.conninfo import redact
+from casedb.errors import CasedbError
+
+MAX_COLUMNS = 100
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print `rows` under `headings`; long cells fold instead of being cut."""
+    console = Console(soft_wrap=False, highlight=False)
+    console.width = min(MAX_COLUMNS, console.width) if console.is_terminal else MAX_COLUMNS
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    # Markup off: a bracket in a path is a bracket.
+    with console.capture() as captured:
+        console.print(table, markup=False)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_json(value: object) -> None:
+    """Print `value` as one JSON object; times in ISO 8601, lengths of time in seconds."""
+    click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: object) -> Any:
+    """Return `value` as what JSON knows."""
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def print_error(error: CasedbError, *, as_json: bool = False) -> None:
+    """Print `error` to standard error, secrets masked; for machines also as JSON to stdout."""
+    click.echo(redact(str(error)), err=True)
+    if as_json:
+        shown = {
+            "message": redact(error.message),
+            "detail": redact(error.detail) if error.detail else None,
+            "hint": error.hint,
+            "exit_code": int(error.exit_code),
+        }
+        print_json({"error": shown})
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what goes on and for how long; yield the function that is told.
+
+    Nothing is shown, and nothing slows down, when standard error is not a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _step: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda step: bar.update(task, description=f"{what}: {step}")
+
+
+def size(size_bytes: int) -> str:
+    """Return a size for people, in powers of 1024."""
+    amount, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def seconds(duration: timedelta | float) -> str:
+    """Return a duration for people, to a tenth of a second."""
+    total = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    minutes, rest = divmod(total, 60)
+    return f"{int(minutes)}m {rest:.0f}s" if minutes else f"{rest:.1f}s"

@@ -1,0 +1,3 @@
+-- Loses every user.
+DROP TABLE public.users;
+DROP DOMAIN public.user_role;

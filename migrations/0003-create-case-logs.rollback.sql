@@ -1,0 +1,2 @@
+-- Loses the audit trail, which the law wants kept: never on a database with real cases.
+DROP TABLE public.case_logs;

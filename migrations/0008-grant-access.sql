@@ -1,0 +1,26 @@
+-- What each role may do with the rows that its policies show it. Nobody deletes, nobody truncates.
+-- depends: 0007-enable-row-security
+
+-- Columns by name: nobody changes a case's creator or an id, and only a chair assigns.
+GRANT SELECT, INSERT ON public.cases TO case_clerk, case_chair;
+GRANT SELECT ON public.cases TO case_caseworker;
+GRANT UPDATE (title, description, status, priority, updated_at) ON public.cases TO case_clerk;
+GRANT UPDATE (title, description, status, priority, assigned_to, updated_at)
+    ON public.cases TO case_chair;
+GRANT UPDATE (description, status, priority, updated_at) ON public.cases TO case_caseworker;
+
+-- Written once.
+GRANT SELECT, INSERT ON public.case_logs TO case_clerk, case_chair, case_caseworker;
+GRANT SELECT, INSERT ON public.case_documents TO case_clerk, case_chair, case_caseworker;
+
+-- Never the password: it is for the login alone, which the back end does as case_app.
+GRANT SELECT (id, email, role, first_name, last_name, created_at, updated_at)
+    ON public.users TO case_clerk, case_chair, case_caseworker, case_readonly;
+GRANT UPDATE (password, first_name, last_name, updated_at)
+    ON public.users TO case_clerk, case_chair, case_caseworker;
+GRANT SELECT ON public.users TO case_app;
+
+GRANT SELECT ON public.cases, public.case_logs, public.case_documents TO case_readonly;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.users, public.cases, public.case_documents TO case_seed;
+GRANT SELECT, INSERT ON public.case_logs TO case_seed;

@@ -1,0 +1,123 @@
+"""Shared fixtures: one throwaway cluster a run, one template database, a clone of it per test.
+
+pytest                                          the embedded PostgreSQL 16
+pytest --pg-bin /usr/lib/postgresql/15/bin      another one
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from casedb import migrations
+from casedb.conninfo import Conninfo, libpq_variables
+from casedb.database import connect
+from casedb.marks import Mark, set_mark
+from casedb.roles import apply_roles
+from casedb.server import throwaway_cluster
+from casedb.sqlfiles import folder
+from casedb.tools import PostgresTools, tools_in, wheel_tools
+
+TEMPLATE = "case_management"
+_IN_CI = os.environ.get("CI") == "true"
+_numbers = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pg-bin", help="Folder of the PostgreSQL programs to test with.")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    tools = _tools(config)
+    return f"postgresql: {tools.version} from {tools.source} ({tools.bindir})"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _tools(config).source != "wheel":
+        return
+    full = [item for item in items if item.get_closest_marker("full_server")]
+    if full:
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in full]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skip is a failure: there, what a test needs has been installed."""
+    report = yield
+    if _IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+def _tools(config: pytest.Config) -> PostgresTools:
+    chosen = config.getoption("--pg-bin")
+    return tools_in(Path(chosen), source="setting") if chosen else wheel_tools(16)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the server or the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name in libpq_variables() or name.startswith("CASEDB_"):
+            monkeypatch.delenv(name)
+    for name in ("DATABASE_URL", "PG_BIN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tools(request: pytest.FixtureRequest) -> PostgresTools:
+    """The PostgreSQL programs under test."""
+    return _tools(request.config)
+
+
+@pytest.fixture(scope="session")
+def cluster(tools: PostgresTools) -> Iterator[Conninfo]:
+    """The superuser's conninfo on a throwaway server."""
+    with throwaway_cluster(tools) as admin:
+        yield admin
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Conninfo) -> str:
+    """The name of a database with roles and all migrations, marked development; only cloned."""
+    with connect(cluster, purpose="test template") as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        set_mark(connection, TEMPLATE, Mark.DEVELOPMENT)
+    admin = cluster.replace(dbname=TEMPLATE)
+    apply_roles(admin)
+    migrations.apply(admin.replace(user="case_migrator"), source=folder("migrations"))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(cluster: Conninfo, template: str) -> Iterator[Conninfo]:
+    """The superuser's conninfo of a fresh clone of the template, gone after the test."""
+    yield from _new_database(cluster, template)
+
+
+@pytest.fixture
+def empty_database(cluster: Conninfo) -> Iterator[Conninfo]:
+    """The superuser's conninfo of a new, empty database, gone after the test."""
+    yield from _new_database(cluster, None)
+
+
+def _new_database(cluster: Conninfo, template: str | None) -> Iterator[Conninfo]:
+    name = f"test_{next(_numbers)}"
+    with connect(cluster, purpose="test") as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template or "template0")
+            )
+        )
+        if template:
+            # A clone brings the tables along, but not what belongs to the database itself.
+            set_mark(connection, name, Mark.DEVELOPMENT)
+            apply_roles(cluster.replace(dbname=name))
+    yield cluster.replace(dbname=name)
+    with connect(cluster, purpose="test") as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

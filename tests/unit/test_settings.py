@@ -1,0 +1,132 @@
+"""Which source of a setting wins, and what is refused."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from casedb.errors import ConfigurationError, UsageError
+from casedb.settings import Settings, Source, read_settings
+
+
+def read(
+    tmp_path: Path, toml: str = "", environment: dict[str, str] | None = None, **options: object
+) -> Settings:
+    (tmp_path / "casedb.toml").write_text(toml)
+    return read_settings(options=options, environment=environment or {}, folder=tmp_path)
+
+
+def test_without_anything_the_embedded_server_is_meant(tmp_path: Path) -> None:
+    settings = read(tmp_path)
+
+    assert settings.connection_source is Source.DEFAULT
+    assert settings.home == tmp_path / ".casedb"
+    assert settings.store_url == str(tmp_path / ".casedb" / "backups")
+
+
+def test_an_option_beats_the_environment_which_beats_libpqs_which_beats_the_file(
+    tmp_path: Path,
+) -> None:
+    toml = 'database = "from_file"'
+    libpq = {"PGDATABASE": "from_libpq"}
+    ours = {"CASEDB_DATABASE": "from_ours"}
+
+    assert read(tmp_path, toml).values.database == "from_file"
+    assert read(tmp_path, toml, libpq).values.database == "from_libpq"
+    assert read(tmp_path, toml, libpq | ours).values.database == "from_ours"
+    by_option = read(tmp_path, toml, libpq | ours, database="from_option")
+    assert by_option.values.database == "from_option"
+    assert by_option.sources["database"] is Source.OPTION
+
+
+def test_the_database_in_a_conninfo_counts_where_the_conninfo_stands(tmp_path: Path) -> None:
+    settings = read(tmp_path, 'database = "from_file"', conninfo="host=db1 dbname=given")
+
+    assert settings.values.database == "given"
+
+
+def test_a_server_of_one_source_gets_no_port_user_or_password_of_a_lower_one(
+    tmp_path: Path,
+) -> None:
+    settings = read(
+        tmp_path,
+        'conninfo = "host=old port=6000 user=other sslmode=require"',
+        {"PGHOST": "new", "PGPASSWORD": "hush"},
+    )
+
+    assert settings.connection_source is Source.LIBPQ
+    assert settings.connection.words == {"host": "new", "password": "hush", "sslmode": "require"}
+
+
+def test_a_user_alone_from_a_higher_source_joins_the_server_of_a_lower_one(
+    tmp_path: Path,
+) -> None:
+    settings = read(tmp_path, 'conninfo = "host=db1 user=a"', {"PGUSER": "b"})
+
+    assert settings.connection.words == {"host": "db1", "user": "b"}
+    assert settings.connection_source is Source.FILE
+
+
+def test_a_pg_service_names_a_server(tmp_path: Path) -> None:
+    settings = read(tmp_path, environment={"PGSERVICE": "cases"})
+
+    assert settings.connection_source is Source.LIBPQ
+    assert settings.connection.words == {"service": "cases"}
+
+
+def test_database_url_is_the_last_before_the_embedded_server(tmp_path: Path) -> None:
+    url = {"DATABASE_URL": "postgresql://app:x@pooler:6432/app_db?schema=public"}
+
+    alone = read(tmp_path, environment=url)
+    beside = read(tmp_path, 'conninfo = "host=db1"', url)
+
+    assert alone.connection_source is Source.DATABASE_URL
+    assert alone.values.database == "app_db"
+    assert beside.connection.words == {"host": "db1"}
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="keepfor") as caught:
+        read(tmp_path, 'keepfor = "8w"')
+    assert "keep_for" in str(caught.value.hint)
+
+    with pytest.raises(ConfigurationError, match="CASEDB_STOER") as caught:
+        read(tmp_path, environment={"CASEDB_STOER": "/x"})
+    assert "CASEDB_STORE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "toml", ['keep_for = "soon"', "keep_at_least = 0", 'pg_major = "x"', "keep_for = [", "a=1\na=2"]
+)
+def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(ConfigurationError):
+        read(tmp_path, toml)
+
+
+def test_lengths_of_time_are_read_as_people_write_them(tmp_path: Path) -> None:
+    assert read(tmp_path, 'keep_for = "8w"').values.keep_for == timedelta(weeks=8)
+
+
+def test_a_password_is_refused_in_the_file_and_on_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="password"):
+        read(tmp_path, 'conninfo = "host=db1 password=hush"')
+    with pytest.raises(UsageError, match="password"):
+        read(tmp_path, conninfo="host=db1 password=hush")
+
+
+def test_no_shown_value_has_a_secret_in_it(tmp_path: Path) -> None:
+    settings = read(tmp_path, environment={"CASEDB_CONNINFO": "host=db1 password=hush-hush"})
+
+    shown = str(settings.shown())
+    assert "hush" not in shown
+    assert "db1" in shown
+
+
+def test_the_file_is_found_from_a_folder_below(tmp_path: Path) -> None:
+    (tmp_path / "casedb.toml").write_text('data_dir = "elsewhere"')
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+
+    settings = read_settings(options={}, environment={}, folder=below)
+
+    assert settings.home == tmp_path / "elsewhere"
