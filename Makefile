@@ -67,7 +67,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 lint: venv-dev  ## Check style, types, imports and migrations
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/squawk --config .squawk.toml migrations/*.sql
 
 format: venv-dev  ## Put the code into its form

@@ -97,10 +97,11 @@ def read_manifest(store: Store, database: str, label: str) -> Manifest:
     return parse_manifest(data, label=label)
 
 
-def resolve_label(store: Store, database: str, wanted: str) -> Backup:
+def resolve_label(store: Store, database: str, wanted: str, *, good_only: bool = True) -> Backup:
     """Return the backup that `wanted` means: "latest", "latest-drilled" or a label.
 
-    The first two never mean a damaged backup; a label may.
+    The first two never mean a damaged backup unless `good_only` is False, which is for looking
+    at damage and not past it; a label may.
 
     Raises:
         ConfigurationError: if there is no such backup; the hint names the nearest label.
@@ -112,7 +113,8 @@ def resolve_label(store: Store, database: str, wanted: str) -> Backup:
         raise _not_found(store, database, wanted, labels)
     backups = catalog(store, database)
     for backup in backups:
-        if backup.passed_drill if wanted == LATEST_DRILLED else backup.is_good:
+        fits = backup.passed_drill if wanted == LATEST_DRILLED else backup.is_good
+        if fits or not good_only:
             return backup
     good = sum(b.is_good for b in backups)
     raise ConfigurationError(

@@ -27,7 +27,6 @@ SETTINGS: Mapping[str, str] = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "lc_monetary": "C",
-    "xmloption": "content",
     # Row security would leave rows out in silence; with this, PostgreSQL reports an error instead.
     "row_security": "off",
     # Names in definitions and in texts of regclass and its like are printed in full.

@@ -17,12 +17,13 @@ from casedb.sqlfiles import read_sql
 
 _SHOWN_CHARS = 160
 
-# How PostgreSQL prints `status IN ('a', 'b')` on a varchar column: the whole array is cast. It reads
-# that back as an array whose elements are cast, so the same constraint looks different afterwards.
+# How PostgreSQL prints `status IN ('a', 'b')` on a varchar column: the whole array is cast. It
+# reads that back as an array whose elements are cast, so the same constraint then looks different.
+_LITERAL = r"'(?:[^']|'')*'::[a-z ]+"
 _CAST_ARRAY = re.compile(
-    r"\(ARRAY\[(?P<items>'(?:[^']|'')*'::[a-z ]+(?:, '(?:[^']|'')*'::[a-z ]+)*)\]\)::(?P<type>[a-z ]+)\[\]"
+    rf"\(ARRAY\[(?P<items>{_LITERAL}(?:, {_LITERAL})*)\]\)::(?P<type>[a-z ]+)\[\]"
 )
-_ITEM = re.compile(r"'(?:[^']|'')*'::[a-z ]+")
+_ITEM = re.compile(_LITERAL)
 
 
 @dataclass(frozen=True, order=True)

@@ -4,6 +4,7 @@ The manifest is written last, so a set that has one is complete; and never again
 in a store that forbids changes.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
@@ -174,6 +175,8 @@ class Manifest(Frozen):
     large_objects: LargeObjects
     catalog_sha256: str
     """Of the fingerprint's rows in catalog.json; see backups/fingerprint.py."""
+    own_sha256: str = ""
+    """Of the manifest itself, with this field empty: a flipped digit is still a number."""
 
     @property
     def rows(self) -> int:
@@ -187,7 +190,9 @@ class Manifest(Frozen):
 
     def to_bytes(self) -> bytes:
         """Return the manifest as it lies in the store."""
-        return self.model_dump_json(indent=1).encode() + b"\n"
+        blank = self.model_copy(update={"own_sha256": ""}).model_dump_json(indent=1).encode()
+        own = hashlib.sha256(blank).hexdigest().encode()
+        return blank.replace(b'"own_sha256": ""', b'"own_sha256": "%b"' % own)
 
 
 def parse_manifest(data: bytes, *, label: str) -> Manifest:
@@ -206,6 +211,14 @@ def parse_manifest(data: bytes, *, label: str) -> Manifest:
             detail=redact(f"{MANIFEST}: {where}: {first['msg']}."),
             hint="Restore another backup, and keep this one for the inquiry.",
         ) from None
+    own = manifest.own_sha256.encode()
+    blank = data.replace(b'"own_sha256": "%b"' % own, b'"own_sha256": ""')
+    if hashlib.sha256(blank).hexdigest().encode() != own:
+        raise BackupDamagedError(
+            f'backup "{label}" has a changed manifest',
+            detail=f"{MANIFEST} does not match the checksum it carries.",
+            hint="Restore another backup, and keep this one for the inquiry.",
+        )
     if manifest.label != label:
         raise BackupDamagedError(
             f'backup "{label}" has the manifest of another backup',

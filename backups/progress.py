@@ -1,7 +1,9 @@
 """How long work tells its caller where it stands, without knowing who shows it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,22 @@ OnProgress = Callable[[Progress], None]
 
 def unseen(_: Progress) -> None:
     """Show progress to nobody."""
+
+
+@dataclass
+class Watch:
+    """Tells of the phases of some work, and measures them."""
+
+    on_progress: OnProgress
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By phase, to the millisecond."""
+
+    @contextmanager
+    def phase(self, name: str, words: str) -> Iterator[None]:
+        """Tell that the phase `name` begins, in `words`, and measure the block."""
+        self.on_progress(Progress(words))
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)

@@ -10,16 +10,15 @@ server does not see the last link. So pg_dump's wait is bounded, and when it giv
 let go and begun anew (`Overtaken`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
 
-from casedb.database import from_server, scalar
-from casedb.errors import LockedError
+from casedb.database import scalar
 from casedb.sqlfiles import read_sql
 
 # Whoever holds the snapshot must not be ended for idling, working or waiting: pg_dump relies on it.
@@ -35,6 +34,12 @@ _PASSING = (
 
 class Overtaken(Exception):  # noqa: N818 - a turn of events, caught by `dump`, and no error of ours.
     """Somebody queued for a table before it was locked; let him go first and begin anew."""
+
+    def __init__(self, reason: str, blocker: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.blocker = blocker
+        """Who stood in the way, for people; None if nobody was to be seen any more."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Snapshot:
     relations: tuple[Relation, ...]
 
 
-def prepare_session(connection: Connection[Any], settings: dict[str, str]) -> None:
+def prepare_session(connection: Connection[Any], settings: Mapping[str, str]) -> None:
     """Make a session fit to hold a snapshot for hours, with `settings` besides."""
     unlimited = [*_UNLIMITED]
     if connection.info.server_version >= 170000:
@@ -95,9 +100,12 @@ def hold(connection: Connection[Any], *, lock_wait_s: float) -> Iterator[Snapsho
             connection.execute(_lock(tables))
         yield _take(connection)
     except _PASSING as error:
-        raise Overtaken(str(error).strip()) from error
+        connection.execute("ROLLBACK")
+        reason = error.diag.message_primary or str(error)
+        raise Overtaken(reason, find_blocker(connection)) from error
     finally:
-        if not connection.closed and not connection.broken:
+        # After a signal the session may be of no more use; closing it rolls back as well.
+        with suppress(psycopg.Error):
             connection.execute("ROLLBACK")
 
 
@@ -107,20 +115,12 @@ def read_relations(connection: Connection[Any]) -> tuple[Relation, ...]:
     return tuple(Relation(*row) for row in rows)
 
 
-def blocked(connection: Connection[Any], attempts: int) -> LockedError:
-    """Return the error for a database that could not be locked, naming who stood in the way."""
-    try:
-        row = connection.execute(read_sql("catalog/backup-blocker.sql")).fetchone()
-    except psycopg.Error as error:
-        raise from_server(error) from error
-    return LockedError(
-        "another session keeps the dump from reading a table",
-        detail=f'"{row[0]}" as {row[2]}, server process {row[1]}, holds or waits for an exclusive '
-        f"lock on {row[3]}; tried {attempts} times."
-        if row
-        else f"It ended just now; tried {attempts} times.",
-        hint="Let it finish, or end it, and dump again.",
-    )
+def find_blocker(connection: Connection[Any]) -> str | None:
+    """Return who holds or waits for a lock that keeps everybody from reading a table."""
+    row = connection.execute(read_sql("catalog/backup-blocker.sql")).fetchone()
+    if row is None:
+        return None
+    return f'"{row[0]}" as {row[2]}, server process {row[1]}, on {row[3]}'
 
 
 def _take(connection: Connection[Any]) -> Snapshot:

@@ -53,6 +53,9 @@ logging.getLogger("yoyo").propagate = False
 class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
     """One session as the owner, from which migrations are applied and rolled back."""
 
+    _is_locked: bool = False
+    _internal_schema_updated: bool = False
+
     def __init__(
         self,
         target: Conninfo,
@@ -284,7 +287,7 @@ class _StepCursor:
 
     def execute(self, statement: str) -> None:
         self._statements.append(statement)
-        self._cursor.execute(statement.encode())
+        self._cursor.execute(statement)
 
     def close(self) -> None:
         self._cursor.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from yoyo import exceptions, migrations
+from yoyo.topologicalsort import CycleError
 
 from casedb.errors import ConfigurationError
 
@@ -69,8 +70,13 @@ def read_folder(source: Path) -> list[MigrationFile]:
     _check_dependencies(scripts)
     try:
         in_order = list(migrations.topological_sort(scripts))
-    except exceptions.BadMigration as error:
-        raise ConfigurationError(f"the migrations cannot be ordered: {error}") from error
+    # Ours is a list, so the sort runs here and not later, outside of yoyo's own `except`.
+    except (exceptions.BadMigration, CycleError) as error:
+        raise ConfigurationError(
+            "the migrations cannot be ordered: some depend on each other",
+            detail=str(error),
+            hint="Look at their `-- depends:` lines.",
+        ) from error
     return [_migration_file(script) for script in in_order]
 
 
@@ -157,7 +163,7 @@ def _check_head(path: Path) -> None:
 def _load(script: Any) -> None:
     path = Path(script.path)
     directives, _, _ = migrations.read_sql_migration(script.path)
-    transactional = directives.get("transactional", "true").strip()
+    transactional = directives.get("transactional", "true")
     if transactional.lower() not in ("true", "false"):
         raise ConfigurationError(
             f'{path.name}: "{transactional}" is neither true nor false',

@@ -208,6 +208,8 @@ class EmbeddedServer:
             ignore = self.home / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")
+            # The local store: elsewhere a missing folder is a disk that is not mounted.
+            (self.home / "backups").mkdir(mode=0o700, exist_ok=True)
             if self._cluster_home != self.home:
                 _own_folder(self._cluster_home)
                 self._launcher.give(self._cluster_home)

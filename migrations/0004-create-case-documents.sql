@@ -7,6 +7,8 @@ CREATE TABLE public.case_documents (
     filename    text           NOT NULL,
     s3_key      text           NOT NULL,
     mime_type   text           NOT NULL,
+    -- At most 100 MB, and Prisma's Int.
+    -- squawk-ignore prefer-bigint-over-int
     file_size   integer        NOT NULL,
     uploaded_by uuid           NOT NULL,
     uploaded_at timestamptz(3) NOT NULL DEFAULT now(),

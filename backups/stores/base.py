@@ -23,7 +23,7 @@ class NewSet(Protocol):
         ...
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open the file `name` for writing; it is durable when the block ends."""
+        """Open `name` for writing; durable when the block ends, gone when the block fails."""
         ...
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:

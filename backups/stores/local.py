@@ -189,9 +189,14 @@ class LocalSet:
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
-        """Open the file `name` for writing; it is durable when the block ends."""
-        with _writing(self._partial), _new_file(self._partial / name) as file:
-            yield file
+        """Open `name` for writing; durable when the block ends, gone when the block fails."""
+        path = self._partial / name
+        try:
+            with _writing(self._partial), _new_file(path) as file:
+                yield file
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:

@@ -1,15 +1,17 @@
 """What `casedb up` does, step by step; every step is safe to repeat and says what it found."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from backups.catalog import catalog
+from backups.catalog import catalog, resolve_label
 from backups.drill import drill
 from backups.dump import dump
 from backups.stores import open_store
 from casedb import migrations
+from casedb.cli.output import Tell
+from casedb.cli.seed import told
 from casedb.connections import embedded_admin, embedded_tools
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -37,7 +39,7 @@ class BringUp:
     """The steps so far; `on_step` is told what goes on."""
 
     settings: Settings
-    on_step: Callable[[str], None]
+    on_step: Tell
     steps: list[Step] = field(default_factory=list)
 
     def run(self) -> list[Step]:
@@ -80,8 +82,8 @@ class BringUp:
         what = "already running" if started.already_running else "started"
         if started.created:
             what = "made and started"
-        told = f"PostgreSQL {tools.version} {what}, 127.0.0.1:{port}"
-        return "; ".join([told, *started.mended])
+        result = f"PostgreSQL {tools.version} {what}, 127.0.0.1:{port}"
+        return "; ".join([result, *started.mended])
 
     def _roles(self, server: EmbeddedServer, admin: Conninfo) -> str:
         created = create_marked(
@@ -113,21 +115,21 @@ class BringUp:
             mark = read_mark(connection)
         if mark is not Mark.DEVELOPMENT:
             return f"left out: the database is marked {mark.value}"
-        return str(seed_demo(target))
+        return told(seed_demo(target))
 
     def _backup(self, target: Conninfo, tools: PostgresTools) -> tuple[str, str]:
         store = open_store(self.settings.store_url)
         head = migrations.status(target, source=folder("migrations")).head
         for backup in catalog(store, self.settings.values.database):
-            if backup.damage is None and backup.migration_head == head:
+            if backup.is_good and backup.manifest and backup.manifest.migration_head == head:
                 return backup.label, f"{backup.label} is there"
-        manifest = dump(target, store, tools=tools)
+        manifest = dump(target, store, tools=tools, on_progress=self.on_step)
         return manifest.label, f"{manifest.label} taken"
 
     def _drill(self, label: str, tools: PostgresTools) -> str:
         store = open_store(self.settings.store_url)
-        found = next(b for b in catalog(store, self.settings.values.database) if b.label == label)
-        if found.drill is not None and found.drill.outcome == "passed":
+        database = self.settings.values.database
+        if resolve_label(store, database, label).passed_drill:
             return "passed before"
-        report = drill(store, label, tools=tools)
+        report = drill(store, label, tools=tools, on_progress=self.on_step)
         return f"restored and equal: {report.tables} tables, {report.rows} rows, the catalog"

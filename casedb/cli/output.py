@@ -14,9 +14,11 @@ import click
 from pydantic import BaseModel
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from backups.progress import Progress
 from casedb.conninfo import redact
 from casedb.errors import CasedbError
 
@@ -76,25 +78,45 @@ def print_error(error: CasedbError, *, as_json: bool = False) -> None:
         print_json({"error": shown})
 
 
+Tell = Callable[[str | Progress], None]
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[str], None]]:
+def progress(what: str) -> Iterator[Tell]:
     """Show on a terminal what goes on and for how long; yield the function that is told.
 
-    Nothing is shown, and nothing slows down, when standard error is not a terminal.
+    Where the amount of work is known, a percentage and the time left are shown. Nothing is
+    shown, and nothing slows down, when standard error is not a terminal.
     """
     if not sys.stderr.isatty():
         yield lambda _step: None
         return
-    bar = Progress(
+    bar = Bar(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[share]}", markup=False),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
-        task = bar.add_task(what, total=None)
-        yield lambda step: bar.update(task, description=f"{what}: {step}")
+        task = bar.add_task(what, total=None, share="")
+
+        def tell(step: str | Progress) -> None:
+            if isinstance(step, str):
+                bar.update(task, description=f"{what}: {step}", total=None, share="")
+                return
+            share = f"{step.done / step.total:4.0%}" if step.total else ""
+            bar.update(
+                task,
+                description=f"{what}: {step.phase}",
+                completed=step.done,
+                total=step.total,
+                share=share,
+            )
+
+        yield tell
 
 
 def size(size_bytes: int) -> str:

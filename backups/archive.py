@@ -1,0 +1,107 @@
+"""Reading an archive back: through zstd, past its checksum, into pg_restore."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from subprocess import Popen
+from typing import BinaryIO
+
+from backups.manifest import FileFacts
+from backups.streams import HashingReader, ZstdError, decompressed
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.errors import ToolFailedError
+from casedb.tools import PostgresTools
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What was found when a file was read to its end."""
+
+    size_bytes: int
+    sha256: str
+    listed: int
+    """How many entries the archive's table of contents has."""
+
+    def agrees_with(self, facts: FileFacts) -> bool:
+        """Whether it is the file the manifest speaks of."""
+        return self.sha256 == facts.sha256 and self.size_bytes == facts.size_bytes
+
+
+class UnreadableArchiveError(Exception):
+    """The file is no archive that can be read to its end; says why."""
+
+
+def read_back(source: BinaryIO, tools: PostgresTools) -> ReadBack:
+    """Read a compressed archive to its end, have pg_restore list it, and return what it was.
+
+    pg_restore alone proves little: it reads the head only, and lists a dump cut in half.
+
+    Raises:
+        UnreadableArchiveError: if zstd or pg_restore cannot read it.
+        ToolFailedError: if pg_restore cannot be run.
+    """
+    reader = HashingReader(source)
+    argv = [tools["pg_restore"], "--list"]
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+        programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
+    ):
+        with decoding_errors():
+            _feed(decompressed(reader), process)
+        # It may have left before the end; the checksum is of the whole file all the same.
+        returncode = process.wait()
+        err.seek(0)
+        out.seek(0)
+        try:
+            programs.check(argv, returncode, err.read().decode(errors="replace"))
+        except ToolFailedError as error:
+            raise UnreadableArchiveError(f"{error.message}: {error.detail}") from error
+        entries = [line for line in out if line.strip() and not line.startswith(b";")]
+    return ReadBack(reader.size_bytes, reader.sha256, len(entries))
+
+
+def load(source: BinaryIO, tools: PostgresTools, target: Conninfo, argv: list[str]) -> ReadBack:
+    """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
+
+    Raises:
+        UnreadableArchiveError: if zstd cannot read it.
+        ToolFailedError: if pg_restore fails.
+    """
+    reader = HashingReader(source)
+    with (
+        tempfile.TemporaryFile() as err,
+        programs.start(argv, target=target, stdin=-1, stdout=err, stderr=err) as process,
+    ):
+        with decoding_errors():
+            _feed(decompressed(reader), process)
+        returncode = process.wait()
+        err.seek(0)
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
+    return ReadBack(reader.size_bytes, reader.sha256, 0)
+
+
+def _feed(chunks: Iterable[bytes], process: "Popen[bytes]") -> None:
+    sink = process.stdin
+    assert sink is not None
+    for chunk in chunks:
+        if sink is not None:
+            try:
+                sink.write(chunk)
+            except BrokenPipeError:
+                # It needs no more, or failed; its exit code tells. The rest is only read.
+                sink = None
+    if sink is not None:
+        with suppress(BrokenPipeError):
+            sink.close()
+
+
+@contextmanager
+def decoding_errors() -> Iterator[None]:
+    """Turn what zstd raises inside the block into UnreadableArchiveError."""
+    try:
+        yield
+    except (ZstdError, EOFError) as error:
+        raise UnreadableArchiveError(f"zstd cannot read it: {error}") from error

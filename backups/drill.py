@@ -1,0 +1,208 @@
+"""Does a backup restore, and into the same content? Try it, from the store alone, and measure.
+
+The restore goes into a throwaway cluster of the backup's own major version. "Could not try" is an
+answer of its own: it never counts as passed, and never as the backup's fault.
+"""
+
+import secrets
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backups.catalog import read_manifest
+from backups.compare import Comparison, compare
+from backups.load import analyze, create_database, load_archive
+from backups.manifest import GLOBALS, Manifest
+from backups.progress import OnProgress, Watch, unseen
+from backups.properties import property_statements
+from backups.records import DrillReport, write_record
+from backups.stores.base import Store
+from backups.verify import database_named, read_catalog, verify
+from backups.version import tool_version
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import CasedbError, DifferenceError, ToolFailedError, UnverifiedError
+from casedb.roles import apply_roles
+from casedb.server import throwaway_cluster
+from casedb.tools import PostgresTools
+
+_SHOWN = 20
+
+
+def drill(
+    store: Store,
+    label: str,
+    *,
+    tools: PostgresTools,
+    scratch: Path | None = None,
+    on_progress: OnProgress = unseen,
+) -> DrillReport:
+    """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
+
+    `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
+    temporary files besides the cluster.
+
+    Raises:
+        DifferenceError: it does not restore, or into something else; the failure is recorded.
+        BackupDamagedError: its bytes are not those of its manifest.
+        UnverifiedError: it could not be tried here; nothing is recorded.
+        ConfigurationError: there is no such backup.
+    """
+    database = database_named(label)
+    began = time.monotonic()
+    watch = Watch(on_progress)
+    with ExitStack() as stack:
+        stack.enter_context(store.lease(database, label))
+        with watch.phase("verify", "checking the bytes"):
+            verify(store, label, tools=_require_tools(store, database, label, tools))
+        manifest = read_manifest(store, database, label)
+        with watch.phase("initdb", "making a throwaway cluster"):
+            admin = _cluster(stack, tools)
+        _require_extensions(admin, manifest)
+        found, failure = _try(store, manifest, admin, tools, scratch, watch)
+        differences = (failure,) if failure else found.differences
+        report = DrillReport(
+            label=label,
+            outcome="failed" if differences else "passed",
+            at=datetime.now(UTC),
+            duration_s=round(time.monotonic() - began, 3),
+            phases_s=watch.seconds,
+            tables=found.tables,
+            rows=found.rows,
+            sequences=found.sequences,
+            catalog_rows=found.catalog_rows,
+            large_objects=found.large_objects,
+            tool_version=tool_version(),
+            server_version=tools.version,
+            differences=differences,
+            notes=found.notes,
+        )
+        write_record(store, database, report)
+    if differences:
+        raise different(f'backup "{label}" does not restore to what was dumped', differences)
+    return report
+
+
+def different(message: str, differences: tuple[str, ...]) -> DifferenceError:
+    """Return the error that lists differences, the first ones if there are many."""
+    more = len(differences) - _SHOWN
+    shown = [*differences[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return DifferenceError(
+        message,
+        detail="\n".join(shown),
+        hint="Dump again and drill that one; until it passes, keep the last one that did.",
+    )
+
+
+def load_roles(store: Store, manifest: Manifest, admin: Conninfo, tools: PostgresTools) -> None:
+    """Make the backup's roles on an empty server, up to the first error.
+
+    Raises:
+        ToolFailedError: psql failed.
+    """
+    with store.open(manifest.database, manifest.label, GLOBALS) as file:
+        statements = file.read().decode()
+    argv = programs.psql_file_argv(tools, dbname=admin.dbname)
+    programs.run(argv, target=admin, input_text=statements)
+
+
+def _try(
+    store: Store,
+    manifest: Manifest,
+    admin: Conninfo,
+    tools: PostgresTools,
+    scratch: Path | None,
+    watch: Watch,
+) -> tuple[Comparison, str | None]:
+    """Return what was compared, and what made the restore fail if it did."""
+    nothing = Comparison(0, 0, 0, 0, 0, (), ())
+    restored = admin.replace(dbname=manifest.database)
+    try:
+        with watch.phase("roles", "creating the roles"):
+            load_roles(store, manifest, admin, tools)
+        with watch.phase("restore", "restoring"):
+            _restore(store, manifest, admin, tools, scratch)
+        with watch.phase("analyze", "gathering statistics"):
+            analyze(restored)
+        with (
+            watch.phase("compare", "comparing"),
+            connect(restored, purpose="drill") as connection,
+        ):
+            found = compare(
+                connection,
+                manifest,
+                read_catalog(store, manifest),
+                with_roles=True,
+                on_progress=watch.on_progress,
+            )
+        with watch.phase("access", "applying this version's roles to it"):
+            apply_roles(restored)
+    except ToolFailedError as error:
+        if "No space left on device" in f"{error.message} {error.detail}":
+            raise _could_not("the disk is full", error) from error
+        return nothing, " ".join(f"{error.message}: {error.detail or ''}".split())
+    return found, None
+
+
+def _restore(
+    store: Store,
+    manifest: Manifest,
+    admin: Conninfo,
+    tools: PostgresTools,
+    scratch: Path | None,
+) -> None:
+    with connect(admin, purpose="drill") as connection:
+        if manifest.database == admin.dbname:
+            # Empty, and made by initdb; its locale may be another one.
+            raise _could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
+        create_database(connection, manifest.properties, manifest.database)
+        load_archive(
+            store, manifest, admin.replace(dbname=manifest.database), tools, scratch=scratch
+        )
+        for statement in property_statements(manifest.properties, manifest.database):
+            connection.execute(statement)
+
+
+def _cluster(stack: ExitStack, tools: PostgresTools) -> Conninfo:
+    # A name of its own, so that the backup's CREATE ROLE postgres finds no such role.
+    superuser = f"casedb_drill_{secrets.token_hex(4)}"
+    try:
+        return stack.enter_context(throwaway_cluster(tools, superuser=superuser))
+    except CasedbError as error:
+        raise _could_not("no throwaway cluster could be started", error) from error
+
+
+def _require_tools(store: Store, database: str, label: str, tools: PostgresTools) -> PostgresTools:
+    if not store.files(database, label):
+        return tools
+    manifest = read_manifest(store, database, label)
+    if manifest.server_major != tools.major or not tools.can_serve:
+        raise UnverifiedError(
+            f'backup "{label}" cannot be drilled with these programs',
+            detail=f"It is of PostgreSQL {manifest.server_major}; {tools.bindir} has "
+            f"{tools.version}{'' if tools.can_serve else ' and no server'}.",
+            hint=f"Install PostgreSQL {manifest.server_major}'s server or name it in PG_BIN.",
+        )
+    return tools
+
+
+def _require_extensions(admin: Conninfo, manifest: Manifest) -> None:
+    with connect(admin, purpose="drill") as connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
+    missing = sorted({extension.name for extension in manifest.extensions} - there)
+    if missing:
+        raise UnverifiedError(
+            f'backup "{manifest.label}" cannot be drilled here: extensions are missing',
+            detail=f"Not installed: {', '.join(missing)}.",
+            hint="Install them (Debian: postgresql-contrib) or drill on another machine.",
+        )
+
+
+def _could_not(reason: str, error: CasedbError | None = None) -> UnverifiedError:
+    return UnverifiedError(
+        f"the drill could not be run: {reason}",
+        detail=" ".join(f"{error.message}: {error.detail or ''}".split()) if error else None,
+        hint=(error.hint if error else None) or "Whether the backup restores is still unknown.",
+    )

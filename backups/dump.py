@@ -1,0 +1,290 @@
+"""One backup: archive, roles, catalog and proof, all of the same moment.
+
+Nothing appears under its label before it is complete, read back, and on the disk.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent import futures
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+from psycopg.conninfo import make_conninfo
+
+from backups import content, facts, fingerprint, snapshot
+from backups import dump_checks as checks
+from backups.archive import UnreadableArchiveError, read_back
+from backups.instructions import instructions
+from backups.labels import label_of
+from backups.manifest import (
+    CATALOG,
+    DUMP,
+    GLOBALS,
+    INSTRUCTIONS,
+    MANIFEST,
+    FileFacts,
+    LargeObjects,
+    Manifest,
+    RoleFacts,
+    SequenceFacts,
+    TableFacts,
+)
+from backups.progress import OnProgress, Progress, unseen
+from backups.stores.base import NewSet, Store
+from backups.streams import HashingWriter, compress
+from backups.version import tool_version
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import LockedError, ToolFailedError
+from casedb.locks import maintenance_lock
+from casedb.tools import PostgresTools
+
+SPACE_RATIO = 0.5
+"""A dump of case data takes a quarter of its database's size; uncompressible documents more."""
+LOCK_WAIT_S = 5.0
+ATTEMPTS = 5
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all steps of one dump need."""
+
+    target: Conninfo
+    connection: Connection[Any]
+    tools: PostgresTools
+    server: facts.ServerFacts
+    database: str
+    size_bytes: int
+    on_progress: OnProgress
+    lock_wait_s: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What the snapshot held, and the archive that was written of it."""
+
+    taken_at: datetime
+    snapshot: str
+    sequences: tuple[SequenceFacts, ...]
+    catalog: tuple[fingerprint.Fact, ...]
+    tables: tuple[TableFacts, ...]
+    large_objects: LargeObjects
+    archive: FileFacts
+
+
+def dump(
+    target: Conninfo,
+    store: Store,
+    *,
+    tools: PostgresTools,
+    on_progress: OnProgress = unseen,
+    space_ratio: float = SPACE_RATIO,
+    lock_wait_s: float = LOCK_WAIT_S,
+    attempts: int = ATTEMPTS,
+) -> Manifest:
+    """Put a backup of `target`'s database into `store` and return its manifest.
+
+    `space_ratio` is how much free space the store must have, as a part of the database's size.
+    A table that somebody locks exclusively is waited for `lock_wait_s` at a time, `attempts` times.
+
+    Raises:
+        RefusedError: the role does not see all rows, or the store has too little room.
+        ConfigurationError: the programs are of another major version than the server.
+        LockedError: another dump, rotation or migration is at work, or somebody keeps a table.
+        ToolFailedError: pg_dump or the server failed, the store is full, or what was written
+            cannot be read back. The store is then as it was before.
+    """
+    with connect(target, purpose="dump") as connection:
+        snapshot.prepare_session(connection, content.SETTINGS)
+        job = _Job(
+            target=target,
+            connection=connection,
+            tools=tools,
+            server=facts.read_server(connection),
+            database=str(scalar(connection, "SELECT current_database()")),
+            size_bytes=int(scalar(connection, "SELECT pg_database_size(current_database())")),
+            on_progress=on_progress,
+            lock_wait_s=lock_wait_s,
+            attempts=attempts,
+        )
+        checks.require_all_rows(connection)
+        checks.require_same_major(tools, job.server)
+        with store.lock(job.database):
+            for left in store.sweep(job.database):
+                on_progress(Progress(f"removed {left}, which an interrupted run had left"))
+            checks.require_room(store, job.database, job.size_bytes, space_ratio)
+            label = _free_label(store, job.database)
+            with maintenance_lock(connection), store.new_set(job.database, label) as new:
+                return _write_set(job, new)
+
+
+def _write_set(job: _Job, new: NewSet) -> Manifest:
+    properties = facts.read_properties(job.connection)
+    roles = facts.read_roles(job.connection)
+    files = {}
+    job.on_progress(Progress("writing the roles"))
+    files[GLOBALS] = _write(new, GLOBALS, _globals(job).encode())
+    proof = _proven_archive(job, new, roles)
+    files[DUMP] = proof.archive
+    files[CATALOG] = _write(new, CATALOG, fingerprint.to_bytes(proof.catalog))
+    text = instructions(
+        label=new.label,
+        database=job.database,
+        server_version=job.server.version,
+        started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
+        properties=properties,
+        files=files,
+    )
+    files[INSTRUCTIONS] = _write(new, INSTRUCTIONS, text.encode())
+    job.on_progress(Progress("reading the archive back"))
+    _require_readable(job, new, proof.archive)
+    manifest = Manifest(
+        tool_version=tool_version(),
+        server_version=job.server.version,
+        server_major=job.server.major,
+        client_version=job.tools.version,
+        bootstrap_superuser=job.server.bootstrap_superuser,
+        database=job.database,
+        label=new.label,
+        started_at=proof.taken_at,
+        ended_at=datetime.now(UTC),
+        snapshot=proof.snapshot,
+        properties=properties,
+        roles=roles,
+        extensions=facts.read_extensions(job.connection),
+        collations=facts.read_collations(job.connection),
+        migration_head=facts.read_migration_head(job.connection),
+        database_size_bytes=job.size_bytes,
+        files=files,
+        tables=proof.tables,
+        sequences=proof.sequences,
+        large_objects=proof.large_objects,
+        catalog_sha256=fingerprint.sha256(proof.catalog),
+    )
+    # Last: a set with a manifest is complete.
+    _write(new, MANIFEST, manifest.to_bytes())
+    new.commit()
+    return manifest
+
+
+def _proven_archive(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
+    blocker, reason = None, ""
+    for _ in range(job.attempts):
+        try:
+            return _attempt(job, new, roles)
+        except snapshot.Overtaken as overtaken:
+            blocker, reason = overtaken.blocker or blocker, overtaken.reason
+            job.on_progress(Progress(f"letting another session go first ({reason})"))
+    raise LockedError(
+        "another session keeps the dump from reading a table",
+        detail=f"Tried {job.attempts} times. "
+        + (f"In the way is {blocker}." if blocker else f"The last reason was: {reason}."),
+        hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
+    )
+
+
+def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
+    """Write the archive, and prove meanwhile what its snapshot holds, on the second core."""
+    with snapshot.hold(job.connection, lock_wait_s=job.lock_wait_s) as held:
+        taken_at = datetime.now(UTC)
+        # Before pg_dump reads them: sequences know no snapshot, and only go forward.
+        sequences = facts.read_sequences(job.connection)
+        argv = programs.pg_dump_argv(
+            job.tools, snapshot=held.identifier, lock_wait_ms=int(job.lock_wait_s * 1000)
+        )
+        # Left in the opposite order: pg_dump ends, then the thread that reads it, then the file.
+        with (
+            new.create(DUMP) as file,
+            tempfile.TemporaryFile() as errors,
+            futures.ThreadPoolExecutor(1) as pool,
+            programs.start(argv, target=_named(job, new.label), stderr=errors) as process,
+        ):
+            assert process.stdout is not None
+            writing = pool.submit(compress, process.stdout, file)
+            catalog = fingerprint.read_fingerprint(job.connection, roles)
+            tables = _read_tables(job, held, writing)
+            large_objects = content.read_large_objects(job.connection)
+            while not futures.wait([writing], timeout=_POLL_S).done:
+                job.on_progress(Progress("writing the archive"))
+            archive = writing.result()
+            returncode = process.wait()
+            errors.seek(0)
+            _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
+    return _Proof(taken_at, held.identifier, sequences, catalog, tables, large_objects, archive)
+
+
+def _read_tables(
+    job: _Job, held: snapshot.Snapshot, writing: "futures.Future[FileFacts]"
+) -> tuple[TableFacts, ...]:
+    relations = [relation for relation in held.relations if relation.has_rows]
+    columns = content.read_columns(job.connection, relations)
+    found = []
+    for done, relation in enumerate(relations):
+        if writing.done():
+            # A full disk is worth knowing before the last table has been read.
+            writing.result()
+        job.on_progress(Progress("proving the tables", done, len(relations), "tables"))
+        found.append(content.read_content(job.connection, relation, columns[relation.oid]))
+    return tuple(found)
+
+
+def _check_dump(job: _Job, argv: Sequence[str], returncode: int, stderr: str) -> None:
+    # pg_dump prints the statement itself in English, whatever language the server speaks.
+    if returncode and "LOCK TABLE" in stderr and "permission denied" not in stderr:
+        raise snapshot.Overtaken(
+            "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
+        )
+    programs.check(argv, returncode, stderr)
+
+
+def _globals(job: _Job) -> str:
+    argv = [
+        *programs.pg_dumpall_globals_argv(job.tools),
+        # Where this role may connect; pg_dumpall's own choice is the database "postgres".
+        f"--database={make_conninfo('', dbname=job.database)}",
+    ]
+    written = programs.run(argv, target=job.target)
+    # On another server the first superuser has another name, and since PostgreSQL 16 only the
+    # first superuser may grant in his own name without being an admin of the role.
+    quoted = scalar(job.connection, "SELECT quote_ident(%s)", job.server.bootstrap_superuser)
+    return written.replace(f" GRANTED BY {quoted};", ";")
+
+
+def _require_readable(job: _Job, new: NewSet, archive: FileFacts) -> None:
+    try:
+        with new.open(DUMP) as file:
+            found = read_back(file, job.tools)
+        reason = None if found.agrees_with(archive) else "it has another checksum than was written"
+    except UnreadableArchiveError as error:
+        reason = str(error)
+    if reason:
+        raise ToolFailedError(
+            "what was written to the store cannot be read back",
+            detail=f"{DUMP}: {reason}.",
+            hint="Check the disk and the memory of this machine; nothing was kept.",
+        )
+
+
+def _free_label(store: Store, database: str) -> str:
+    """Return a label nobody has: two dumps within a second would have the same."""
+    taken = set(store.labels(database))
+    while (label := label_of(database, datetime.now(UTC))) in taken:
+        time.sleep(0.05)
+    return label
+
+
+def _write(new: NewSet, name: str, data: bytes) -> FileFacts:
+    with new.create(name) as file:
+        written = HashingWriter(file)
+        written.write(data)
+    return written.facts()
+
+
+def _named(job: _Job, label: str) -> Conninfo:
+    return job.target.replace(application_name=f"casedb dump {label}")

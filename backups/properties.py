@@ -1,0 +1,111 @@
+"""What belongs to a database and is in no dump of it, as the statements that bring it back."""
+
+from collections.abc import Iterable, Iterator
+
+from psycopg import sql
+
+from backups.manifest import DatabaseProperties, DatabaseSetting
+
+MARK = "casedb.mark"
+"""The setting that says what a database is for: the target's to have, never the source's."""
+
+# Their values are lists of names, each quoted for itself; see variable_is_guc_list_quote() in
+# PostgreSQL's dumputils.c.
+_LISTS_OF_NAMES = {
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+}
+
+
+def create_statement(properties: DatabaseProperties, database: str) -> sql.Composed:
+    """Return the CREATE DATABASE of an empty database with the same encoding and locale."""
+    options: list[sql.Composable] = [
+        sql.SQL("TEMPLATE template0"),
+        sql.SQL("ENCODING {}").format(properties.encoding),
+        sql.SQL("LC_COLLATE {}").format(properties.collate),
+        sql.SQL("LC_CTYPE {}").format(properties.ctype),
+        sql.SQL("LOCALE_PROVIDER {}").format(sql.Identifier(properties.locale_provider)),
+    ]
+    if properties.locale_provider == "icu" and properties.locale:
+        options.append(sql.SQL("ICU_LOCALE {}").format(properties.locale))
+    if properties.locale_provider == "icu" and properties.icu_rules:
+        options.append(sql.SQL("ICU_RULES {}").format(properties.icu_rules))
+    if properties.locale_provider == "builtin" and properties.locale:
+        options.append(sql.SQL("BUILTIN_LOCALE {}").format(properties.locale))
+    return sql.SQL("CREATE DATABASE {} {}").format(
+        sql.Identifier(database), sql.SQL(" ").join(options)
+    )
+
+
+def property_statements(properties: DatabaseProperties, database: str) -> list[sql.Composed]:
+    """Return the statements that give `database` the owner, grants, settings and comment."""
+    name = sql.Identifier(database)
+    owner = sql.Identifier(properties.owner)
+    statements = [
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner),
+        # What is not granted below was revoked; even the owner can be without a privilege.
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}").format(name, owner),
+    ]
+    for grant in properties.grants:
+        statements.append(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
+                sql.SQL(grant.privilege),
+                name,
+                sql.Identifier(grant.grantee) if grant.grantee else sql.SQL("PUBLIC"),
+                sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
+            )
+        )
+    statements += [_set(name, setting) for setting in without_mark(properties.settings)]
+    if properties.connection_limit != -1:
+        statements.append(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+                name, properties.connection_limit
+            )
+        )
+    if properties.comment is not None:
+        statements.append(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, properties.comment))
+    return statements
+
+
+def without_mark(settings: Iterable[DatabaseSetting]) -> tuple[DatabaseSetting, ...]:
+    """Return `settings` without the mark, which says what the source was for."""
+    return tuple(s for s in settings if s.name != MARK)
+
+
+def _set(database: sql.Identifier, setting: DatabaseSetting) -> sql.Composed:
+    whose = (
+        sql.SQL("ALTER DATABASE {}").format(database)
+        if setting.role is None
+        else sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(setting.role), database)
+    )
+    values = list(_names(setting.value)) if setting.name in _LISTS_OF_NAMES else [setting.value]
+    parts = sql.SQL(".").join(sql.Identifier(part) for part in setting.name.split("."))
+    return sql.SQL("{} SET {} = {}").format(
+        whose, parts, sql.SQL(", ").join(sql.Literal(value) for value in values)
+    )
+
+
+def _names(text: str) -> Iterator[str]:
+    """Yield the names in a list such as `"$user", public`.
+
+    >>> list(_names('"$user", public, "a ""b"", c"'))
+    ['$user', 'public', 'a "b", c']
+    """
+    name, quoted, i = "", False, 0
+    while i < len(text):
+        char = text[i]
+        if char == '"' and quoted and text[i + 1 : i + 2] == '"':
+            name, i = name + '"', i + 1
+        elif char == '"':
+            quoted = not quoted
+        elif char == "," and not quoted:
+            yield name
+            name = ""
+        elif quoted or not char.isspace():
+            name += char
+        i += 1
+    yield name
