@@ -25,7 +25,7 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError, DifferenceError, ToolFailedError, UnverifiedError
 from casedb.roles import apply_roles
-from casedb.server import throwaway_cluster
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 
 _SHOWN = 20

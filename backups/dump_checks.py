@@ -29,6 +29,7 @@ def require_all_rows(connection: Connection[Any]) -> None:
 
 
 def require_same_major(tools: PostgresTools, server: ServerFacts) -> None:
+    """Refuse a client of another major version than its server."""
     if tools.major != server.major:
         raise ConfigurationError(
             f"pg_dump {tools.version} does not fit server {server.version}",
@@ -39,6 +40,7 @@ def require_same_major(tools: PostgresTools, server: ServerFacts) -> None:
 
 
 def require_room(store: Store, database: str, size_bytes: int, ratio: float) -> None:
+    """Refuse a store with less free space than `ratio` times the database's size."""
     free = store.free_bytes(database)
     needed = int(size_bytes * ratio)
     if free is not None and free < needed:

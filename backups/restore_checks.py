@@ -24,6 +24,7 @@ def missing_roles(connection: Connection[Any], manifest: Manifest) -> list[str]:
 
 
 def require_fit(connection: Connection[Any], manifest: Manifest, tools: PostgresTools) -> None:
+    """Refuse anybody but a superuser, and programs or servers that cannot read the backup."""
     if not scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
         raise RefusedError(
             "only a superuser can restore a database with all its owners and policies",
@@ -46,6 +47,7 @@ def require_fit(connection: Connection[Any], manifest: Manifest, tools: Postgres
 
 
 def require_new(connection: Connection[Any], database: str) -> None:
+    """Refuse a name that is taken, or too long."""
     if len(database.encode()) > NAME_MAX_BYTES:
         raise ConfigurationError(
             f"a database's name has at most {NAME_MAX_BYTES} bytes",
@@ -56,6 +58,7 @@ def require_new(connection: Connection[Any], database: str) -> None:
 
 
 def already_exists(database: str) -> RefusedError:
+    """Return the error for a name that is taken."""
     return RefusedError(
         f'database "{database}" exists already',
         detail="A restore makes a new database and never overwrites one.",
@@ -64,6 +67,7 @@ def already_exists(database: str) -> RefusedError:
 
 
 def roles_missing(missing: Sequence[str]) -> RefusedError:
+    """Return the error for roles that the server does not have."""
     return RefusedError(
         "the server lacks roles that own or may use what is in the backup",
         detail=f"Missing: {', '.join(missing)}.",
@@ -72,6 +76,7 @@ def roles_missing(missing: Sequence[str]) -> RefusedError:
 
 
 def require_extensions(connection: Connection[Any], manifest: Manifest) -> None:
+    """Refuse a server without the extensions that the backup needs."""
     there = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
     missing = sorted({extension.name for extension in manifest.extensions} - there)
     if missing:
@@ -99,6 +104,7 @@ def require_first_superuser(
 
 
 def left_by_killed_runs(connection: Connection[Any], database: str) -> list[str]:
+    """Return a sentence for each unfinished database that an earlier restore may have left."""
     rows = connection.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1",
         (database[:40] + SUFFIX,),

@@ -93,8 +93,8 @@ def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list
             Finding(
                 "damage",
                 False,
-                f"{len(facts.damaged)} of {facts.count} damaged: {facts.damaged[0]}",
-                f"casedb verify {facts.damaged[0]}",
+                f"{len(facts.damaged)} of {facts.count} damaged",
+                "casedb backups",
             )
         )
     else:

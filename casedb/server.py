@@ -1,19 +1,17 @@
-"""The embedded server of a checkout, and throwaway clusters for drills and tests.
+"""The embedded server of a checkout.
 
 Below its home (`.casedb/` in the checkout) lie: data/ the cluster, pgpass the passwords (0600),
 server.log, backups/ the local store, server.json what was chosen, lock.
 """
 
-import fcntl
 import hashlib
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,24 +24,13 @@ from casedb.tools import PostgresTools
 from casedb.unprivileged import Launcher, launcher
 
 SUPERUSER = "postgres"
-_THROWAWAY_PREFIX = "casedb-"
+# Of folders in a place for temporary files: what it is, and whose.
+_FOLDER_PREFIX = "casedb-home-"
 _DEVELOPMENT = {
     "max_connections": "50",
     "shared_buffers": "128MB",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_min_duration_statement": "-1",
-}
-# Nothing of a throwaway cluster has to outlive a crash, and much has to be loaded into it.
-_THROWAWAY = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "max_wal_size": "4GB",
-    "maintenance_work_mem": "256MB",
-    "shared_buffers": "128MB",
-    "autovacuum": "off",
 }
 
 
@@ -199,7 +186,7 @@ class EmbeddedServer:
         if self._launcher.can_enter(self.home):
             return self.home
         tag = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        return Path("/var/tmp") / f"{_THROWAWAY_PREFIX}{os.getuid()}-{tag}"
+        return Path("/var/tmp") / f"{_FOLDER_PREFIX}{os.getuid()}-{tag}"
 
     def _prepare_home(self) -> None:
         try:
@@ -282,7 +269,7 @@ class EmbeddedServer:
         if cluster.socket_fits(self._cluster_home):
             return self._cluster_home
         tag = hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
-        short = Path(tempfile.gettempdir()) / f"{_THROWAWAY_PREFIX}{os.getuid()}-{tag}"
+        short = Path(tempfile.gettempdir()) / f"{_FOLDER_PREFIX}{os.getuid()}-{tag}"
         _own_folder(short)
         self._launcher.give(short)
         return short
@@ -303,90 +290,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@contextmanager
-def throwaway_cluster(
-    tools: PostgresTools, *, superuser: str = SUPERUSER, settings: Mapping[str, str] | None = None
-) -> Iterator[Conninfo]:
-    """Run a cluster for the length of the block and yield its superuser's conninfo.
-
-    No TCP port, no fsync, in a folder of mode 0700 that is gone afterwards. What a killed run left
-    is swept by the next one.
-
-    Raises:
-        ConfigurationError: no server programs.
-        ToolFailedError: initdb or the server failed.
-    """
-    cluster.require_server_programs(tools)
-    sweep_throwaways()
-    run_as = launcher()
-    home = Path(tempfile.mkdtemp(prefix=_THROWAWAY_PREFIX))
-    with _alive(home):
-        try:
-            run_as.give(home)
-            usable = run_as.reachable_tools(tools, home)
-            data_dir = home / "data"
-            cluster.create(
-                usable,
-                data_dir,
-                launcher=run_as,
-                superuser=superuser,
-                password=None,
-                durable=False,
-            )
-            if not cluster.socket_fits(home):
-                raise ConfigurationError(
-                    f"the folder for temporary files has too long a path: {home}",
-                    detail=f"A socket's path may have {cluster.SOCKET_PATH_MAX_BYTES} bytes.",
-                    hint="Set TMPDIR to a shorter path, such as /tmp.",
-                )
-            chosen = cluster.Settings(
-                socket_dir=home,
-                port=5432,
-                listen_addresses="",
-                server={**_THROWAWAY, **(settings or {})},
-            )
-            cluster.configure(data_dir, chosen, launcher=run_as)
-            cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
-            yield Conninfo(
-                {"host": str(home), "port": "5432", "dbname": "postgres", "user": superuser}
-            )
-        finally:
-            _remove_throwaway(home)
-
-
-def sweep_throwaways() -> int:
-    """Stop and remove the throwaway clusters of runs that were killed; return how many."""
-    swept = 0
-    for home in Path(tempfile.gettempdir()).glob(f"{_THROWAWAY_PREFIX}*"):
-        alive = home / "alive"
-        try:
-            # As root the folder may have been given to the server's own user.
-            if os.getuid() not in (0, home.stat().st_uid) or not alive.exists():
-                continue
-            with alive.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove_throwaway(home)
-                swept += 1
-        except (OSError, ToolFailedError):
-            # Alive (BlockingIOError), or already gone: another run sweeps too.
-            continue
-    return swept
-
-
-@contextmanager
-def _alive(home: Path) -> Iterator[None]:
-    """Hold a file lock that tells other runs that this folder is in use."""
-    with (home / "alive").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_throwaway(home: Path) -> None:
-    with suppress(ToolFailedError):
-        cluster.stop(home / "data", how=signal.SIGQUIT)
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _own_folder(path: Path) -> None:

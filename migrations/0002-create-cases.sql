@@ -30,7 +30,10 @@ CREATE TABLE public.cases (
     ),
     CONSTRAINT cases_priority_known CHECK (priority IN ('LOW', 'MEDIUM', 'HIGH', 'URGENT')),
     CONSTRAINT cases_assignee_present
-        CHECK (status IN ('NEW', 'PENDING_REVIEW') OR assigned_to IS NOT NULL)
+        CHECK (
+            assigned_to IS NOT NULL
+            OR status NOT IN ('ASSIGNED', 'IN_PROGRESS', 'PENDING_COMPLETION', 'COMPLETED')
+        )
 );
 
 COMMENT ON TABLE public.cases IS 'One row a case, from NEW to COMPLETED.';

@@ -17,8 +17,8 @@ from casedb.conninfo import Conninfo, libpq_variables
 from casedb.database import connect
 from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
-from casedb.server import throwaway_cluster
 from casedb.sqlfiles import folder
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, tools_in, wheel_tools
 
 TEMPLATE = "case_management"

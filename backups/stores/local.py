@@ -73,7 +73,9 @@ class LocalStore:
         """Hold the right to add and delete backups of `database`."""
         home = self._home(database)
         with _writing(home):
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # mkdir(parents=True) gives its mode to the last folder only.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            home.mkdir(mode=0o700, exist_ok=True)
             (home / _LOCK).touch(mode=0o600)
         with file_lock(home / _LOCK, what=f'the backups of "{database}" in {self.root}'):
             yield
@@ -105,7 +107,7 @@ class LocalStore:
         home = self._home(database)
         partial = home / f"{_PARTIAL}{label}"
         with _writing(home):
-            partial.mkdir(mode=0o700, parents=True)
+            partial.mkdir(mode=0o700)
         try:
             yield LocalSet(partial, home / label)
         finally:

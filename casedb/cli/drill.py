@@ -42,8 +42,9 @@ def drill(settings: Settings, label: str, as_json: bool) -> None:
         print_json(report)
         return
     click.echo(
-        f"{report.label}: restored, and equal in {report.tables} tables, {report.rows} rows, "
-        f"{report.sequences} sequences and {report.catalog_rows} facts of the catalog"
+        f"{report.label}: restored and equal\n"
+        f"{report.tables} tables, {report.rows} rows, {report.sequences} sequences, "
+        f"{report.catalog_rows} facts of the catalog"
     )
     print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
     for note in report.notes:

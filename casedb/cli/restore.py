@@ -64,8 +64,8 @@ def restore(
         print_json(report)
         return
     click.echo(
-        f'{report.label} is now database "{new_name}", marked {mark.value}: '
-        f"{report.tables} tables, {report.rows} rows, all as the manifest says "
+        f'{report.label} is now database "{new_name}", marked {mark.value}\n'
+        f"{report.tables} tables, {report.rows} rows, as the manifest says "
         f"({seconds(report.duration_s)})"
     )
     click.echo(f"Look at it: casedb shell --database {new_name}", err=True)

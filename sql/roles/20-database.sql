@@ -45,10 +45,11 @@ CREATE SCHEMA IF NOT EXISTS ops AUTHORIZATION case_owner;
 ALTER SCHEMA ops OWNER TO case_owner;
 COMMENT ON SCHEMA ops IS 'Records of migrations and operations; no case data.';
 REVOKE ALL ON SCHEMA ops FROM PUBLIC;
-GRANT USAGE ON SCHEMA ops TO case_monitor, case_readonly;
-GRANT SELECT ON ALL TABLES IN SCHEMA ops TO case_monitor, case_readonly;
+-- case_migrator by name too: it inherits nothing, and asks for the status before it becomes the owner.
+GRANT USAGE ON SCHEMA ops TO case_migrator, case_monitor, case_readonly;
+GRANT SELECT ON ALL TABLES IN SCHEMA ops TO case_migrator, case_monitor, case_readonly;
 ALTER DEFAULT PRIVILEGES FOR ROLE case_owner IN SCHEMA ops
-    GRANT SELECT ON TABLES TO case_monitor, case_readonly;
+    GRANT SELECT ON TABLES TO case_migrator, case_monitor, case_readonly;
 
 -- PostgreSQL lets everybody execute every new function. Whoever may is named in a migration.
 ALTER DEFAULT PRIVILEGES FOR ROLE case_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

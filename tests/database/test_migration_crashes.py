@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
 from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import LockedError
+from casedb.locks import maintenance_lock
 from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 
@@ -98,6 +100,39 @@ def test_killed_between_the_table_and_the_mark_leaves_neither(
     with connect(admin, purpose="test") as connection:
         assert scalar(connection, "SELECT count(*) FROM ops._yoyo_log") == 1
         assert scalar(connection, "SELECT count(*) FROM ops.casedb_migration") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("what", ["_yoyo_log", "_yoyo_migration", "casedb_migration"])
+def test_killed_while_it_is_being_recorded_leaves_no_table(
+    migrator: Conninfo, tmp_path: Path, what: str, number: signal.Signals
+) -> None:
+    # The statements are through, and the record is not: where yoyo has committed already.
+    migrations.apply(migrator, source=tmp_path)
+    admin = migrator.replace(user="postgres")
+    (tmp_path / "0001-create-trees.sql").write_text(SLOW.replace("60", "0"))
+    with connect(admin, purpose="test") as connection:
+        connection.execute(
+            "CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_sleep(60); RETURN new; END'"
+        )
+        connection.execute(
+            sql.SQL(
+                "CREATE TRIGGER dawdle BEFORE INSERT ON ops.{} EXECUTE FUNCTION public.dawdle()"
+            ).format(sql.Identifier(what))
+        )
+    process = start(migrator, tmp_path)
+    wait_until_it_sleeps(admin)
+
+    process.send_signal(number)
+    process.communicate(timeout=10)
+
+    with connect(admin, purpose="test") as connection, maintenance_lock(connection, wait_s=10):
+        assert scalar(connection, "SELECT to_regclass('public.trees')") is None
+        connection.execute("DROP FUNCTION public.dawdle() CASCADE")
+    assert migrations.apply(migrator, source=tmp_path, wait_s=10) == ["0001-create-trees"]
+    with connect(admin, purpose="test") as connection:
+        assert scalar(connection, "SELECT count(*) FROM ops._yoyo_log") == 1
 
 
 def test_a_server_process_that_dies_leaves_neither_table_nor_mark(

@@ -100,8 +100,9 @@ def test_everything_in_the_database_belongs_to_the_owner(database: Conninfo) -> 
     assert strangers == []
 
 
-def test_monitoring_sees_the_record_of_migrations_and_no_case(database: Conninfo) -> None:
-    found = migrations.status(database.replace(user="case_monitor"), source=SOURCE)
+@pytest.mark.parametrize("role", ["monitor", "readonly", "backup", "migrator"])
+def test_the_status_is_read_without_becoming_the_owner(database: Conninfo, role: str) -> None:
+    found = migrations.status(database.replace(user=f"case_{role}"), source=SOURCE)
 
     assert [migration.id for migration in found.applied] == IDS
     assert found.head == IDS[-1]

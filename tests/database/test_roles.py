@@ -15,7 +15,7 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError, ConfigurationError, ToolFailedError
 from casedb.roles import LOGIN_ROLES, apply_roles, set_passwords
-from casedb.server import throwaway_cluster
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 
 # xmin shows that a row was rewritten, even with the same content.

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 
-from casedb import cluster
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import ConfigurationError, LockedError, ServerUnreachableError
 from casedb.locks import file_lock
-from casedb.server import EmbeddedServer, sweep_throwaways, throwaway_cluster
+from casedb.server import EmbeddedServer
 from casedb.tools import PostgresTools
 from casedb.unprivileged import as_system_user
 
@@ -240,35 +238,6 @@ def test_root_without_namespaces_becomes_a_system_user(
     finally:
         server.stop()
         server.remove_data()
-
-
-def test_a_throwaway_cluster_is_gone_afterwards(tools: PostgresTools) -> None:
-    with throwaway_cluster(tools) as admin:
-        home = Path(str(admin.get("host")))
-        assert stat.S_IMODE(home.stat().st_mode) == 0o700
-        with psycopg.connect(admin.dsn) as connection:
-            assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
-
-    assert not home.exists()
-
-
-def test_what_a_killed_run_left_is_swept_by_the_next(tools: PostgresTools) -> None:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with throwaway_cluster(tools) as admin:
-            os.write(writer, str(admin.get("host")).encode())
-            signal.pause()
-    home = Path(os.read(reader, 200).decode())
-    found = cluster.postmaster(home / "data")
-    assert found
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-    assert sweep_throwaways() == 1
-
-    wait_until_gone(found.pid)
-    assert not home.exists()
 
 
 def wait_until_gone(pid: int, timeout_s: float = 10) -> None:

@@ -1,0 +1,115 @@
+"""Throwaway clusters for drills and tests: no TCP port, no fsync, gone afterwards."""
+
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from casedb import cluster
+from casedb.conninfo import Conninfo
+from casedb.errors import ConfigurationError, ToolFailedError
+from casedb.server import SUPERUSER
+from casedb.tools import PostgresTools
+from casedb.unprivileged import launcher
+
+_FOLDER_PREFIX = "casedb-scratch-"
+# Nothing of a throwaway cluster has to outlive a crash, and much has to be loaded into it.
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "maintenance_work_mem": "256MB",
+    "shared_buffers": "128MB",
+    "autovacuum": "off",
+}
+
+
+@contextmanager
+def throwaway_cluster(
+    tools: PostgresTools, *, superuser: str = SUPERUSER, settings: Mapping[str, str] | None = None
+) -> Iterator[Conninfo]:
+    """Run a cluster for the length of the block and yield its superuser's conninfo.
+
+    No TCP port, no fsync, in a folder of mode 0700 that is gone afterwards. What a killed run left
+    is swept by the next one.
+
+    Raises:
+        ConfigurationError: no server programs.
+        ToolFailedError: initdb or the server failed.
+    """
+    cluster.require_server_programs(tools)
+    sweep_throwaways()
+    run_as = launcher()
+    home = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+    with _alive(home):
+        try:
+            run_as.give(home)
+            usable = run_as.reachable_tools(tools, home)
+            data_dir = home / "data"
+            cluster.create(
+                usable,
+                data_dir,
+                launcher=run_as,
+                superuser=superuser,
+                password=None,
+                durable=False,
+            )
+            if not cluster.socket_fits(home):
+                raise ConfigurationError(
+                    f"the folder for temporary files has too long a path: {home}",
+                    detail=f"A socket's path may have {cluster.SOCKET_PATH_MAX_BYTES} bytes.",
+                    hint="Set TMPDIR to a shorter path, such as /tmp.",
+                )
+            chosen = cluster.Settings(
+                socket_dir=home,
+                port=5432,
+                listen_addresses="",
+                server={**_SETTINGS, **(settings or {})},
+            )
+            cluster.configure(data_dir, chosen, launcher=run_as)
+            cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
+            yield Conninfo(
+                {"host": str(home), "port": "5432", "dbname": "postgres", "user": superuser}
+            )
+        finally:
+            _remove_throwaway(home)
+
+
+def sweep_throwaways() -> int:
+    """Stop and remove the throwaway clusters of runs that were killed; return how many."""
+    swept = 0
+    for home in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        alive = home / "alive"
+        try:
+            # As root the folder may have been given to the server's own user.
+            if os.getuid() not in (0, home.stat().st_uid) or not alive.exists():
+                continue
+            with alive.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove_throwaway(home)
+                swept += 1
+        except (OSError, ToolFailedError):
+            # Alive (BlockingIOError), or already gone: another run sweeps too.
+            continue
+    return swept
+
+
+@contextmanager
+def _alive(home: Path) -> Iterator[None]:
+    """Hold a file lock that tells other runs that this folder is in use."""
+    with (home / "alive").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_throwaway(home: Path) -> None:
+    with suppress(ToolFailedError):
+        cluster.stop(home / "data", how=signal.SIGQUIT)
+    shutil.rmtree(home, ignore_errors=True)

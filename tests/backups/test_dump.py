@@ -1,0 +1,298 @@
+"""A dump is complete and proven, or it is not there."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import catalog
+from backups.dump import dump
+from backups.manifest import MANIFEST
+from backups.progress import Progress
+from backups.stores import LocalStore
+from backups.streams import compress
+from casedb.conninfo import Conninfo
+from casedb.database import connect, open_connection
+from casedb.errors import (
+    ConfigurationError,
+    LockedError,
+    RefusedError,
+    TerminatedError,
+    ToolFailedError,
+)
+from casedb.locks import maintenance_lock
+from casedb.tools import PostgresTools, wheel_tools
+from tests.backups.conftest import Made
+
+WANTED_FILES = {"database.dump.zst", "globals.sql", "catalog.json", "RESTORE.txt", MANIFEST}
+
+
+def leftovers(store: LocalStore, database: Conninfo) -> list[str]:
+    home = store.root / database.dbname
+    return sorted(p.name for p in home.iterdir() if p.name != ".lock") if home.exists() else []
+
+
+def test_a_backup_has_its_five_files_for_the_owner_only(made: Made) -> None:
+    assert {p.name for p in made.folder.iterdir()} == WANTED_FILES
+    for path in made.folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    for folder in (made.folder, made.folder.parent, made.store.root):
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0, folder
+
+
+def test_a_backup_is_found_under_its_label(made: Made) -> None:
+    (backup,) = catalog(made.store, "sample db")
+
+    assert backup.is_good
+    assert backup.label == made.label
+    assert backup.taken_at == made.manifest.started_at
+    age = backup.age(datetime.now(UTC))
+    assert age is not None
+    assert timedelta(0) < age < timedelta(minutes=10)
+
+
+def test_no_password_verifier_is_in_a_backup(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with connect(small, purpose="test") as connection:
+        connection.execute("ALTER ROLE sample_plain PASSWORD 'hush-hush'")
+    store = LocalStore(tmp_path)
+
+    manifest = dump(small, store, tools=tools)
+
+    with connect(small, purpose="test") as connection:
+        connection.execute("ALTER ROLE sample_plain PASSWORD NULL")
+    text = (tmp_path / small.dbname / manifest.label / "globals.sql").read_text()
+    assert "CREATE ROLE sample_plain" in text
+    assert "SCRAM" not in text
+    assert "hush" not in text
+
+
+def test_two_dumps_in_one_second_are_two_backups(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+
+    labels = [dump(small, store, tools=tools).label for _ in range(3)]
+
+    assert len(set(labels)) == 3
+    assert [b.label for b in catalog(store, small.dbname)] == labels[::-1]
+
+
+@pytest.mark.parametrize("user", ["sample_plain", "sample_reader"])
+def test_a_role_that_row_security_applies_to_is_refused(
+    sample: Conninfo, tools: PostgresTools, tmp_path: Path, user: str
+) -> None:
+    """With --enable-row-security pg_dump would report success and leave rows out."""
+    with connect(sample, purpose="test") as connection:
+        connection.execute('GRANT CONNECT ON DATABASE "sample db" TO sample_plain')
+        try:
+            with pytest.raises(RefusedError, match="complete dump"):
+                dump(sample.replace(user=user), LocalStore(tmp_path), tools=tools)
+        finally:
+            connection.execute('REVOKE CONNECT ON DATABASE "sample db" FROM sample_plain')
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_of_another_major_version_is_refused(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    other = wheel_tools(18 if tools.major != 18 else 16)
+
+    with pytest.raises(ConfigurationError, match="does not fit server"):
+        dump(small, LocalStore(tmp_path), tools=other)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_without_room_is_refused_before_anything_is_written(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+
+    with pytest.raises(RefusedError, match="too little room"):
+        dump(small, store, tools=tools, space_ratio=1e9)
+
+    assert leftovers(store, small) == []
+
+
+def test_a_failed_pg_dump_fails_the_dump_and_leaves_nothing(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """An exit code of 0 from the last program of a pipe is how others report success."""
+    with connect(small, purpose="test") as connection:
+        connection.execute("SELECT lo_from_bytea(0, 'nobody may read this')")
+        connection.execute(f'GRANT CONNECT ON DATABASE "{small.dbname}" TO sample_backup'.encode())
+    store = LocalStore(tmp_path)
+
+    with pytest.raises(ToolFailedError, match="permission denied for large object"):
+        dump(small.replace(user="sample_backup"), store, tools=tools)
+
+    assert leftovers(store, small) == []
+
+
+def test_what_cannot_be_read_back_is_not_kept(
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def flipping(source: object, sink: object) -> object:
+        facts = compress(source, sink)  # type: ignore[arg-type]
+        sink.seek(100)  # type: ignore[attr-defined]
+        sink.write(b"\0\0\0\0")  # type: ignore[attr-defined]
+        return facts
+
+    monkeypatch.setattr("backups.dump.compress", flipping)
+    store = LocalStore(tmp_path)
+
+    with pytest.raises(ToolFailedError, match="cannot be read back"):
+        dump(small, store, tools=tools)
+
+    assert leftovers(store, small) == []
+
+
+def test_a_migration_at_work_keeps_a_dump_out(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with (
+        connect(small, purpose="migrate") as other,
+        maintenance_lock(other),
+        pytest.raises(LockedError, match="another run is at work"),
+    ):
+        dump(small, store, tools=tools)
+
+    assert leftovers(store, small) == []
+
+
+def test_a_second_dump_at_the_same_time_is_turned_away(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with store.lock(small.dbname), pytest.raises(LockedError, match="another run is at work"):
+        dump(small, store, tools=tools)
+
+
+def test_a_full_disk_is_named_and_nothing_half_remains(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    with connect(small, purpose="test") as connection:
+        connection.execute(
+            "CREATE TABLE big AS SELECT sha512(i::text::bytea) AS b"
+            " FROM generate_series(1, 60000) AS i"
+        )
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount]).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        store = LocalStore(mount / "store")
+        with pytest.raises(ToolFailedError, match="the store is full"):
+            dump(small, store, tools=tools, space_ratio=0)
+
+        assert leftovers(store, small) == []
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_a_dump_that_is_interrupted_leaves_nothing(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.phase == "proving the tables":
+            raise TerminatedError
+
+    with pytest.raises(TerminatedError):
+        dump(small, store, tools=tools, on_progress=interrupt)
+
+    assert leftovers(store, small) == []
+    with connect(small, purpose="test") as connection:
+        others = connection.execute(
+            "SELECT application_name FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert others == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from backups.dump import dump
+from backups.stores import LocalStore
+from casedb.conninfo import Conninfo
+from casedb.tools import tools_in
+
+dsn, store, bindir, phase = sys.argv[1:]
+def show(progress):
+    if progress.phase == phase:
+        os.kill(os.getpid(), signal.SIGKILL)
+dump(Conninfo.parse(dsn), LocalStore(Path(store)), tools=tools_in(Path(bindir)), on_progress=show)
+"""
+
+
+@pytest.mark.parametrize(
+    "phase", ["writing the roles", "proving the tables", "reading the archive back"]
+)
+def test_a_killed_dump_leaves_nothing_that_looks_whole(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, phase: str
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    argv = [sys.executable, "-c", KILLED, small.dsn, str(store.root), str(tools.bindir), phase]
+
+    killed = subprocess.run(argv, check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert catalog(store, small.dbname) == []
+    assert len(leftovers(store, small)) == 1
+    _wait_for_sessions_to_end(small)
+    messages: list[str] = []
+    manifest = dump(small, store, tools=tools, on_progress=lambda p: messages.append(p.phase))
+    assert leftovers(store, small) == [manifest.label]
+    assert any("which an interrupted run had left" in message for message in messages)
+
+
+def test_what_a_living_run_writes_is_not_swept(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    seen: list[list[str]] = []
+
+    def look(progress: Progress) -> None:
+        if progress.phase == "proving the tables" and not seen:
+            with pytest.raises(LockedError):
+                dump(small, store, tools=tools)
+            seen.append(leftovers(store, small))
+
+    manifest = dump(small, store, tools=tools, on_progress=look)
+
+    assert seen == [[f".partial-{manifest.label}"]]
+
+
+def test_nothing_is_left_open_on_the_server(made: Made, sample: Conninfo) -> None:
+    with connect(sample, purpose="test") as connection:
+        rows = connection.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE application_name ~ 'casedb dump'"
+        ).fetchall()
+
+    assert rows == []
+
+
+def _wait_for_sessions_to_end(database: Conninfo) -> None:
+    # The server notices a killed client when it next writes to it.
+    with open_connection(database, purpose="test") as connection:
+        deadline = time.monotonic() + 20
+        while connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchone():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

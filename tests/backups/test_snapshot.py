@@ -1,0 +1,196 @@
+"""What is dumped, what is proven and what the manifest says are one and the same moment."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backups import snapshot
+from backups.content import SETTINGS
+from backups.drill import drill
+from backups.dump import dump
+from backups.progress import Progress
+from backups.stores import LocalStore
+from casedb.conninfo import Conninfo
+from casedb.database import connect, open_connection, scalar
+from casedb.errors import LockedError
+from casedb.tools import PostgresTools
+
+
+@contextmanager
+def truncating(database: Conninfo, table: str) -> Iterator[threading.Thread]:
+    """Another session that truncates a table, waiting for as long as it takes."""
+    done: list[str] = []
+
+    def work() -> None:
+        with open_connection(database, purpose="truncate") as connection:
+            connection.execute(f"TRUNCATE {table}".encode())
+            done.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        with open_connection(database, purpose="test") as connection:
+            while not done and not scalar(
+                connection,
+                "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted",
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield thread
+    finally:
+        thread.join(20)
+
+
+def rows(manifest: object) -> dict[str, int]:
+    return {table.name: table.rows for table in manifest.tables}  # type: ignore[attr-defined]
+
+
+def test_a_truncate_that_queues_before_pg_dump_goes_first_and_is_wholly_in_the_dump(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the bound, the three would wait for each other for ever."""
+    threads: list[threading.Thread] = []
+    stack: list[object] = []
+    take = snapshot._take
+
+    def overtaken_once(connection: object) -> snapshot.Snapshot:
+        found = take(connection)  # type: ignore[arg-type]
+        if not stack:
+            context = truncating(small, "one")
+            stack.append(context)
+            threads.append(context.__enter__())
+        return found
+
+    monkeypatch.setattr(snapshot, "_take", overtaken_once)
+    store = LocalStore(tmp_path)
+    phases: list[str] = []
+
+    manifest = dump(
+        small, store, tools=tools, lock_wait_s=1, on_progress=lambda p: phases.append(p.phase)
+    )
+
+    threads[0].join(10)
+    assert not threads[0].is_alive()
+    assert any("letting another session go first" in phase for phase in phases)
+    assert rows(manifest) == {"one": 0, "two": 1000}
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+def test_a_truncate_after_pg_dump_has_its_locks_waits_and_is_not_in_the_dump(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    contexts: list[object] = []
+
+    def truncate(progress: Progress) -> None:
+        if progress.phase == "proving the tables" and progress.done == 0:
+            with open_connection(small, purpose="test") as connection:
+                # Ours and pg_dump's.
+                while (
+                    scalar(
+                        connection,
+                        "SELECT count(*) FROM pg_locks WHERE relation = 'one'::regclass",
+                    )
+                    < 2
+                ):
+                    time.sleep(0.02)
+            context = truncating(small, "one")
+            contexts.append(context)
+            context.__enter__()
+
+    manifest = dump(small, store, tools=tools, on_progress=truncate)
+
+    contexts[0].__exit__(None, None, None)  # type: ignore[attr-defined]
+    assert rows(manifest) == {"one": 1000, "two": 1000}
+    with connect(small, purpose="test") as connection:
+        assert scalar(connection, "SELECT count(*) FROM one") == 0
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+def test_rows_written_while_a_dump_runs_are_neither_in_it_nor_in_its_proof(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    def write(progress: Progress) -> None:
+        if progress.phase == "proving the tables":
+            with connect(small, purpose="test") as connection:
+                connection.execute("INSERT INTO one SELECT 1; DELETE FROM two WHERE t = '7'")
+
+    store = LocalStore(tmp_path)
+
+    manifest = dump(small, store, tools=tools, on_progress=write)
+
+    assert rows(manifest) == {"one": 1000, "two": 1000}
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+def test_whoever_keeps_a_table_locked_is_named(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with connect(small, purpose="stubborn", autocommit=False) as other:
+        other.execute("LOCK TABLE two")
+        pid = other.info.backend_pid
+        with pytest.raises(LockedError, match="keeps the dump") as caught:
+            dump(small, store, tools=tools, lock_wait_s=0.2, attempts=2)
+        other.rollback()
+
+    assert f'"casedb stubborn" as postgres, server process {pid}' in (caught.value.detail or "")
+    assert "two" in (caught.value.detail or "")
+    assert [p.name for p in (tmp_path / small.dbname).iterdir()] == [".lock"]
+
+
+def test_a_table_made_between_the_locks_and_the_snapshot_starts_it_anew(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    lock = snapshot._lock
+
+    def and_meanwhile(tables: list[snapshot.Relation]) -> object:
+        if not made:
+            made.append("three")
+            with connect(small, purpose="test") as connection:
+                connection.execute("CREATE TABLE three AS SELECT 3 AS i")
+        return lock(tables)
+
+    monkeypatch.setattr(snapshot, "_lock", and_meanwhile)
+
+    manifest = dump(small, LocalStore(tmp_path), tools=tools)
+
+    assert rows(manifest) == {"one": 1000, "two": 1000, "three": 1}
+
+
+def test_no_timeout_of_the_server_ends_the_holder(small: Conninfo) -> None:
+    hasty = {
+        "statement_timeout": "50ms",
+        "idle_in_transaction_session_timeout": "50ms",
+        "idle_session_timeout": "50ms",
+    }
+    with connect(small, purpose="test", settings=hasty) as connection:
+        snapshot.prepare_session(connection, SETTINGS)
+        with snapshot.hold(connection, lock_wait_s=1) as held:
+            time.sleep(0.2)
+            scalar(connection, "SELECT pg_sleep(0.2)")
+            assert held.identifier
+
+            with connect(small, purpose="test") as importer:
+                importer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+                importer.execute(f"SET TRANSACTION SNAPSHOT '{held.identifier}'".encode())
+                importer.execute("ROLLBACK")
+
+
+def test_the_holder_locks_every_table_before_its_snapshot(small: Conninfo) -> None:
+    with connect(small, purpose="test") as connection:
+        snapshot.prepare_session(connection, SETTINGS)
+        with snapshot.hold(connection, lock_wait_s=1) as held:
+            names = {relation.name for relation in held.relations}
+            with connect(small, purpose="test", settings={"lock_timeout": "100ms"}) as other:
+                for name in names:
+                    with pytest.raises(Exception, match="lock timeout"):
+                        other.execute(f"TRUNCATE {name}".encode())
+
+    assert names == {"one", "two"}

@@ -1,0 +1,63 @@
+"""A throwaway cluster leaves nothing behind, even when its run is killed."""
+
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from casedb import cluster
+from casedb.throwaway import sweep_throwaways, throwaway_cluster
+from casedb.tools import PostgresTools
+
+_RUN = """
+import signal, sys
+from pathlib import Path
+from casedb.throwaway import throwaway_cluster
+from casedb.tools import tools_in
+
+with throwaway_cluster(tools_in(Path(sys.argv[1]))) as admin:
+    print(admin.get("host"), flush=True)
+    signal.pause()
+"""
+
+
+def test_a_throwaway_cluster_is_gone_afterwards(tools: PostgresTools) -> None:
+    with throwaway_cluster(tools) as admin:
+        home = Path(str(admin.get("host")))
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
+        with psycopg.connect(admin.dsn) as connection:
+            assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+
+    assert not home.exists()
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(tools: PostgresTools) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(tools.bindir)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        home = Path(child.stdout.readline().strip())
+        found = cluster.postmaster(home / "data")
+        assert found
+        child.kill()
+
+    swept = sweep_throwaways()
+
+    assert swept >= 1
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(found.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(found.pid)
+    assert not home.exists()
+
+
+def test_a_living_one_is_not_swept(tools: PostgresTools) -> None:
+    with throwaway_cluster(tools) as admin:
+        sweep_throwaways()
+
+        with psycopg.connect(admin.dsn) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
