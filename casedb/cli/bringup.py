@@ -41,6 +41,7 @@ class BringUp:
     settings: Settings
     on_step: Tell
     steps: list[Step] = field(default_factory=list)
+    _is_new: bool = False
 
     def run(self) -> list[Step]:
         """Do every step and return them; the first failure ends it, and the next run goes on."""
@@ -78,6 +79,7 @@ class BringUp:
 
     def _start(self, server: EmbeddedServer, tools: PostgresTools) -> str:
         started = server.start(tools, on_step=self.on_step)
+        self._is_new = started.created
         port = server.status().port
         what = "already running" if started.already_running else "started"
         if started.created:
@@ -120,7 +122,9 @@ class BringUp:
     def _backup(self, target: Conninfo, tools: PostgresTools) -> tuple[str, str]:
         store = open_store(self.settings.store_url)
         head = migrations.status(target, source=folder("migrations")).head
-        for backup in catalog(store, self.settings.values.database):
+        # A backup from before a reset is not one of this database.
+        known = [] if self._is_new else catalog(store, self.settings.values.database)
+        for backup in known:
             if backup.is_good and backup.manifest and backup.manifest.migration_head == head:
                 return backup.label, f"{backup.label} is there"
         manifest = dump(target, store, tools=tools, on_progress=self.on_step)

@@ -174,7 +174,9 @@ def test_reset_starts_over_and_keeps_the_backups(casedb: "Casedb") -> None:
     admin = casedb.server.conninfo(dbname="case_management", user="postgres")
     with connect(admin, purpose="test") as connection:
         assert scalar(connection, "SELECT to_regclass('scratch')") is None
-    assert label in {b["label"] for b in casedb("backups", "--json").json["backups"]}
+    labels = [b["label"] for b in casedb("backups", "--json").json["backups"]]
+    assert label in labels
+    assert len(labels) == 2, "the new database has no backup of its own"
 
 
 def test_reset_is_refused_on_a_database_not_marked_development(casedb: "Casedb") -> None:
