@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from backups import content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
-from backups.archive import UnreadableArchiveError, read_back
+from backups.archive import UnreadableArchiveError, from_first_error, read_back
 from backups.instructions import instructions
 from backups.labels import label_of
 from backups.manifest import (
@@ -240,7 +240,7 @@ def _check_dump(job: _Job, argv: Sequence[str], returncode: int, stderr: str) ->
         raise snapshot.Overtaken(
             "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
         )
-    programs.check(argv, returncode, stderr)
+    programs.check(argv, returncode, from_first_error(stderr))
 
 
 def _globals(job: _Job) -> str:

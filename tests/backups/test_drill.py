@@ -14,7 +14,7 @@ from backups.load import load_archive
 from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
 from backups.records import DrillReport
 from backups.stores import LocalStore
-from backups.streams import compress, zstd
+from backups.streams import HashingReader, compress, decompressed
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import BackupDamagedError, DifferenceError, TerminatedError, UnverifiedError
@@ -26,7 +26,8 @@ def forge(made: Made, before: bytes, after: bytes) -> None:
     """Change the archive's content and put every checksum right, so that only content tells."""
     assert len(before) == len(after)
     path = made.folder / DUMP
-    raw = zstd.decompress(path.read_bytes())
+    with path.open("rb") as file:
+        raw = b"".join(decompressed(HashingReader(file)))
     assert raw.count(before) >= 1
     with tempfile.TemporaryFile() as source, path.open("wb") as sink:
         source.write(raw.replace(before, after, 1))

@@ -1,0 +1,135 @@
+"""What the store holds is told as it is: by recorded time, broken ones included."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import catalog, resolve_label
+from backups.labels import database_of, folder_of, label_of
+from backups.manifest import DUMP, MANIFEST
+from backups.records import DrillReport
+from backups.stores import LocalStore, open_store
+from casedb.errors import ConfigurationError, ToolFailedError
+from tests.backups.conftest import Made
+
+DATABASE = "sample db"
+
+
+def add(made: Made, label: str, started_at: datetime) -> Path:
+    path = made.store.root / DATABASE / label
+    shutil.copytree(made.folder, path)
+    manifest = made.manifest.model_copy(update={"label": label, "started_at": started_at})
+    (path / MANIFEST).write_bytes(manifest.to_bytes())
+    return path
+
+
+def test_backups_are_ordered_by_recorded_time_and_never_by_name(copied: Made) -> None:
+    older = copied.manifest.started_at - timedelta(days=1)
+    add(copied, "sample db-29990101T000000Z", older)
+
+    found = [backup.label for backup in catalog(copied.store, DATABASE)]
+
+    assert found == [copied.label, "sample db-29990101T000000Z"]
+    assert resolve_label(copied.store, DATABASE, "latest").label == copied.label
+
+
+def test_broken_sets_are_listed_with_what_is_wrong(copied: Made) -> None:
+    now = datetime.now(UTC)
+    short = add(copied, "sample db-20260101T000000Z", now)
+    (short / DUMP).write_bytes(b"short")
+    bare = add(copied, "sample db-20260102T000000Z", now)
+    (bare / MANIFEST).unlink()
+    poor = add(copied, "sample db-20260103T000000Z", now)
+    (poor / "globals.sql").unlink()
+    (copied.store.root / DATABASE / "empty").mkdir()
+
+    damage = {b.label: b.damage for b in catalog(copied.store, DATABASE)}
+
+    assert damage[copied.label] is None
+    assert "has 5 bytes" in str(damage[short.name])
+    assert "manifest is missing" in str(damage[bare.name])
+    assert damage[poor.name] == "globals.sql is missing."
+    assert "manifest is missing" in str(damage["empty"])
+    # A newer one that is broken is never "latest".
+    assert resolve_label(copied.store, DATABASE, "latest").label == copied.label
+
+
+def test_the_latest_drilled_is_found(drilled: tuple[Made, DrillReport], tmp_path: Path) -> None:
+    made = drilled[0].copy(tmp_path / "store")
+    newer = made.manifest.started_at + timedelta(seconds=5)
+    add(made, "sample db-29990101T000000Z", newer)
+
+    assert resolve_label(made.store, DATABASE, "latest").label == "sample db-29990101T000000Z"
+    assert resolve_label(made.store, DATABASE, "latest-drilled").label == made.label
+
+
+def test_a_label_with_a_slip_is_told_the_nearest(copied: Made) -> None:
+    with pytest.raises(ConfigurationError, match="there is no backup") as caught:
+        resolve_label(copied.store, DATABASE, copied.label[:-2] + "9Z")
+
+    assert caught.value.hint == f'Did you mean "{copied.label}"?'
+    assert caught.value.exit_code == 3
+
+
+def test_without_any_backup_the_way_to_one_is_told(copied: Made) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_label(copied.store, "another", "latest")
+    assert "casedb dump" in str(caught.value.hint)
+
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_label(copied.store, DATABASE, "latest-drilled")
+    assert "casedb drill" in str(caught.value.hint)
+
+
+def test_a_record_that_cannot_be_read_proves_nothing(
+    drilled: tuple[Made, DrillReport], tmp_path: Path
+) -> None:
+    made = drilled[0].copy(tmp_path / "store")
+    (made.store.root / DATABASE / "records" / f"{made.label}.drill.json").write_text("{")
+
+    (backup,) = catalog(made.store, DATABASE)
+
+    assert backup.is_good
+    assert backup.drilled is None
+
+
+def test_a_store_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    """An unmounted disk must not look like "no backups"."""
+    with pytest.raises(ConfigurationError, match="there is no store"):
+        catalog(LocalStore(tmp_path / "not mounted"), DATABASE)
+
+
+def test_a_store_is_opened_by_url_or_path(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path)).url == tmp_path.as_uri()
+    assert open_store(tmp_path.as_uri()).url == tmp_path.as_uri()
+    assert open_store("file:///var/back%20ups").url == "file:///var/back%20ups"
+    for wrong in ("ftp://host/path", "file://other/path", "s3:/"):
+        if "://" in wrong:
+            with pytest.raises(ConfigurationError, match="address cannot be used"):
+                open_store(wrong)
+
+
+def test_databases_of_a_store_are_listed(copied: Made) -> None:
+    assert copied.store.databases() == [DATABASE]
+
+
+@pytest.mark.parametrize("name", ["plain", "../up", ".hidden", "a/b", "ä ö", "100%", "x-1", "."])
+def test_any_name_of_a_database_makes_a_folder_of_its_own(name: str) -> None:
+    label = label_of(name, datetime(2026, 11, 22, 16, tzinfo=UTC))
+
+    assert "/" not in label
+    assert not folder_of(name).startswith(".")
+    assert label.endswith("-20261122T160000Z")
+    assert database_of(label) == name
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with (
+        pytest.raises(ToolFailedError, match="cannot be written"),
+        LocalStore(tmp_path / "file" / "below").lock(DATABASE),
+    ):
+        pass

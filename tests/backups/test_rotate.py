@@ -1,0 +1,127 @@
+"""Rotating deletes what has expired, and cannot hurt."""
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import catalog
+from backups.manifest import DUMP, MANIFEST
+from backups.retention import Retention
+from backups.rotate import rotate
+from backups.stores import LocalStore
+from backups.verify import verify
+from casedb.errors import LockedError, RefusedError
+from casedb.tools import PostgresTools
+from tests.backups.conftest import Made
+
+NOW = datetime.now(UTC)
+A_WEEK = Retention(timedelta(days=7), keep_at_least=1)
+DATABASE = "sample db"
+
+
+@pytest.fixture
+def aged(made: Made, tmp_path: Path) -> LocalStore:
+    """A store with backups of 0, 5, 10 and 20 days ago."""
+    store = LocalStore(tmp_path / "store")
+    home = store.root / DATABASE
+    home.mkdir(parents=True)
+    for days in (0, 5, 10, 20):
+        label = label_of_age(days)
+        shutil.copytree(made.folder, home / label)
+        manifest = made.manifest.model_copy(
+            update={"label": label, "started_at": NOW - timedelta(days=days)}
+        )
+        (home / label / MANIFEST).write_bytes(manifest.to_bytes())
+    return store
+
+
+def label_of_age(days: int) -> str:
+    return f"{DATABASE}-{NOW - timedelta(days=days):%Y%m%dT%H%M%SZ}"
+
+
+def labels(store: LocalStore) -> list[str]:
+    return [backup.label for backup in catalog(store, DATABASE)]
+
+
+def test_without_apply_nothing_is_deleted(aged: LocalStore) -> None:
+    before = labels(aged)
+
+    plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=False)
+
+    assert [e.backup.label for e in plan.expired] == [label_of_age(10), label_of_age(20)]
+    assert plan.deleted == ()
+    assert labels(aged) == before
+
+
+def test_with_apply_what_has_expired_is_gone_oldest_first(
+    aged: LocalStore, tools: PostgresTools
+) -> None:
+    verify(aged, label_of_age(20), tools=tools)
+
+    plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+    assert plan.deleted == (label_of_age(20), label_of_age(10))
+    assert labels(aged) == [label_of_age(0), label_of_age(5)]
+    # Its records go with it.
+    assert list((aged.root / DATABASE / "records").iterdir()) == []
+    assert rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True).deleted == ()
+
+
+def test_a_clock_that_jumped_back_deletes_nothing(aged: LocalStore) -> None:
+    before = labels(aged)
+
+    with pytest.raises(RefusedError, match="from the future"):
+        rotate(aged, DATABASE, A_WEEK, now=NOW - timedelta(days=1), apply=True)
+
+    assert labels(aged) == before
+
+
+def test_a_clock_that_jumped_ahead_leaves_the_floor(aged: LocalStore) -> None:
+    rotate(aged, DATABASE, Retention(keep_at_least=2), now=NOW + timedelta(days=9999), apply=True)
+
+    assert labels(aged) == [label_of_age(0), label_of_age(5)]
+
+
+def test_a_backup_that_somebody_reads_stays(aged: LocalStore) -> None:
+    with aged.lease(DATABASE, label_of_age(20)):
+        plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+    assert plan.deleted == (label_of_age(10),)
+    assert plan.in_use == (label_of_age(20),)
+    assert label_of_age(20) in labels(aged)
+
+
+def test_a_running_dump_keeps_rotation_out(aged: LocalStore) -> None:
+    with aged.lock(DATABASE), pytest.raises(LockedError):
+        rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+
+def test_a_truncated_backup_does_not_push_a_good_one_out(aged: LocalStore) -> None:
+    for days in (0, 5):
+        os.truncate(aged.root / DATABASE / label_of_age(days) / DUMP, 10)
+
+    rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+    assert labels(aged) == [label_of_age(0), label_of_age(5), label_of_age(10)]
+
+
+def test_a_rotation_killed_half_way_leaves_only_whole_backups(
+    aged: LocalStore, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, **_: object) -> None:
+        (path / MANIFEST).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+    assert labels(aged) == [label_of_age(0), label_of_age(5), label_of_age(10)]
+    assert all(backup.is_good for backup in catalog(aged, DATABASE))
+    rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+    left = {p.name for p in (aged.root / DATABASE).iterdir()}
+    assert left == {".lock", label_of_age(0), label_of_age(5)}
