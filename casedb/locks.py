@@ -53,11 +53,12 @@ def _locked(connection: Connection[Any]) -> LockedError:
     row = connection.execute(
         read_sql("catalog/lock-holder.sql"), (_CLASS_ID, _MAINTENANCE)
     ).fetchone()
-    holder = (
-        f'"{row[0]}" as {row[2]}, server process {row[1]}, since {row[3]:%Y-%m-%d %H:%M:%S %Z}'
-        if row
-        else "a session that has just ended"
-    )
+    holder = "a session that has just ended"
+    if row:
+        name, pid, user, started = row
+        # Without pg_read_all_stats a role sees of other roles' sessions little but the pid.
+        since = f", since {started:%Y-%m-%d %H:%M:%S %Z}" if started else ""
+        holder = f'"{name or "casedb"}" as {user or "another role"}, server process {pid}{since}'
     return LockedError(
         "another run is at work on this database",
         detail=f"The lock is held by {holder}.",

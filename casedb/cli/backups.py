@@ -16,9 +16,9 @@ from casedb.settings import Settings
 @json_option
 @settings_options(store=True)
 def backups(settings: Settings, as_json: bool) -> None:
-    """List the backups of the database, newest first: age, size, verified, drilled, restores in.
+    """List the backups: age, size, when proven, restores in.
 
-    Needs no server. Damaged backups are listed, not hidden.
+    Newest first. Needs no server. Damaged backups are listed, not hidden.
 
     \b
     Example:

@@ -17,10 +17,11 @@ from casedb.settings import Settings
 @json_option
 @settings_options(store=True)
 def drill(settings: Settings, label: str, as_json: bool) -> None:
-    """Restore a backup into a throwaway cluster; compare every table's content and the catalog.
+    """Restore a backup for real, and compare everything.
 
-    LABEL is a label from `casedb backups`, or "latest". Needs no running server, and touches none.
-    Exit code 9 when the restored database differs, 10 when the drill could not be done.
+    Into a throwaway cluster: every table's rows and content, and the catalog. LABEL is a label from
+    `casedb backups`, or "latest". Needs no running server, and touches none. Exit code 9 when the
+    restored database differs, 10 when the drill could not be done.
 
     \b
     Example:

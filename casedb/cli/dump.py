@@ -15,7 +15,7 @@ from casedb.settings import Settings
 @json_option
 @settings_options(store=True)
 def dump(settings: Settings, as_json: bool) -> None:
-    """Take one backup of the database: archive, roles, and the proof of what must come back.
+    """Take one backup, with the proof of what must come back.
 
     Rows and content of every table are recorded in the very snapshot that is dumped. The backup
     appears in the store when it is complete and on the disk, or not at all.

@@ -56,7 +56,7 @@ class _VerbGroup(click.Group):
 @click.version_option(__version__, prog_name="casedb", message="%(prog)s %(version)s")
 @click.pass_context
 def casedb(ctx: click.Context, debug: bool) -> None:
-    """From a bare host to a proven restore: the case-management database's toolkit.
+    """A case-management database, from a bare host to a proven restore.
 
     \b
     Example:

@@ -21,10 +21,11 @@ from casedb.settings import Settings
 @json_option
 @settings_options()
 def mark(settings: Settings, mark: str | None, confirm: str | None, as_json: bool) -> None:
-    """Show or set the database's mark: development, staging or production.
+    """Show or set what the database is for.
 
-    seed and reset work on development databases only, and an unmarked database counts as
-    production. Making a production database less than that has to be confirmed.
+    A mark is development, staging or production: seed and reset work on development databases only,
+    and an unmarked database counts as production. Making a production database less than that has
+    to be confirmed.
 
     \b
     Example:

@@ -18,9 +18,10 @@ from casedb.settings import Settings
 @confirm_option("the database's name")
 @settings_options(store=True)
 def reset(settings: Settings, confirm: str | None) -> None:
-    """Delete the embedded server's data and bring it up again, empty but for the demo data.
+    """Start over with an empty development database.
 
-    Only where the database is marked development. Backups stay.
+    Deletes the embedded server's data and brings it up again with the demo data. Only where the
+    database is marked development. Backups stay.
 
     \b
     Example:

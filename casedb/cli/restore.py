@@ -33,10 +33,11 @@ def restore(
     create_roles: bool,
     as_json: bool,
 ) -> None:
-    """Load a backup into a NEW database beside what is there; nothing existing is touched.
+    """Load a backup into a NEW database, beside what is there.
 
-    LABEL is a label from `casedb backups`, or "latest". The database gets its name when all that
-    the manifest promises is in it. Exit code 7 when there is a database of that name.
+    Nothing existing is touched. LABEL is a label from `casedb backups`, or "latest". The database
+    gets its name when all that the manifest promises is in it. Exit code 7 when there is a database
+    of that name.
 
     \b
     Example:

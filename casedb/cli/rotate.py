@@ -30,7 +30,7 @@ def rotate(
     apply_it: bool,
     as_json: bool,
 ) -> None:
-    """Say which backups the retention policy no longer needs, and with --apply delete them.
+    """Delete expired backups; only says which without --apply.
 
     The newest backup, the newest that passed a drill, and the newest --keep-at-least good ones stay
     whatever their age; a damaged one counts for nothing and stays too.

@@ -13,9 +13,10 @@ from casedb.settings import Settings
 @json_option
 @settings_options()
 def seed(settings: Settings, as_json: bool) -> None:
-    """Load the demo users, the sample case and its log entry; what is there is left alone.
+    """Load the demo users, the sample case and its log entry.
 
-    Only into a database marked development: everybody knows the demo users' password.
+    What is there is left alone. Only into a database marked development: everybody knows the demo
+    users' password.
 
     \b
     Example:

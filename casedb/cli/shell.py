@@ -20,10 +20,11 @@ from casedb.tools import child_environment
 @settings_options()
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def shell(settings: Settings, psql: bool, user: str | None, words: tuple[str, ...]) -> None:
-    """Open pgcli on the database, as the role that reads everything and changes nothing.
+    """Open pgcli (or psql) on the database, to read.
 
-    WORDS go to pgcli or psql as they are. On the embedded server, --login postgres is the superuser
-    and --login case_seed may change data.
+    Logs in as the role that reads everything and changes nothing. WORDS go to pgcli or psql as they
+    are. On the embedded server, --login postgres is the superuser and --login case_seed may change
+    data.
 
     \b
     Example:

@@ -29,9 +29,10 @@ from casedb.sqlfiles import folder
 @json_option
 @settings_options(store=True)
 def status(settings: Settings, as_json: bool) -> int:
-    """Tell whether server, migrations, backups, drills and disk are well, and what to do if not.
+    """Is everything well, and what to do if not.
 
-    Exit code 9 when something is not well, 4 when the server does not answer.
+    Looks at server, migrations, backups, drills and disk. Exit code 9 when something is not well, 4
+    when the server does not answer.
 
     \b
     Example:

@@ -12,10 +12,11 @@ from casedb.settings import Settings
 @json_option
 @settings_options(store=True)
 def up(settings: Settings, as_json: bool) -> None:
-    """Start an embedded PostgreSQL, migrate, seed, take a backup and prove it by restoring it.
+    """Bring up an embedded PostgreSQL and prove a backup of it.
 
-    Safe to repeat: what is in place is left alone. It is always the embedded server, whatever other
-    server is configured.
+    Starts the server, makes roles, migrates, seeds, takes a backup and restores it for real into a
+    second cluster. Safe to repeat: what is in place is left alone. It is always the embedded
+    server, whatever other server is configured.
 
     \b
     Example:

@@ -15,10 +15,10 @@ from casedb.settings import Settings
 @json_option
 @settings_options(store=True)
 def verify(settings: Settings, label: str, as_json: bool) -> None:
-    """Read every byte of a backup and compare it with the manifest; needs no server.
+    """Check every byte of a backup against its manifest.
 
-    LABEL is a label from `casedb backups`, or "latest" (also when that one is known to be damaged).
-    Exit code 6 when the backup is damaged.
+    Needs no server. LABEL is a label from `casedb backups`, or "latest" (also when that one is
+    known to be damaged). Exit code 6 when the backup is damaged.
 
     \b
     Example:

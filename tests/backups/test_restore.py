@@ -26,7 +26,7 @@ from casedb.errors import (
     TerminatedError,
 )
 from casedb.marks import Mark, is_marked, read_mark
-from casedb.server import throwaway_cluster
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, wheel_tools
 from tests.backups.conftest import Made
 from tests.backups.test_drill import forge, rewrite

@@ -41,6 +41,13 @@ def test_its_help_ends_in_a_copyable_example_that_fits(words: tuple[str, ...]) -
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_the_list_of_commands_says_what_each_one_does() -> None:
+    text = help_of(()).partition("Commands:")[2]
+
+    assert "..." not in text
+    assert all(re.search(rf"^  {words[0]} +\S", text, re.M) for words in ALL)
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_the_options_in_its_example_exist(words: tuple[str, ...]) -> None:
     text = help_of(words)

@@ -1,0 +1,61 @@
+"""One run at a time on a database, and the later one is told who is at work."""
+
+import time
+
+import pytest
+
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import LockedError
+from casedb.locks import maintenance_lock
+from casedb.roles import LOGIN_ROLES
+
+
+@pytest.mark.parametrize("role", LOGIN_ROLES)
+def test_every_role_is_told_who_holds_the_lock(database: Conninfo, role: str) -> None:
+    with connect(database, purpose="holding") as holder, maintenance_lock(holder):
+        pid = holder.info.backend_pid
+        with (
+            connect(database.replace(user=role), purpose="asking") as asker,
+            pytest.raises(LockedError) as caught,
+            maintenance_lock(asker),
+        ):
+            pass
+
+    assert f"server process {pid}" in str(caught.value.detail)
+
+
+def test_the_holders_purpose_is_named(database: Conninfo) -> None:
+    with (
+        connect(database, purpose="dump") as holder,
+        maintenance_lock(holder),
+        connect(database, purpose="migrate apply") as asker,
+        pytest.raises(LockedError, match="another run") as caught,
+        maintenance_lock(asker),
+    ):
+        pass
+
+    assert '"casedb dump"' in str(caught.value.detail)
+
+
+def test_a_wait_ends_when_the_time_is_over(database: Conninfo) -> None:
+    with (
+        connect(database, purpose="a") as holder,
+        connect(database, purpose="b") as asker,
+        maintenance_lock(holder),
+    ):
+        begin = time.monotonic()
+        with pytest.raises(LockedError), maintenance_lock(asker, wait_s=0.5):
+            pass
+
+        assert time.monotonic() - begin >= 0.5
+
+
+def test_the_lock_is_free_again_when_its_session_is_gone(database: Conninfo) -> None:
+    with connect(database, purpose="a") as holder:
+        lock = maintenance_lock(holder)
+        lock.__enter__()
+        holder.close()
+
+    with connect(database, purpose="b") as asker, maintenance_lock(asker, wait_s=5):
+        assert not asker.closed
