@@ -104,16 +104,12 @@ def progress(what: str) -> Iterator[Tell]:
         task = bar.add_task(what, total=None, share="")
 
         def tell(step: str | Progress) -> None:
-            if isinstance(step, str):
-                bar.update(task, description=f"{what}: {step}", total=None, share="")
-                return
-            share = f"{step.done / step.total:4.0%}" if step.total else ""
+            found = Progress(step) if isinstance(step, str) else step
+            share = f"{found.done / found.total:4.0%}" if found.total else ""
+            # update(total=None) would keep the total of the step before, and its time left.
+            bar.tasks[0].total = found.total
             bar.update(
-                task,
-                description=f"{what}: {step.phase}",
-                completed=step.done,
-                total=step.total,
-                share=share,
+                task, description=f"{what}: {found.phase}", completed=found.done, share=share
             )
 
         yield tell
