@@ -6,6 +6,9 @@ ARGS ?=
 # The PostgreSQL programs the tests use; empty: the embedded ones.
 TEST_PG_BIN ?= $(PG_BIN)
 
+# A server a core, and a file's tests together: they share what is costly to make.
+PARALLEL ?= --numprocesses=auto --dist=loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
 	restore test test-all lint format requirements clean venv venv-dev
@@ -57,12 +60,12 @@ restore: venv  ## Load a backup into a new database: make restore ARGS="latest -
 	@$(CASEDB) restore $(ARGS)
 
 test: venv-dev  ## Run the test suite on real throwaway servers
-	@.venv/bin/pytest --cov --cov-report=term $(if $(TEST_PG_BIN),--pg-bin $(TEST_PG_BIN)) $(ARGS)
+	@.venv/bin/pytest $(PARALLEL) --cov --cov-report=term $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
 test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine has
 	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \
 		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
-		.venv/bin/pytest -q $${bin:+--pg-bin "$$bin"} $(ARGS); done
+		.venv/bin/pytest $(PARALLEL) -q $${bin:+--pg-bin="$$bin"} $(ARGS); done
 
 lint: venv-dev  ## Check style, types, imports and migrations
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
