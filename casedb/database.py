@@ -116,6 +116,10 @@ def server_errors() -> Iterator[None]:
     except CasedbError:
         raise
     except psycopg.Error as error:
+        lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        if error.sqlstate is None and not lost:
+            # Raised by psycopg itself: a fault in our own call, and no word of the server.
+            raise
         raise from_server(error) from error
 
 

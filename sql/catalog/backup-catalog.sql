@@ -74,7 +74,11 @@ facts (kind, identity, definition) AS (
                'default ' || pg_get_expr(e.adbin, e.adrelid),
                'storage', a.attstorage,
                'compression ' || nullif(a.attcompression::text, ''),
-               'options ' || a.attoptions::text,
+               -- pg_attver is the server's own stamp (a WAL position, since 15.20): pg_dump leaves it out.
+               'options ' || (
+                   SELECT string_agg(o, ' ' ORDER BY o COLLATE "C")
+                   FROM unnest(a.attoptions) AS o WHERE NOT starts_with(o, 'pg_attver=')
+               ),
                'acl ' || (
                    SELECT string_agg(i::text, ' ' ORDER BY i::text COLLATE "C") FROM unnest(a.attacl) AS i
                )
