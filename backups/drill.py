@@ -4,12 +4,14 @@ The restore goes into a throwaway cluster of the backup's own major version. "Co
 answer of its own: it never counts as passed, and never as the backup's fault.
 """
 
+import dataclasses
 import secrets
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backups import anchors
 from backups.catalog import read_manifest
 from backups.compare import Comparison, compare
 from backups.load import analyze, create_database, load_archive
@@ -137,6 +139,8 @@ def _try(
                 with_roles=True,
                 on_progress=watch.on_progress,
             )
+            audited = anchors.check(connection, store, manifest, on_progress=watch.on_progress)
+            found = dataclasses.replace(found, differences=(*found.differences, *audited))
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
     except ToolFailedError as error:

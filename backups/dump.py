@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
-from backups import content, facts, fingerprint, snapshot
+from backups import anchors, content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
 from backups.archive import UnreadableArchiveError, from_first_error, read_back
 from backups.instructions import instructions
@@ -23,6 +23,7 @@ from backups.manifest import (
     CATALOG,
     DUMP,
     GLOBALS,
+    HEADS,
     INSTRUCTIONS,
     MANIFEST,
     FileFacts,
@@ -76,6 +77,7 @@ class _Proof:
     tables: tuple[TableFacts, ...]
     large_objects: LargeObjects
     archive: FileFacts
+    heads: FileFacts | None
 
 
 def dump(
@@ -132,6 +134,8 @@ def _write_set(job: _Job, new: NewSet) -> Manifest:
     files[GLOBALS] = _write(new, GLOBALS, _globals(job).encode())
     proof = _proven_archive(job, new, roles)
     files[DUMP] = proof.archive
+    if proof.heads:
+        files[HEADS] = proof.heads
     files[CATALOG] = _write(new, CATALOG, fingerprint.to_bytes(proof.catalog))
     text = instructions(
         label=new.label,
@@ -210,13 +214,17 @@ def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
             catalog = fingerprint.read_fingerprint(job.connection, roles)
             tables = _read_tables(job, held, writing)
             large_objects = content.read_large_objects(job.connection)
+            job.on_progress(Progress("anchoring the audit trail"))
+            heads = anchors.write_heads(job.connection, new)
             while not futures.wait([writing], timeout=_POLL_S).done:
                 job.on_progress(Progress("writing the archive"))
             archive = writing.result()
             returncode = process.wait()
             errors.seek(0)
             _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
-    return _Proof(taken_at, held.identifier, sequences, catalog, tables, large_objects, archive)
+    return _Proof(
+        taken_at, held.identifier, sequences, catalog, tables, large_objects, archive, heads
+    )
 
 
 def _read_tables(

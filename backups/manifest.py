@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"
 DUMP = "database.dump.zst"
 GLOBALS = "globals.sql"
 CATALOG = "catalog.json"
+HEADS = "heads.txt.zst"
 INSTRUCTIONS = "RESTORE.txt"
 
 

@@ -13,14 +13,13 @@ What yoyo does on its own, and this does not:
 import getpass
 import logging
 import random
-import re
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection, errors
@@ -30,13 +29,18 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import default_migration_table
 
-from casedb.conninfo import Conninfo, redact
-from casedb.database import from_server, open_connection, scalar
-from casedb.errors import CasedbError, ConfigurationError, ServerUnreachableError, ToolFailedError
+from casedb import migration_outside
+from casedb.conninfo import Conninfo
+from casedb.database import open_connection, scalar
+from casedb.errors import CasedbError, LockedError, ServerUnreachableError
 from casedb.locks import maintenance_lock
-from casedb.migration_files import MigrationFile, line_of
+from casedb.migration_errors import failed, roles_missing
+from casedb.migration_files import MigrationFile
+from casedb.migration_losses import Gone, LossAheadError, gone_since, read_tables, weigh
 from casedb.roles import OWNER
 from casedb.sqlfiles import read_sql
+
+T = TypeVar("T")
 
 SCHEMA = "ops"
 """The schema of yoyo's tables and ours."""
@@ -44,6 +48,8 @@ SCHEMA = "ops"
 LOCK_TIMEOUT_MS = 200
 LOCK_ATTEMPTS = 8
 _LONGEST_PAUSE_S = 3.0
+LOCK_GRACE_S = 2.0
+"""How long everybody waits for the lock: the server needs up to 0.5 s to miss a killed run."""
 
 # Without a handler of its own, Python prints a library's errors to stderr.
 logging.getLogger("yoyo").addHandler(logging.NullHandler())
@@ -55,6 +61,8 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
 
     _is_locked: bool = False
     _internal_schema_updated: bool = False
+    before_mark: Callable[[MigrationFile], None] | None = None
+    """Called in a migration's own transaction when its statements are through."""
 
     def __init__(
         self,
@@ -87,11 +95,11 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
             )
         except ServerUnreachableError as error:
             if OWNER in (error.detail or ""):
-                raise _roles_missing(error.detail or "") from error
+                raise roles_missing(error.detail or "") from error
             raise
         if not scalar(connection, "SELECT to_regnamespace(%s)", SCHEMA):
             connection.close()
-            raise _roles_missing(f"There is no schema {SCHEMA}.")
+            raise roles_missing(f"There is no schema {SCHEMA}.")
         return connection
 
     def _settings(self) -> dict[str, str]:
@@ -117,12 +125,26 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         if self._is_locked:
             yield
             return
-        with maintenance_lock(self.connection, wait_s=timeout):
+        with self._maintenance_lock(timeout):
             self._is_locked = True
             try:
                 yield
             finally:
                 self._is_locked = False
+
+    @contextmanager
+    def _maintenance_lock(self, wait_s: float) -> Iterator[None]:
+        """Take the lock, say whom it waits for, and outlast the session of a killed run."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(maintenance_lock(self.connection, wait_s=LOCK_GRACE_S))
+            except LockedError as error:
+                if wait_s <= LOCK_GRACE_S:
+                    raise
+                self._on_step(f"waiting for another run. {error.detail}")
+                rest_s = wait_s - LOCK_GRACE_S
+                stack.enter_context(maintenance_lock(self.connection, wait_s=rest_s))
+            yield
 
     def execute(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         """Execute one of yoyo's own statements and return the cursor."""
@@ -143,7 +165,7 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         with self.transaction():
             if internalmigrations.needs_upgrading(self):
                 internalmigrations.upgrade(self)
-            if not scalar(self.connection, "SELECT to_regclass('ops.casedb_migration')"):
+            if not scalar(self.connection, "SELECT to_regclass('ops.casedb_unfinished')"):
                 self.execute(read_sql("catalog/migration-tables.sql"))
         self._internal_schema_updated = True
 
@@ -164,24 +186,39 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
             "operation": operation,
         }
 
-    def run(self, file: MigrationFile, direction: str) -> None:
+    def run(self, file: MigrationFile, direction: str, *, agreed: bool = False) -> None:
         """Apply or roll back (`direction` is "apply" or "rollback") one migration and record it.
 
-        A transactional one that cannot get its locks gives way and tries again a few times.
+        A transactional one that cannot get its locks gives way and tries again a few times. One
+        outside of a transaction first clears up what a killed run of it left.
 
         Raises:
+            LossAheadError: it throws data away, and nobody has `agreed`; nothing was changed.
+            LockedError: somebody else is building the index it is about.
             ToolFailedError: names file, line and SQLSTATE; nothing was changed (unless the file is
                 not transactional, which the hint then says).
         """
         self.ensure_internal_schema_updated()
         try:
             if file.transactional:
-                self._run_patiently(file, direction)
+                self.patiently(file.id, lambda: self._run_inside(file, direction, agreed=agreed))
             else:
                 self._run_outside(file, direction)
             self._forget_settings()
         except psycopg.Error as error:
             raise self._failed(file, direction, error) from error
+
+    def redo(self, file: MigrationFile) -> None:
+        """Apply once more a migration whose rollback was begun and never recorded.
+
+        Raises:
+            ToolFailedError: as `run`.
+        """
+        try:
+            self._run_outside(file, "apply", record=False)
+            self._forget_settings()
+        except psycopg.Error as error:
+            raise self._failed(file, "apply", error) from error
 
     def record_checksum(self, file: MigrationFile) -> None:
         """Remember what the file looks like that was applied."""
@@ -190,40 +227,68 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
             (file.id, file.checksum),
         )
 
-    def _run_patiently(self, file: MigrationFile, direction: str) -> None:
-        for attempt in range(1, LOCK_ATTEMPTS + 1):
+    def patiently(self, what: str, action: Callable[[], T]) -> T:
+        """Return what `action` does, giving way and trying again while others hold its locks.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: still no lock after the last attempt.
+        """
+        for attempt in range(1, LOCK_ATTEMPTS):
             try:
-                return self._run_in_transaction(file, direction)
-            except errors.LockNotAvailable:
-                if attempt == LOCK_ATTEMPTS:
-                    raise
-                self._on_step(
-                    f"{file.id} waits for a lock (attempt {attempt + 1} of {LOCK_ATTEMPTS})"
-                )
+                return action()
+            except (errors.LockNotAvailable, errors.DeadlockDetected):
+                self._on_step(f"{what} waits for a lock (attempt {attempt + 1} of {LOCK_ATTEMPTS})")
                 # Not in step with whoever else retries.
                 pause = min(0.1 * 2**attempt, _LONGEST_PAUSE_S)
                 time.sleep(pause * random.uniform(0.5, 1))
+        return action()
 
-    def _run_in_transaction(self, file: MigrationFile, direction: str) -> None:
-        with self.transaction():
+    def _run_inside(self, file: MigrationFile, direction: str, *, agreed: bool) -> None:
+        gone = self._run_in_transaction(file, direction, agreed=agreed)
+        if gone:
+            losses = weigh(self.connection, gone)
+            if losses:
+                raise LossAheadError(losses)
+            # Thrown away, and empty: nobody has to be asked.
+            self._run_in_transaction(file, direction, agreed=True)
+
+    def _run_in_transaction(
+        self, file: MigrationFile, direction: str, *, agreed: bool
+    ) -> list[Gone]:
+        """Run and record it, or return what it would throw away and leave all as it was."""
+        with self.transaction() as transaction:
+            before = {} if agreed else read_tables(self.connection)
             self._run_steps(file, direction, "SET LOCAL")
+            gone = [] if agreed else gone_since(self.connection, file, before)
+            if gone:
+                transaction.rollback_on_exit = True
+                return gone
+            if self.before_mark:
+                self.before_mark(file)
             self._record(file, direction)
+        return []
 
-    def _run_outside(self, file: MigrationFile, direction: str) -> None:
+    def _run_outside(self, file: MigrationFile, direction: str, *, record: bool = True) -> None:
         # CREATE INDEX CONCURRENTLY waits for other transactions and stops nobody meanwhile;
         # giving up half-way would leave an invalid index.
         self.execute("SET lock_timeout = 0")
-        self._run_steps(file, direction, "SET")
-        if direction == "apply":
-            self._refuse_invalid_indexes(file)
+        self._statements.clear()
+        if not migration_outside.prepare(self.connection, file, direction, self._on_step):
+            self._run_steps(file, direction, "SET")
+            if direction == "apply":
+                migration_outside.require_usable(self.connection, file)
         with self.transaction():
-            self._record(file, direction)
+            migration_outside.forget(self.connection, file.id)
+            if record:
+                self._record(file, direction)
 
     def _run_steps(self, file: MigrationFile, direction: str, set_: str) -> None:
         # With no search_path, a name without its schema is an error and not a table in ops.
         self.execute(f"{set_} search_path = ''")
         self._statements.clear()
         file.script.process_steps(self, direction)
+        # A migration may have become another role to change data, and stayed it.
+        self.execute(f"{set_} ROLE {OWNER}")
         self.execute(f"{set_} search_path = {SCHEMA}")
 
     def _record(self, file: MigrationFile, direction: str) -> None:
@@ -237,42 +302,20 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
                 "DELETE FROM ops.casedb_migration WHERE migration_id = %s", (file.id,)
             )
 
+    def _failed(self, file: MigrationFile, direction: str, error: psycopg.Error) -> CasedbError:
+        left = None
+        if not file.transactional and not self.connection.closed:
+            # Whatever it SET for itself must not make this fail.
+            with suppress(psycopg.Error):
+                self._forget_settings()
+                left = migration_outside.forget_if_nothing_is_left(self.connection, file, direction)
+        return failed(file, direction, self._statements, error, invalid_index=left)
+
     def _forget_settings(self) -> None:
         """Undo what a migration SET for the session, as the next one has not asked for it."""
         self.execute("RESET ALL")
         self.execute("RESET ROLE")
         self.init_connection(self.connection)
-
-    def _refuse_invalid_indexes(self, file: MigrationFile) -> None:
-        rows = self.connection.execute(read_sql("catalog/invalid-indexes.sql")).fetchall()
-        for qualified, name in rows:
-            if re.search(rf"\b{re.escape(name)}\b", file.sql):
-                raise ToolFailedError(
-                    f"migration {file.id} left the index {qualified} invalid",
-                    detail="It is kept up to date and never used; a run before this one was "
-                    "probably killed.",
-                    hint=f"DROP INDEX CONCURRENTLY {qualified}; then apply again.",
-                )
-
-    def _failed(self, file: MigrationFile, direction: str, error: psycopg.Error) -> CasedbError:
-        diag = error.diag
-        if diag.sqlstate is None or diag.sqlstate.startswith("57P"):
-            return from_server(error)
-        path, text = (
-            (file.path, file.sql)
-            if direction == "apply"
-            else (file.rollback_path, file.rollback or "")
-        )
-        position = int(diag.statement_position) if diag.statement_position else None
-        line = line_of(text, self._statements, position) if self._statements else None
-        where = f"{path.parent.name}/{path.name}" + (f", line {line}" if line else "")
-        what = "migration" if direction == "apply" else "the rollback of"
-        rest = " ".join(filter(None, [diag.message_detail, diag.context]))
-        return ToolFailedError(
-            redact(f"{what} {file.id} failed: {diag.message_primary}"),
-            detail=redact(f"{where}: SQLSTATE {diag.sqlstate}. {rest}".strip()),
-            hint=_hint(file, error),
-        )
 
 
 class _StepCursor:
@@ -291,26 +334,3 @@ class _StepCursor:
 
     def close(self) -> None:
         self._cursor.close()
-
-
-def _hint(file: MigrationFile, error: psycopg.Error) -> str:
-    if isinstance(error, errors.LockNotAvailable):
-        return (
-            "Nothing was changed. A long transaction holds what this migration needs: find it in "
-            "pg_stat_activity, wait for its end, and try again."
-        )
-    own = f"{error.diag.message_hint} " if error.diag.message_hint else ""
-    if file.transactional:
-        return f"{own}Nothing of it was changed; correct the file and try again."
-    return (
-        f"{own}It ran outside of a transaction: look for an invalid index in \\d, drop it with "
-        "DROP INDEX CONCURRENTLY, and try again."
-    )
-
-
-def _roles_missing(detail: str) -> ConfigurationError:
-    return ConfigurationError(
-        "this database has not been prepared for migrations",
-        detail=detail,
-        hint="Apply sql/roles to it first, as a superuser, and log in as case_migrator.",
-    )

@@ -7,6 +7,7 @@ yoyo reads the same files. What it would silently ignore (a misspelt directive, 
 not there) is an error here.
 """
 
+import difflib
 import glob
 import hashlib
 import re
@@ -18,10 +19,16 @@ from yoyo import exceptions, migrations
 from yoyo.topologicalsort import CycleError
 
 from casedb.errors import ConfigurationError
+from casedb.migration_statements import Outside, outside_statement
 
 _ROLLBACK = ".rollback.sql"
 _ID = re.compile(r"\d{4}(-[a-z0-9]+)+")
 _DIRECTIVE = re.compile(r"\s*--\s*(transactional|depends)\s*:", re.IGNORECASE)
+# What could be one that was misspelt: a word and a colon, and then not prose.
+_LIKE_DIRECTIVE = re.compile(
+    r"\s*--\s*([A-Za-z_-]+)\s*[:=]\s*(true|false|\d{4}-\S*)", re.IGNORECASE
+)
+_DIRECTIVES = ("transactional", "depends")
 _COMMENT_LINE = re.compile(r"\s*(--.*)?")
 # White space and comments before a statement's first word.
 _LEADING = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
@@ -39,6 +46,10 @@ class MigrationFile:
     rollback: str | None = field(repr=False)
     """The text of the rollback file; None if there is none, or no statement in it."""
     transactional: bool
+    statements: tuple[str, ...] = field(repr=False)
+    """Those of the migration, as yoyo splits them."""
+    undoing: tuple[str, ...] = field(repr=False)
+    """Those of the rollback."""
     checksum: str
     script: Any = field(repr=False, compare=False)
     """yoyo's own object for it."""
@@ -62,6 +73,7 @@ def read_folder(source: Path) -> list[MigrationFile]:
             hint="Run in the project's root, or name the folder.",
         )
     _refuse_strangers(source)
+    _refuse_equal_numbers(source)
     # yoyo globs the name: a bracket in a path would match nothing, silently.
     scripts = migrations.read_migrations(glob.escape(str(source)))
     for script in scripts:
@@ -94,11 +106,13 @@ def checksum(sql: str, rollback: str | None) -> str:
     return hashlib.sha256(b"\n".join([lengths.encode(), *parts])).hexdigest()
 
 
-def line_of(text: str, statements: list[str], position: int | None) -> int | None:
-    """Return the line of `text` at which the last of `statements` failed; None if not found.
+def place_of(
+    text: str, statements: list[str], position: int | None
+) -> tuple[int, int | None] | None:
+    """Return line and column of `text` at which the last of `statements` failed, from 1.
 
-    `statements` are those run so far, in order; `position` is the server's: characters into the
-    last one, from 1.
+    None if it is not found; no column where the server names no position. `statements` are those
+    run so far, in order; `position` is the server's: characters into the last one, from 1.
     """
     text = _newlines(text)
     begin = end = 0
@@ -108,7 +122,8 @@ def line_of(text: str, statements: list[str], position: int | None) -> int | Non
             return None
         end = begin + len(_newlines(statement))
     offset = begin + position - 1 if position else skip_comments(text, begin)
-    return text.count("\n", 0, offset) + 1
+    line = text.count("\n", 0, offset) + 1
+    return line, offset - text.rfind("\n", 0, offset) if position else None
 
 
 def skip_comments(text: str, start: int = 0) -> int:
@@ -145,6 +160,21 @@ def _refuse_strangers(source: Path) -> None:
             )
 
 
+def _refuse_equal_numbers(source: Path) -> None:
+    by_number: dict[str, list[str]] = {}
+    for path in sorted(source.glob("*.sql")):
+        if not path.name.endswith(_ROLLBACK):
+            by_number.setdefault(path.name[:4], []).append(path.name)
+    for number, names in by_number.items():
+        if len(names) > 1:
+            raise ConfigurationError(
+                f"two migrations have the number {number}: {' and '.join(names)}",
+                detail="Two branches were merged, probably.",
+                hint="Give the one that is applied nowhere yet the next free number, and let it "
+                "depend on the other.",
+            )
+
+
 def _check_head(path: Path) -> None:
     """Refuse a directive that yoyo would ignore: not in lower case, or not at the head."""
     head = True
@@ -157,6 +187,17 @@ def _check_head(path: Path) -> None:
                 detail=line.strip(),
                 hint="Directives stand in lower case before the first statement and before any "
                 "/* comment */: `-- transactional: false`, `-- depends: NNNN-verb-object`.",
+            )
+        like = _LIKE_DIRECTIVE.match(line) if head and not found else None
+        if like:
+            word = like.group(1)
+            near = difflib.get_close_matches(word.lower(), _DIRECTIVES, n=1, cutoff=0.5)
+            raise ConfigurationError(
+                f'{path.name}, line {number}: there is no directive "{word}"',
+                detail=line.strip(),
+                hint=f"Did you mean `-- {near[0]}: ...`?"
+                if near
+                else f"There are two: {' and '.join(_DIRECTIVES)}.",
             )
 
 
@@ -209,6 +250,8 @@ def _migration_file(script: Any) -> MigrationFile:
         sql=sql,
         rollback=rollback if undoing else None,
         transactional=script.use_transactions,
+        statements=tuple(statements),
+        undoing=tuple(undoing),
         checksum=checksum(sql, rollback),
         script=script,
     )
@@ -228,6 +271,19 @@ def _check_statements(name: str, statements: list[str], *, transactional: bool) 
             f"{name} is not transactional and has {len(statements)} statements",
             detail="If a later one failed, the earlier ones could not be undone.",
             hint="Give each statement a migration of its own.",
+        )
+    if not transactional and statements:
+        _check_outside(name, statements[0])
+
+
+def _check_outside(name: str, statement: str) -> None:
+    """Refuse what a killed run would leave in a state that no retry could tell from another."""
+    if outside_statement(statement) is None:
+        raise ConfigurationError(
+            f"{name} is not transactional, and what it does could not be resumed",
+            detail=f"Outside of a transaction run {', '.join(Outside)} (VACUUM, ANALYZE, CALL); "
+            "an index needs a name.",
+            hint="Take the line `-- transactional: false` out: everything else is safe inside.",
         )
 
 

@@ -6,7 +6,7 @@ CREATE DOMAIN public.case_status AS text;
 CREATE DOMAIN public.case_priority AS text;
 
 CREATE TABLE public.cases (
-    id          uuid                 NOT NULL DEFAULT gen_random_uuid(),
+    id          uuid                 NOT NULL DEFAULT public.uuid_v7(),
     title       text                 NOT NULL,
     description text                 NOT NULL,
     status      public.case_status   NOT NULL DEFAULT 'NEW',
@@ -33,7 +33,10 @@ CREATE TABLE public.cases (
         CHECK (
             assigned_to IS NOT NULL
             OR status NOT IN ('ASSIGNED', 'IN_PROGRESS', 'PENDING_COMPLETION', 'COMPLETED')
-        )
+        ),
+    -- Before its review a case is nobody's: a caseworker would see what no chair has seen.
+    CONSTRAINT cases_assignee_after_review
+        CHECK (assigned_to IS NULL OR status NOT IN ('NEW', 'PENDING_REVIEW'))
 );
 
 COMMENT ON TABLE public.cases IS 'One row a case, from NEW to COMPLETED.';

@@ -2,7 +2,7 @@
 -- depends: 0003-create-case-logs
 
 CREATE TABLE public.case_documents (
-    id          uuid           NOT NULL DEFAULT gen_random_uuid(),
+    id          uuid           NOT NULL DEFAULT public.uuid_v7(),
     case_id     uuid           NOT NULL,
     filename    text           NOT NULL,
     s3_key      text           NOT NULL,

@@ -1,14 +1,11 @@
 -- Loses no data, but opens every row to whoever may read the table at all.
-DROP POLICY users_login_select ON public.users;
 DROP POLICY users_self_update ON public.users;
 DROP POLICY users_staff_select ON public.users;
 DROP POLICY case_documents_chair_insert ON public.case_documents;
 DROP POLICY case_documents_chair_select ON public.case_documents;
 DROP POLICY case_documents_party_insert ON public.case_documents;
 DROP POLICY case_documents_party_select ON public.case_documents;
-DROP POLICY case_logs_chair_insert ON public.case_logs;
 DROP POLICY case_logs_chair_select ON public.case_logs;
-DROP POLICY case_logs_party_insert ON public.case_logs;
 DROP POLICY case_logs_party_select ON public.case_logs;
 DROP POLICY cases_chair_update ON public.cases;
 DROP POLICY cases_chair_insert ON public.cases;

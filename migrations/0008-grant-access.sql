@@ -9,18 +9,22 @@ GRANT UPDATE (title, description, status, priority, assigned_to, updated_at)
     ON public.cases TO case_chair;
 GRANT UPDATE (description, status, priority, updated_at) ON public.cases TO case_caseworker;
 
+-- Written by triggers alone: whoever could add an entry by hand could tell of what never happened.
+GRANT SELECT ON public.case_logs TO case_clerk, case_chair, case_caseworker;
 -- Written once.
-GRANT SELECT, INSERT ON public.case_logs TO case_clerk, case_chair, case_caseworker;
 GRANT SELECT, INSERT ON public.case_documents TO case_clerk, case_chair, case_caseworker;
 
--- Never the password: it is for the login alone, which the back end does as case_app.
-GRANT SELECT (id, email, role, first_name, last_name, created_at, updated_at)
-    ON public.users TO case_clerk, case_chair, case_caseworker, case_readonly;
+-- Never the password: the login function alone hands it out, for one e-mail at a time.
+GRANT SELECT (id, email, role, first_name, last_name, is_active, created_at, updated_at)
+    ON public.users TO case_clerk, case_chair, case_caseworker, case_readonly, case_seed;
 GRANT UPDATE (password, first_name, last_name, updated_at)
     ON public.users TO case_clerk, case_chair, case_caseworker;
-GRANT SELECT ON public.users TO case_app;
 
 GRANT SELECT ON public.cases, public.case_logs, public.case_documents TO case_readonly;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON public.users, public.cases, public.case_documents TO case_seed;
+GRANT INSERT, UPDATE, DELETE ON public.users TO case_seed;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.cases, public.case_documents TO case_seed;
 GRANT SELECT, INSERT ON public.case_logs TO case_seed;
+
+-- An id is made by the column's default, which runs with the rights of whoever inserts.
+GRANT EXECUTE ON FUNCTION public.uuid_v7() TO case_clerk, case_chair, case_caseworker, case_seed;

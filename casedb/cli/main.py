@@ -21,6 +21,8 @@ _COMMANDS = {
     "server": "casedb.cli.server",
     "status": "casedb.cli.status",
     "shell": "casedb.cli.shell",
+    "query": "casedb.cli.query",
+    "explain": "casedb.cli.explain",
     "migrate": "casedb.cli.migrate",
     "seed": "casedb.cli.seed",
     "dump": "casedb.cli.dump",
@@ -29,7 +31,11 @@ _COMMANDS = {
     "drill": "casedb.cli.drill",
     "rotate": "casedb.cli.rotate",
     "restore": "casedb.cli.restore",
+    "audit": "casedb.cli.audit",
+    "access": "casedb.cli.access",
     "mark": "casedb.cli.mark",
+    "check": "casedb.cli.check",
+    "prisma": "casedb.cli.prisma",
     "config": "casedb.cli.config",
 }
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 from pydantic import BaseModel
@@ -62,7 +63,7 @@ def plain(value: object) -> Any:
         return value.total_seconds()
     if isinstance(value, Enum):
         return value.value
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | UUID) else value
 
 
 def print_error(error: CasedbError, *, as_json: bool = False) -> None:

@@ -22,6 +22,7 @@ BEGIN
             -- login: may connect; inherit: uses its memberships without SET ROLE;
             -- sees_all: row security does not apply.
             ('case_owner', false, true, false, 'Owns the database and everything in it; nobody logs in as this role.'),
+            ('case_lookup', false, false, true, 'Owns the functions that look users up and write the audit trail: sees all users and cases.'),
             ('case_clerk', false, false, false, 'A clerk of the application: sees the cases he created.'),
             ('case_chair', false, false, false, 'A chair of the application: sees all cases and assigns them.'),
             ('case_caseworker', false, false, false, 'A caseworker of the application: sees the cases assigned to him.'),
@@ -63,7 +64,8 @@ DO $memberships$
 DECLARE
     -- member: the roles it is a member of. Whether it inherits them is the member's own attribute.
     wanted CONSTANT jsonb := '{
-        "case_owner": ["pg_read_all_stats"],
+        "case_owner": ["pg_read_all_stats", "case_lookup"],
+        "case_lookup": [],
         "case_clerk": [],
         "case_chair": [],
         "case_caseworker": [],

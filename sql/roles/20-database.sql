@@ -34,6 +34,8 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 REVOKE CREATE ON SCHEMA public FROM
     case_clerk, case_chair, case_caseworker,
     case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor;
+-- Only who may create in a schema can be given a function there, and migrations give it some.
+GRANT USAGE, CREATE ON SCHEMA public TO case_lookup;
 GRANT USAGE ON SCHEMA public TO
     case_clerk, case_chair, case_caseworker, case_app, case_seed, case_readonly;
 -- The owner by name, and not only by way of pg_database_owner: migrations stay possible where

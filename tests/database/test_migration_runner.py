@@ -189,7 +189,7 @@ def test_an_error_names_file_line_and_sqlstate_and_undoes_the_file(
         'migration 0001-create-trees failed: type "nonsense" does not exist'
     )
     assert (caught.value.detail or "").startswith(
-        "migrations/0001-create-trees.sql, line 8: SQLSTATE 42704."
+        "migrations/0001-create-trees.sql, line 8, column 10: SQLSTATE 42704."
     )
     assert tables(migrator) == []
     assert migrations.status(migrator.replace(user="postgres"), source=source).applied == ()
@@ -232,6 +232,11 @@ def test_the_ones_before_a_failing_one_stay_applied(
         ("CREATE TABLE public.t (id int);\nCOMMIT;", "contains COMMIT"),
         ("/* so */ begin;\nSELECT 1;", "contains BEGIN"),
         ("-- transactional: false\nSELECT 1;\nSELECT 2;", "2 statements"),
+        ("-- transactional: false\nUPDATE public.t SET a = 1;", "could not be resumed"),
+        ("-- transactional: false\nCREATE INDEX CONCURRENTLY ON public.t (a);", "an index needs"),
+        ("-- transactionl: false\nSELECT 1;", 'no directive "transactionl"'),
+        ("-- depend: 0001-create-trees\nSELECT 1;", "Did you mean `-- depends"),
+        ("-- transactional = false\nSELECT 1;", 'no directive "transactional"'),
     ],
 )
 def test_what_yoyo_would_ignore_or_misread_is_refused(
@@ -239,8 +244,41 @@ def test_what_yoyo_would_ignore_or_misread_is_refused(
 ) -> None:
     write("0001-create-trees", text)
 
-    with pytest.raises(ConfigurationError, match=complaint):
+    with pytest.raises(ConfigurationError) as caught:
         read_folder(source)
+
+    assert complaint in str(caught.value)
+    assert caught.value.hint or caught.value.detail or complaint == "no statement"
+
+
+def test_two_migrations_of_one_number_are_refused(source: Path, write: Write) -> None:
+    write("0001-create-trees", TREES)
+    write("0001-create-birds", "-- depends: 0001-create-trees\nSELECT 1;")
+
+    with pytest.raises(ConfigurationError, match="two migrations have the number 0001"):
+        read_folder(source)
+
+
+def test_a_migration_before_the_last_applied_one_is_refused(
+    migrator: Conninfo, source: Path, write: Write
+) -> None:
+    write("0001-create-trees", TREES)
+    write("0003-create-leaves", LEAVES)
+    migrations.apply(migrator, source=source)
+    write("0002-create-birds", "-- depends: 0001-create-trees\nCREATE TABLE public.birds ();")
+    write("0003-create-leaves", LEAVES.replace("0001-create-trees", "0002-create-birds"))
+    (source / "0003-create-leaves.sql").write_text(LEAVES)
+    write(
+        "0004-create-nests",
+        "-- depends: 0002-create-birds 0003-create-leaves\nCREATE TABLE public.nests ();",
+    )
+
+    with pytest.raises(ConfigurationError) as caught:
+        migrations.apply(migrator, source=source)
+
+    assert "0002-create-birds was not applied, but 0003" in (caught.value.detail or "")
+    assert "next free number" in (caught.value.hint or "")
+    assert tables(migrator) == ["leaves", "trees"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +308,7 @@ def test_a_dependency_is_not_found_in_a_folder_read_earlier(
 def test_a_fork_is_refused(source: Path, write: Write) -> None:
     write("0001-create-trees", TREES)
     write("0002-create-leaves", LEAVES)
-    write("0002-create-birds", "-- depends: 0001-create-trees\nCREATE TABLE public.birds ();")
+    write("0003-create-birds", "-- depends: 0001-create-trees\nCREATE TABLE public.birds ();")
 
     with pytest.raises(ConfigurationError, match="fork"):
         read_folder(source)
@@ -397,16 +435,21 @@ def test_an_invalid_index_is_never_taken_for_a_built_one(
     )
     with pytest.raises(ToolFailedError, match="could not create unique index") as caught:
         migrations.apply(migrator, source=source)
-    assert "DROP INDEX CONCURRENTLY" in (caught.value.hint or "")
+    assert "invalid index public.trees_id" in (caught.value.hint or "")
 
     # The leftover satisfies IF NOT EXISTS: yoyo alone would now call it applied.
-    with pytest.raises(ToolFailedError, match=r"public\.trees_id invalid"):
-        migrations.apply(migrator, source=source)
+    steps: list[str] = []
+    with pytest.raises(ToolFailedError, match="could not create unique index"):
+        migrations.apply(migrator, source=source, on_step=steps.append)
+    assert any("public.trees_id was left invalid by an earlier run" in step for step in steps)
 
     with connect(migrator.replace(user="postgres"), purpose="test") as connection:
-        connection.execute("DROP INDEX CONCURRENTLY public.trees_id")
         connection.execute("DELETE FROM public.trees")
     assert migrations.apply(migrator, source=source) == ["0002-index-trees"]
+    with connect(migrator.replace(user="postgres"), purpose="test") as connection:
+        query = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'public.trees_id'::regclass"
+        assert scalar(connection, query)
+        assert scalar(connection, "SELECT count(*) FROM ops.casedb_unfinished") == 0
 
 
 def test_a_database_without_the_roles_schema_is_refused_with_advice(

@@ -22,6 +22,7 @@ IDS = [file.id for file in read_folder(SOURCE)]
 def schema(tools: PostgresTools, target: Conninfo) -> str:
     """Return the definition of the tables and of ops, without what differs at every call."""
     argv = [tools["pg_dump"], "--schema-only", "--schema=public", "--schema=ops", "--no-password"]
+    argv.append("--schema=audit")
     return re.sub(r"^\\(un)?restrict .*$", "", run(argv, target=target), flags=re.MULTILINE)
 
 
@@ -91,10 +92,11 @@ def test_everything_in_the_database_belongs_to_the_owner(database: Conninfo) -> 
     with connect(database, purpose="test") as connection:
         strangers = connection.execute("""
             SELECT relname, relowner::regrole FROM pg_class
-            WHERE relnamespace IN ('public'::regnamespace, 'ops'::regnamespace)
+            WHERE relnamespace::regnamespace::text IN ('public', 'ops', 'audit')
               AND relowner <> 'case_owner'::regrole
             UNION ALL SELECT proname, proowner::regrole FROM pg_proc
-            WHERE pronamespace = 'public'::regnamespace AND proowner <> 'case_owner'::regrole
+            WHERE pronamespace::regnamespace::text IN ('public', 'ops', 'audit')
+              AND proowner <> CASE WHEN prosecdef THEN 'case_lookup'::regrole ELSE 'case_owner' END
         """).fetchall()
 
     assert strangers == []

@@ -1,0 +1,104 @@
+"""The heads of the audit trail's chains, taken with each backup and kept beside it.
+
+Whoever can change the log and compute every hash after it anew leaves a chain that looks whole; so
+does whoever cuts off its end, or removes a case with all of its log. Not so against the heads as
+they were in an earlier backup, in a store that he cannot write to.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+from psycopg import Connection
+
+from backups.manifest import HEADS, FileFacts, Manifest
+from backups.progress import OnProgress, Progress, unseen
+from backups.stores.base import NewSet, Store
+from backups.streams import HashingReader, ZstdError, compress, decompressed
+from casedb import audit
+from casedb.audit import Head
+from casedb.errors import BackupDamagedError, ConfigurationError
+
+_SHOWN = 20
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes, to be read like a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = bytearray()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        while len(self._rest) < size and (piece := next(self._pieces, None)) is not None:
+            self._rest += piece
+        taken = bytes(self._rest[:size])
+        del self._rest[:size]
+        return taken
+
+
+def write_heads(connection: Connection[Any], new: NewSet) -> FileFacts | None:
+    """Put the heads in the connection's snapshot into the set; None if there is no audit trail."""
+    if not audit.has_audit(connection):
+        return None
+    with new.create(HEADS) as file:
+        return compress(cast(BinaryIO, _Pieces(audit.read_heads(connection))), file)
+
+
+def read_heads(store: Store, manifest: Manifest) -> Iterator[Head]:
+    """Yield the heads that a backup keeps, one at a time: there can be a million.
+
+    Raises:
+        ConfigurationError: the backup keeps none.
+        BackupDamagedError: the file is not the one that the manifest names.
+    """
+    facts = manifest.files.get(HEADS)
+    if facts is None:
+        raise ConfigurationError(
+            f'backup "{manifest.label}" keeps no heads of an audit trail',
+            detail="It is of a database without one, or was made by an earlier version.",
+            hint="Name a later backup; `casedb backups` lists them.",
+        )
+    try:
+        with store.open(manifest.database, manifest.label, HEADS) as file:
+            reader = HashingReader(file)
+            rest = b""
+            for chunk in decompressed(reader):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (audit.parse_head(line.decode()) for line in lines)
+            if rest or (reader.sha256, reader.size_bytes) != (facts.sha256, facts.size_bytes):
+                raise ValueError("it does not match the manifest")
+    except (ValueError, ZstdError, EOFError, FileNotFoundError) as error:
+        raise BackupDamagedError(
+            f'the heads in backup "{manifest.label}" cannot be trusted',
+            detail=f"{HEADS}: {error}.",
+            hint="Name another backup as the anchor, and keep this one for the inquiry.",
+        ) from error
+
+
+def check(
+    connection: Connection[Any],
+    store: Store,
+    manifest: Manifest,
+    *,
+    on_progress: OnProgress = unseen,
+) -> list[str]:
+    """Return how the connected database's audit trail differs from the backup's, a line each.
+
+    For a database just restored from that backup. A backup without heads has nothing to check.
+    """
+    if HEADS not in manifest.files:
+        return []
+
+    def tell(phase: str, done: int, total: int | None) -> None:
+        on_progress(Progress(phase, done, total, "cases"))
+
+    report = audit.verify(
+        connection,
+        heads=read_heads(store, manifest),
+        anchor=manifest.label,
+        on_checked=tell,
+    )
+    lines = [f"audit trail: {problem}" for problem in report.problems]
+    return lines[:_SHOWN] + ([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])

@@ -1,0 +1,61 @@
+"""Before a migration throws data away: a backup that was taken and verified, or somebody's word."""
+
+from collections.abc import Sequence
+
+import click
+
+from backups.dump import dump
+from backups.stores import open_store
+from backups.verify import verify
+from casedb.cli.output import Tell
+from casedb.connections import Verb, client_tools, target_for
+from casedb.database import connect
+from casedb.errors import CasedbError, RefusedError
+from casedb.migration_losses import Loss
+from casedb.migrations import BeforeDestructive
+from casedb.settings import Settings
+
+
+def tell_only(losses: Sequence[Loss]) -> None:
+    """Say what is lost and go on: somebody has agreed to it."""
+    _show(losses)
+
+
+def backup_first(settings: Settings, tell: Tell, *, way_out: str) -> BeforeDestructive:
+    """Return what takes and verifies a backup before data is lost.
+
+    It raises RefusedError, with `way_out` as its hint, where that does not succeed.
+    """
+
+    def before(losses: Sequence[Loss]) -> None:
+        _show(losses)
+        try:
+            label, counted = _take(settings, tell)
+        except CasedbError as error:
+            why = " ".join(filter(None, [f"{error.message}.", error.detail]))
+            raise RefusedError(
+                "this would throw data away, and no backup of it could be taken",
+                detail=f"{'; '.join(map(str, losses))}. The backup: {why} Nothing was changed.",
+                hint=way_out,
+            ) from error
+        click.echo(f"taken and verified first: backup {label}", err=True)
+        for table in sorted({loss.table for loss in losses} & counted.keys()):
+            click.echo(f"it holds {counted[table]} rows of {table}", err=True)
+
+    return before
+
+
+def _show(losses: Sequence[Loss]) -> None:
+    for loss in losses:
+        click.echo(f"this loses data: {loss}", err=True)
+
+
+def _take(settings: Settings, tell: Tell) -> tuple[str, dict[str, int]]:
+    target = target_for(settings, Verb.DUMP)
+    with connect(target, purpose="dump") as connection:
+        tools = client_tools(settings, connection.info.server_version // 10000)
+    store = open_store(settings.store_url)
+    manifest = dump(target, store, tools=tools, on_progress=tell)
+    verify(store, manifest.label, tools=tools, on_progress=tell)
+    counted = {f"{table.schema_name}.{table.name}": table.rows for table in manifest.tables}
+    return manifest.label, counted

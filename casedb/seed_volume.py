@@ -1,0 +1,142 @@
+"""Sample data by the million: users, cases in all states, their logs and documents.
+
+Loaded in blocks, each in one transaction: a killed run leaves whole blocks, and the same command
+goes on after them. Nothing is held in memory but two blocks: the one being loaded
+and the next one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import bcrypt
+from psycopg import Connection, sql
+
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import ConfigurationError
+from casedb.locks import maintenance_lock
+from casedb.marks import require_development
+from casedb.seed import DEMO_PASSWORD, Seeded
+from casedb.sqlfiles import read_sql
+from casedb.volume import Block, Case, Document, Entry, User, Volume
+
+OnBlock = Callable[[int, int], None]
+"""Called with the cases that are there so far, and all that were asked for."""
+
+# One hash for all, of the demo password. A fixed salt, so that the same seed gives the same rows.
+_SALT = b"$2b$10$casedbVolumeSampleSalu"
+_LOCK_WAIT_S = 10.0
+# Where each kind of row goes; the log by way of a staging table, where its chain is made.
+_CASES = ("public", "cases")
+_ENTRIES = ("audit", "staged_case_logs")
+_DOCUMENTS = ("public", "case_documents")
+_USERS = ("public", "users")
+
+
+@dataclass(frozen=True)
+class VolumeResult:
+    """What `seed_volume` created, and what an earlier run of the same volume had left."""
+
+    users: Seeded
+    cases: Seeded
+    logs: int
+    """Entries created now."""
+    documents: int
+    """Rows created now."""
+
+
+def seed_volume(
+    target: Conninfo, *, cases: int, seed: int, on_block: OnBlock = lambda _done, _total: None
+) -> VolumeResult:
+    """Load `cases` invented cases with all that belongs to them, as case_seed.
+
+    The same number and seed give the same rows in users (password included), cases, case_logs and
+    case_documents. All users have the demo password.
+
+    Raises:
+        RefusedError: the database is not marked development.
+        ConfigurationError: its schema is older than the audit chain.
+        LockedError: a migration or another run is at work on it.
+    """
+    volume = Volume(cases, seed)
+    with connect(target, purpose="seed") as connection:
+        require_development(connection, "sample data with a public password")
+        if not scalar(connection, "SELECT to_regclass('audit.staged_case_logs')"):
+            raise ConfigurationError(
+                "the tables to seed are missing or too old",
+                hint="Apply the migrations first: `casedb migrate apply`.",
+            )
+        with maintenance_lock(connection, wait_s=_LOCK_WAIT_S):
+            users = _load_users(connection, volume)
+            missing = [
+                number
+                for number in range(volume.blocks)
+                if not _is_there(connection, _CASES, volume.first_case_id(number))
+            ]
+            there = cases - sum(map(volume.size_of, missing))
+            on_block(there, cases)
+            created = logs = documents = 0
+            for block in _made_ahead(volume, missing):
+                _load_block(connection, block)
+                created += len(block.cases)
+                logs += len(block.entries)
+                documents += len(block.documents)
+                on_block(there + created, cases)
+    return VolumeResult(users, Seeded(created, there), logs, documents)
+
+
+def _made_ahead(volume: Volume, numbers: Iterable[int]) -> Iterator[Block]:
+    """Yield the blocks in order; each is made while the server loads the one before."""
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        ahead: Future[Block] | None = None
+        for number in numbers:
+            making = maker.submit(volume.block, number)
+            if ahead:
+                yield ahead.result()
+            ahead = making
+        if ahead:
+            yield ahead.result()
+
+
+def _load_users(connection: Connection[Any], volume: Volume) -> Seeded:
+    users = [user for group in volume.users.values() for user in group]
+    if _is_there(connection, _USERS, users[0].id):
+        return Seeded(created=0, already_there=len(users))
+    password = bcrypt.hashpw(DEMO_PASSWORD.encode(), _SALT).decode()
+    rows = ((*user, user.created_at, password) for user in users)
+    with connection.transaction():
+        _copy(connection, _USERS, (*User._fields, "updated_at", "password"), rows)
+    return Seeded(created=len(users), already_there=0)
+
+
+def _load_block(connection: Connection[Any], block: Block) -> None:
+    with connection.transaction():
+        # Only case_seed, and only in a database marked development, is let past the workflow's
+        # and the audit's triggers; see docs/schema.md.
+        connection.execute(read_sql("seed/volume-settings.sql"))
+        _copy(connection, _CASES, Case._fields, block.cases)
+        _copy(connection, _ENTRIES, Entry._fields, block.entries)
+        scalar(connection, "SELECT audit.load_staged_case_logs()")
+        _copy(connection, _DOCUMENTS, Document._fields, block.documents)
+
+
+def _copy(
+    connection: Connection[Any],
+    table: tuple[str, str],
+    columns: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(*table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor().copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _is_there(connection: Connection[Any], table: tuple[str, str], identity: str) -> bool:
+    query: LiteralString = "SELECT EXISTS (SELECT FROM {} WHERE id = %s)"
+    row = connection.execute(sql.SQL(query).format(sql.Identifier(*table)), (identity,)).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,1 @@
+SELECT public.erase_case(%(case_id)s)

@@ -1,0 +1,1 @@
+SELECT public.erase_comment(%(comment_id)s)

@@ -1,0 +1,1 @@
+SELECT FROM public.login('probe-' || %(user_id)s::text || '@access.invalid')

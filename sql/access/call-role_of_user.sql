@@ -1,0 +1,1 @@
+SELECT public.role_of_user(%(user_id)s)

@@ -1,0 +1,206 @@
+"""The heads of the audit trail beside a backup: written, drilled, and not trusted blindly."""
+
+import hashlib
+import io
+import time
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from backups.anchors import _Pieces, check, read_heads
+from backups.drill import drill
+from backups.dump import dump
+from backups.manifest import HEADS, MANIFEST, FileFacts, Manifest
+from backups.stores import LocalStore
+from backups.streams import HashingReader, compress, decompressed
+from backups.verify import verify
+from casedb import audit
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import BackupDamagedError, ConfigurationError, DifferenceError
+from casedb.tools import PostgresTools
+from tests.backups.conftest import Made
+
+HASH = "$2b$10$" + "a" * 53
+CLERK, CASE = UUID(int=1), UUID(int=11)
+
+
+@pytest.fixture
+def told(database: Conninfo) -> Conninfo:
+    """A database with a user and a case of two entries."""
+    with connect(database.replace(user="case_seed"), purpose="test") as seed:
+        seed.execute(
+            "INSERT INTO public.users (id, email, password, role, first_name, last_name)"
+            " VALUES (%s, 'a@example.com', %s, 'CLERK', 'a', 'b')",
+            (CLERK, HASH),
+        )
+        seed.execute(
+            "INSERT INTO public.cases (id, title, description, created_by)"
+            " VALUES (%s, 't', '', %s)",
+            (CASE, CLERK),
+        )
+        seed.execute("SELECT set_config('app.user_id', %s, false)", (str(CLERK),))
+        seed.execute("UPDATE public.cases SET priority = 'HIGH'")
+    return database
+
+
+@pytest.fixture
+def taken(told: Conninfo, tools: PostgresTools, tmp_path: Path) -> tuple[LocalStore, Manifest]:
+    """A backup of it."""
+    store = LocalStore(tmp_path / "store")
+    return store, dump(told.replace(user="case_backup"), store, tools=tools)
+
+
+def packed(data: bytes) -> bytes:
+    sink = io.BytesIO()
+    compress(io.BytesIO(data), sink)
+    return sink.getvalue()
+
+
+def unpacked(data: bytes) -> bytes:
+    return b"".join(decompressed(HashingReader(io.BytesIO(data))))
+
+
+def rewrite_heads(store: LocalStore, manifest: Manifest, data: bytes) -> Manifest:
+    """Replace the heads and put the manifest right, as somebody could who writes to the store."""
+    folder = store.root / manifest.database / manifest.label
+    (folder / HEADS).write_bytes(data)
+    facts = FileFacts(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    changed = manifest.model_copy(update={"files": {**manifest.files, HEADS: facts}})
+    (folder / MANIFEST).write_bytes(changed.to_bytes())
+    return changed
+
+
+def test_a_backup_keeps_the_head_of_every_chain(
+    told: Conninfo, taken: tuple[LocalStore, Manifest]
+) -> None:
+    store, manifest = taken
+    with connect(told, purpose="test") as admin:
+        last = scalar(admin, "SELECT hash FROM public.case_logs WHERE seq = 2")
+
+    heads = {(head.kind, head.subject): head for head in read_heads(store, manifest)}
+
+    assert set(heads) == {("case", CASE), ("user", CLERK)}
+    assert (heads["case", CASE].seq, heads["case", CASE].hash) == (2, last[:20])
+    assert verify(store, manifest.label).outcome == "passed"
+
+
+def test_the_heads_are_of_the_backups_own_moment(
+    told: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """An entry that is written during the dump is in neither, or in both."""
+
+    def write_on(_progress: object) -> None:
+        with psycopg.connect(told.replace(user="case_seed").dsn) as seed:
+            seed.execute("SELECT set_config('app.user_id', %s, true)", (str(CLERK),))
+            seed.execute("UPDATE public.cases SET title = title || 'x'")
+
+    store = LocalStore(tmp_path)
+    manifest = dump(told.replace(user="case_backup"), store, tools=tools, on_progress=write_on)
+
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+def test_a_restored_database_verifies_against_its_backup(
+    taken: tuple[LocalStore, Manifest], tools: PostgresTools
+) -> None:
+    store, manifest = taken
+
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+def test_a_drill_finds_heads_that_are_not_those_of_the_archive(
+    taken: tuple[LocalStore, Manifest], tools: PostgresTools
+) -> None:
+    store, manifest = taken
+    lines = [
+        f"{h.kind}\t{h.subject}\t{h.seq + (h.kind == 'case')}\t{h.hash.hex()}\n"
+        for h in read_heads(store, manifest)
+    ]
+    rewrite_heads(store, manifest, packed("".join(lines).encode()))
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools)
+
+    assert f"audit trail: case {CASE}: entry 3 is gone" in (caught.value.detail or "")
+
+
+def test_a_drill_tells_of_a_trail_that_was_broken_before_the_dump(
+    told: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """It restores what was dumped; but nobody should take that for the truth."""
+    with connect(told, purpose="test") as admin:
+        admin.execute("ALTER TABLE public.case_logs DISABLE TRIGGER USER")
+        admin.execute("UPDATE public.case_logs SET action = 'forged' WHERE seq = 1")
+        admin.execute("ALTER TABLE public.case_logs ENABLE TRIGGER USER")
+    store = LocalStore(tmp_path)
+    manifest = dump(told.replace(user="case_backup"), store, tools=tools)
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools)
+
+    assert f"audit trail: case {CASE}: entry 1 is not what was written" in (
+        caught.value.detail or ""
+    )
+
+
+def test_an_anchor_tells_of_what_was_cut_off_since(
+    told: Conninfo, taken: tuple[LocalStore, Manifest]
+) -> None:
+    store, manifest = taken
+    with connect(told, purpose="test") as admin:
+        assert check(admin, store, manifest) == []
+        admin.execute("ALTER TABLE public.case_logs DISABLE TRIGGER USER")
+        admin.execute("DELETE FROM public.case_logs WHERE seq = 2")
+
+        admin.execute("ALTER TABLE public.case_logs ENABLE ALWAYS TRIGGER case_logs_append_only")
+        admin.execute("ALTER TABLE public.case_logs ENABLE ALWAYS TRIGGER case_logs_chain")
+        admin.execute("ALTER TABLE public.case_logs ENABLE ALWAYS TRIGGER case_logs_bulk_load")
+
+        assert audit.verify(admin).problems == (
+            "trigger public.case_logs.case_logs_no_truncate is missing, switched off"
+            " or not ENABLE ALWAYS",
+        )
+        [found, _] = check(admin, store, manifest)
+    gone = f"audit trail: case {CASE}: entry 2 is gone, which backup {manifest.label} vouches for"
+    assert found == gone
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no text"])
+def test_heads_that_are_damaged_are_not_an_anchor(
+    taken: tuple[LocalStore, Manifest], damage: str
+) -> None:
+    store, manifest = taken
+    path = store.root / manifest.database / manifest.label / HEADS
+    data = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(data[:-3])
+    elif damage == "changed":
+        path.write_bytes(packed(unpacked(data)[:-5] + b"beef\n"))
+    elif damage == "gone":
+        path.unlink()
+    else:
+        manifest = rewrite_heads(store, manifest, packed(b"nothing\n"))
+
+    with pytest.raises(BackupDamagedError):
+        list(read_heads(store, manifest))
+
+
+def test_a_database_without_an_audit_trail_has_no_heads(made: Made) -> None:
+    assert HEADS not in made.manifest.files
+    with pytest.raises(ConfigurationError, match="keeps no heads"):
+        list(read_heads(made.store, made.manifest))
+
+
+def test_pieces_are_read_in_any_size() -> None:
+    for size in (1, 3, 100):
+        pieces = _Pieces(iter([b"ab", b"", b"cdef", b"g"]))
+        read = []
+        deadline = time.monotonic() + 5
+        while chunk := pieces.read(size):
+            read.append(chunk)
+            assert time.monotonic() < deadline
+        assert b"".join(read) == b"abcdefg"
+        assert all(len(chunk) <= size for chunk in read)

@@ -1,0 +1,177 @@
+"""Which steps are tried: random ones, and every kind of step once."""
+
+from collections.abc import Iterator
+from itertools import product
+
+from hypothesis import strategies as st
+
+from tests.database.row_security_statements import (
+    CHAIR,
+    CLERK,
+    ENTRIES,
+    STATUSES,
+    TABLES,
+    WORKER,
+    Comment,
+    Delete,
+    Erase,
+    Form,
+    InsertCase,
+    InsertEntry,
+    Maintain,
+    Reassign,
+    Select,
+    Statement,
+    Step,
+    Truncate,
+    Update,
+    Value,
+)
+from tests.database.row_security_world import ACTORS, CASES, MAINTAINER, UNKNOWN, USERS
+
+PEOPLE = st.sampled_from([*(user.id for user in USERS), UNKNOWN])
+NUMBERS = st.integers(0, 15)
+FORMS = st.sampled_from([Form.ONE, Form.ONE, Form.ALL])
+# Those who act in earnest more often than those who may do nothing.
+SOMEBODY = st.sampled_from([*ACTORS[:6], *ACTORS[:6], *ACTORS])
+TEXTS = st.sampled_from(["x", "y"])
+
+selects = st.builds(
+    Select,
+    st.sampled_from(TABLES),
+    st.sampled_from(Form),
+    NUMBERS,
+    st.sampled_from(["id"] * 5 + ["password"]),
+).filter(lambda s: s.column == "id" or (s.table == "users" and s.form is Form.ALL))
+case_changes = st.one_of(
+    st.tuples(st.tuples(st.sampled_from(["title", "description"]), TEXTS)),
+    st.tuples(st.tuples(st.just("priority"), st.sampled_from(["LOW", "HIGH"]))),
+    st.tuples(st.tuples(st.just("status"), st.sampled_from(STATUSES))),
+    st.tuples(st.tuples(st.just("assigned_to"), st.none() | PEOPLE)),
+    st.tuples(
+        st.tuples(st.just("status"), st.sampled_from(["ASSIGNED", "ASSIGNED", *STATUSES])),
+        st.tuples(st.just("assigned_to"), st.none() | PEOPLE),
+    ),
+    st.tuples(st.tuples(st.sampled_from(["created_by", "id"]), PEOPLE)),
+)
+user_changes = st.one_of(
+    st.tuples(st.tuples(st.just("first_name"), TEXTS)),
+    st.tuples(st.tuples(st.just("role"), st.sampled_from(["CLERK", "CHAIR"]))),
+    st.tuples(st.tuples(st.just("is_active"), st.booleans())),
+)
+writes = st.one_of(
+    st.builds(
+        InsertCase,
+        PEOPLE,
+        st.none() | PEOPLE,
+        st.sampled_from(["NEW", "NEW", *STATUSES]),
+    ),
+    st.builds(InsertEntry, st.sampled_from(list(ENTRIES)), NUMBERS, PEOPLE),
+    st.builds(Update, st.just("cases"), case_changes, FORMS, NUMBERS),
+    st.builds(Update, st.just("cases"), case_changes, FORMS, NUMBERS),
+    st.builds(Update, st.just("users"), user_changes, FORMS, NUMBERS),
+    st.builds(
+        Update,
+        st.sampled_from(list(ENTRIES)),
+        st.tuples(st.tuples(st.just("case_id"), PEOPLE)),
+        FORMS,
+        NUMBERS,
+    ),
+    st.builds(Reassign, NUMBERS, PEOPLE, PEOPLE),
+    st.builds(Comment, NUMBERS),
+    st.builds(Erase, NUMBERS),
+    st.builds(Delete, st.sampled_from(TABLES), FORMS, NUMBERS),
+    st.builds(Truncate, st.sampled_from(TABLES)),
+)
+
+
+def in_ones_own_name(step: Step) -> Step:
+    """Return `step` with what it inserts in the name of who acts: chance alone seldom is honest."""
+    who, new = step.actor.user, step.statement
+    if who is None:
+        return step
+    if isinstance(new, InsertCase):
+        return Step(step.actor, InsertCase(who))
+    if isinstance(new, InsertEntry):
+        return Step(step.actor, InsertEntry(new.table, new.number, who))
+    return step
+
+
+maintenance = st.builds(
+    Step,
+    st.just(MAINTAINER),
+    st.one_of(
+        st.builds(Maintain, NUMBERS, st.just("active"), st.booleans()),
+        st.builds(
+            Maintain,
+            NUMBERS,
+            st.just("role"),
+            st.sampled_from(["CLERK", "CHAIR", "CASEWORKER"]),
+        ),
+    ),
+)
+anything = st.builds(Step, SOMEBODY, st.one_of(selects, writes, writes))
+STEPS = st.one_of(
+    anything, anything, anything.map(in_ones_own_name), anything.map(in_ones_own_name), maintenance
+)
+
+
+def directed() -> Iterator[Step]:
+    """Yield every kind of statement once for every actor and every row: no luck needed."""
+    statements: list[Statement] = [
+        Select(table, form) for table in TABLES for form in (Form.ALL, Form.FILTER, Form.JOIN)
+    ]
+    statements += [Select("cases", Form.ONE, n) for n in range(len(CASES))]
+    statements += [Select("cases", Form.SEARCH), Select("users", column="password")]
+    people = [user.id for user in USERS[:6]]
+    statements += [InsertCase(person) for person in people]
+    statements += [InsertCase(people[0], people[4]), InsertCase(people[0], people[4], "ASSIGNED")]
+    statements += [
+        InsertEntry(table, number, person)
+        for table, number, person in product(ENTRIES, (0, 1, 4, 5), people)
+    ]
+    statements += [
+        Update("cases", (("description", "new"),), form, n)
+        for form, n in [(Form.ALL, 0), *((Form.ONE, n) for n in range(len(CASES)))]
+    ]
+    on_a_case: list[tuple[str, Value]] = [
+        ("assigned_to", people[5]),
+        ("created_by", people[0]),
+        ("title", "new"),
+    ]
+    statements += [
+        Update("cases", ((column, value),), Form.ONE, n)
+        for n, (column, value) in product((0, 3, 4, 5), on_a_case)
+    ]
+    statements += [
+        Update("cases", (("status", "ASSIGNED"), ("assigned_to", people[4])), Form.ONE, n)
+        for n in (2, 3, 4)
+    ]
+    statements += [
+        Reassign(n, people[giver], people[taker])
+        for n in (4, 5, 7)
+        for giver, taker in ((4, 5), (5, 4))
+    ]
+    statements += [
+        Update("cases", (("status", status),), Form.ONE, n)
+        for n, status in product(range(len(CASES)), STATUSES)
+    ]
+    statements += [
+        Update("users", (("first_name", "new"),), form, n)
+        for form, n in [(Form.ALL, 0), *((Form.ONE, n) for n in range(6))]
+    ]
+    on_a_user: list[tuple[str, Value]] = [("role", CHAIR), ("is_active", True)]
+    statements += [
+        Update("users", ((column, value),), Form.ONE, n)
+        for n, (column, value) in product((0, 1), on_a_user)
+    ]
+    statements += [Update(table, ((by, people[0]),), Form.ALL) for table, by in ENTRIES.items()]
+    statements += [Comment(n) for n in (0, 1, 4, 5)] + [Erase(n) for n in (0, 1)]
+    statements += [Delete(table, form) for table in TABLES for form in (Form.ALL, Form.ONE)]
+    statements += [Truncate(table) for table in TABLES]
+    for statement, actor in product(statements, ACTORS):
+        yield Step(actor, statement)
+    for number in range(len(USERS)):
+        yield Step(MAINTAINER, Maintain(number, "active", False))
+        yield Step(MAINTAINER, Maintain(number, "role", CLERK))
+        yield Step(MAINTAINER, Maintain(number, "role", WORKER))
