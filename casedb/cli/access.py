@@ -136,7 +136,7 @@ def _report(
             }
         )
     else:
-        print_table(["role", "table", "rows", *Verb], list(_lines(expected, found)))
+        print_table(["role", "target", "rows", *Verb], list(_lines(expected, found)))
         place = "itself" if where == "live" else f"as restored from {where}"
         left_out = len(expected) - len(found)
         click.echo(f'\n{len(found)} cells tried on database "{database}" {place}')

@@ -158,7 +158,9 @@ EXAMPLES = {
     ),
     "table-without-primary-key": (
         "SET ROLE case_owner; CREATE TABLE public.heap (id int UNIQUE);",
-        "SET ROLE case_owner; CREATE TABLE public.heap (id int PRIMARY KEY);",
+        "CREATE TABLE public.heap (id int PRIMARY KEY);"
+        "CREATE TABLE public.pile (id int, UNIQUE NULLS NOT DISTINCT (id));"
+        "CREATE TABLE public.stack (id int NOT NULL UNIQUE);",
         "public.heap",
     ),
     "time-finer-than-milliseconds": (
@@ -179,8 +181,9 @@ EXAMPLES = {
     ),
     "truncate-gap": (GUARD, f"{GUARD}{TRUNCATE_GUARD}{ALWAYS}", "public.trees"),
     "truncate-granted": (
-        "GRANT TRUNCATE ON public.trees TO case_chair;",
-        "GRANT DELETE ON public.trees TO case_chair;",
+        f"{SECURED} GRANT TRUNCATE ON public.trees, public.leaves TO case_chair;",
+        f"{SECURED} GRANT DELETE ON public.trees TO case_chair;"
+        "GRANT TRUNCATE ON public.leaves TO case_chair;",
         "public.trees",
     ),
     "view-not-security-invoker": (

@@ -503,8 +503,36 @@ def test_data_under_row_security_is_not_silently_left_out(
     )
     write("0002-grow-trees", "-- depends: 0001-create-trees\nUPDATE public.trees SET id = 2;")
 
-    with pytest.raises(ToolFailedError, match="row-level security"):
+    with pytest.raises(ToolFailedError, match="row-level security") as caught:
         migrations.apply(migrator, source=source)
+    assert "NO FORCE ROW LEVEL SECURITY" in (caught.value.hint or "")
+
+    # The way out that the hint names.
+    write(
+        "0002-grow-trees",
+        "-- depends: 0001-create-trees\n"
+        "ALTER TABLE public.trees NO FORCE ROW LEVEL SECURITY;"
+        "UPDATE public.trees SET id = 2;"
+        "ALTER TABLE public.trees FORCE ROW LEVEL SECURITY;",
+    )
+    assert migrations.apply(migrator, source=source) == ["0002-grow-trees"]
+    with connect(migrator.replace(user="postgres"), purpose="test") as connection:
+        assert scalar(connection, "SELECT id FROM public.trees") == 2
+
+
+def test_an_owner_who_may_not_create_is_told_so(
+    migrator: Conninfo, source: Path, write: Write
+) -> None:
+    write("0001-create-trees", TREES)
+    with connect(migrator.replace(user="postgres"), purpose="test") as connection:
+        connection.execute("ALTER SCHEMA public OWNER TO postgres")
+        connection.execute("REVOKE ALL ON SCHEMA public FROM case_owner, case_lookup")
+
+    with pytest.raises(ToolFailedError, match="permission denied for schema public") as caught:
+        migrations.apply(migrator, source=source)
+
+    assert "sql/roles" in (caught.value.hint or "")
+    assert tables(migrator) == []
 
 
 def test_the_servers_log_stays_free_of_errors(

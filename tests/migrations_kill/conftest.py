@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -157,6 +158,9 @@ class Server:
         found = server_cluster.postmaster(self.data_dir)
         assert found
         server_cluster.stop(self.data_dir, how=signal.SIGKILL)
+        # A zombie still answers kill(pid, 0), by which the next server would take it for alive.
+        with suppress(ChildProcessError):
+            os.waitpid(found.pid, 0)
         assert server_cluster.postmaster(self.data_dir) is None
         return found.pid
 
