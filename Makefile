@@ -11,7 +11,7 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore test test-all lint format requirements clean venv venv-dev
+	restore test test-all bench-rls lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -75,6 +75,9 @@ lint: venv-dev  ## Check style, types, imports and migrations
 
 format: venv-dev  ## Put the code into its form
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+
+bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
+	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
 	@for name in run build dev; do uv pip compile --quiet --universal --python-version 3.11 \

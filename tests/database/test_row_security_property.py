@@ -1,8 +1,8 @@
 """Random statements of random users, on a real server and on a model of what they may see and do.
 
-CASEDB_PROPERTY_STATEMENTS=100000 pytest -s tests/database/test_row_security_property.py
+PROPERTY_STATEMENTS=100000 pytest -s tests/database/test_row_security_property.py
 
-runs at least so many, with a seed that is printed and can be given as CASEDB_PROPERTY_SEED. Without
+runs at least so many, with a seed that is printed and can be given as PROPERTY_SEED. Without
 it, a small and always equal run of some seconds.
 """
 
@@ -20,8 +20,8 @@ from tests.database.row_security_statements import Step
 from tests.database.row_security_steps import STEPS, directed
 
 # Read while the test is collected: before each test, conftest.py clears the environment.
-WANTED = int(os.environ.get("CASEDB_PROPERTY_STATEMENTS", "0"))
-SEED = int(os.environ.get("CASEDB_PROPERTY_SEED", "0")) or secrets.randbelow(2**32)
+WANTED = int(os.environ.get("PROPERTY_STATEMENTS", "0"))
+SEED = int(os.environ.get("PROPERTY_SEED", "0")) or secrets.randbelow(2**32)
 IN_SMALL = 1500
 # Long ones get far into the flow of a case; short ones are what a failure is shortened to.
 SEQUENCES = st.lists(STEPS, min_size=1, max_size=5) | st.lists(STEPS, min_size=20, max_size=40)
