@@ -14,8 +14,6 @@ from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools
 
-_ERROR_LINES = 6
-
 
 @dataclass(frozen=True)
 class ReadBack:
@@ -81,21 +79,8 @@ def load(source: BinaryIO, tools: PostgresTools, target: Conninfo, argv: list[st
             _feed(decompressed(reader), process)
         returncode = process.wait()
         err.seek(0)
-        programs.check(argv, returncode, from_first_error(err.read().decode(errors="replace")))
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
     return ReadBack(reader.size_bytes, reader.sha256, 0)
-
-
-def from_first_error(stderr: str) -> str:
-    """Return the first error in what pg_dump or pg_restore printed, with what explains it.
-
-    The context that PostgreSQL adds can be long, and the end of it says nothing.
-
-    >>> from_first_error("connecting\\npg_restore: error: no such role\\nDETAIL: it is gone")
-    'pg_restore: error: no such role\\nDETAIL: it is gone'
-    """
-    lines = stderr.splitlines()
-    first = next((i for i, line in enumerate(lines) if "error:" in line), 0)
-    return "\n".join(lines[first : first + _ERROR_LINES])
 
 
 def _feed(chunks: Iterable[bytes], process: "Popen[bytes]") -> None:

@@ -44,7 +44,7 @@ def drill(
     """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
 
     `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
-    temporary files besides the cluster.
+    the cluster and temporary files (default: the system's); both are gone afterwards.
 
     Raises:
         DifferenceError: it does not restore, or into something else; the failure is recorded.
@@ -61,7 +61,7 @@ def drill(
             verify(store, label, tools=_require_tools(store, database, label, tools))
         manifest = read_manifest(store, database, label)
         with watch.phase("initdb", "making a throwaway cluster"):
-            admin = _cluster(stack, tools)
+            admin = _cluster(stack, tools, scratch)
         _require_extensions(admin, manifest)
         found, failure = _try(store, manifest, admin, tools, scratch, watch)
         differences = (failure,) if failure else found.differences
@@ -81,7 +81,7 @@ def drill(
             differences=differences,
             notes=found.notes,
         )
-        write_record(store, database, report)
+        report = write_record(store, database, report)
     if differences:
         raise different(f'backup "{label}" does not restore to what was dumped', differences)
     return report
@@ -169,11 +169,11 @@ def _restore(
             connection.execute(statement)
 
 
-def _cluster(stack: ExitStack, tools: PostgresTools) -> Conninfo:
+def _cluster(stack: ExitStack, tools: PostgresTools, scratch: Path | None) -> Conninfo:
     # A name of its own, so that the backup's CREATE ROLE postgres finds no such role.
     superuser = f"casedb_drill_{secrets.token_hex(4)}"
     try:
-        return stack.enter_context(throwaway_cluster(tools, superuser=superuser))
+        return stack.enter_context(throwaway_cluster(tools, superuser=superuser, folder=scratch))
     except CasedbError as error:
         raise _could_not("no throwaway cluster could be started", error) from error
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from backups import anchors, content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
-from backups.archive import UnreadableArchiveError, from_first_error, read_back
+from backups.archive import UnreadableArchiveError, read_back
 from backups.instructions import instructions
 from backups.labels import label_of
 from backups.manifest import (
@@ -37,6 +37,7 @@ from backups.progress import OnProgress, Progress, unseen
 from backups.stores.base import NewSet, Store
 from backups.streams import HashingWriter, compress
 from backups.version import tool_version
+from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
@@ -202,22 +203,27 @@ def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
         argv = programs.pg_dump_argv(
             job.tools, snapshot=held.identifier, lock_wait_ms=int(job.lock_wait_s * 1000)
         )
+        target = _named(job)
+        watchdog = Watchdog(
+            job.connection, str(target.get("application_name")), patience_s=job.lock_wait_s
+        )
         # Left in the opposite order: pg_dump ends, then the thread that reads it, then the file.
         with (
             new.create(DUMP) as file,
             tempfile.TemporaryFile() as errors,
             futures.ThreadPoolExecutor(1) as pool,
-            programs.start(argv, target=_named(job, new.label), stderr=errors) as process,
+            programs.start(argv, target=target, stderr=errors) as process,
         ):
             assert process.stdout is not None
             writing = pool.submit(compress, process.stdout, file)
             catalog = fingerprint.read_fingerprint(job.connection, roles)
-            tables = _read_tables(job, held, writing)
+            tables = _read_tables(job, held, writing, watchdog)
             large_objects = content.read_large_objects(job.connection)
             job.on_progress(Progress("anchoring the audit trail"))
             heads = anchors.write_heads(job.connection, new)
             while not futures.wait([writing], timeout=_POLL_S).done:
                 job.on_progress(Progress("writing the archive"))
+                watchdog.look()
             archive = writing.result()
             returncode = process.wait()
             errors.seek(0)
@@ -228,7 +234,10 @@ def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
 
 
 def _read_tables(
-    job: _Job, held: snapshot.Snapshot, writing: "futures.Future[FileFacts]"
+    job: _Job,
+    held: snapshot.Snapshot,
+    writing: "futures.Future[FileFacts]",
+    watchdog: Watchdog,
 ) -> tuple[TableFacts, ...]:
     relations = [relation for relation in held.relations if relation.has_rows]
     columns = content.read_columns(job.connection, relations)
@@ -237,6 +246,7 @@ def _read_tables(
         if writing.done():
             # A full disk is worth knowing before the last table has been read.
             writing.result()
+        watchdog.look()
         job.on_progress(Progress("proving the tables", done, len(relations), "tables"))
         found.append(content.read_content(job.connection, relation, columns[relation.oid]))
     return tuple(found)
@@ -248,7 +258,11 @@ def _check_dump(job: _Job, argv: Sequence[str], returncode: int, stderr: str) ->
         raise snapshot.Overtaken(
             "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
         )
-    programs.check(argv, returncode, from_first_error(stderr))
+    if returncode and "deadlock detected" in stderr:
+        raise snapshot.Overtaken(
+            "the server ended a deadlock", snapshot.find_blocker(job.connection)
+        )
+    programs.check(argv, returncode, stderr)
 
 
 def _globals(job: _Job) -> str:
@@ -294,5 +308,7 @@ def _write(new: NewSet, name: str, data: bytes) -> FileFacts:
     return written.facts()
 
 
-def _named(job: _Job, label: str) -> Conninfo:
-    return job.target.replace(application_name=f"casedb dump {label}")
+def _named(job: _Job) -> Conninfo:
+    # By our own session's number, so that the watchdog finds pg_dump's session and nobody else's.
+    # A name of more than 63 bytes would be cut, so the label is not in it.
+    return job.target.replace(application_name=f"casedb dump for {job.connection.info.backend_pid}")

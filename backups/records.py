@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from backups.manifest import Frozen
 from backups.stores.base import RecordKind, Store
+from casedb.errors import ToolFailedError
 
 Outcome = Literal["passed", "failed"]
 
@@ -25,6 +26,7 @@ class VerifyReport(Frozen):
     tool_version: str
     client_version: str
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class DrillReport(Frozen):
@@ -57,11 +59,20 @@ class DrillReport(Frozen):
 Report = TypeVar("Report", VerifyReport, DrillReport)
 
 
-def write_record(store: Store, database: str, report: VerifyReport | DrillReport) -> None:
-    """Put `report` beside its backup, in place of an earlier one of its kind."""
+def write_record(store: Store, database: str, report: Report) -> Report:
+    """Put `report` beside its backup, in place of an earlier one of its kind, and return it.
+
+    A store that lets nobody write, such as a read-only mount, does not change what was found: then
+    the report comes back with a note that says so.
+    """
     kind: RecordKind = "verify" if isinstance(report, VerifyReport) else "drill"
     data = report.model_dump_json(indent=1).encode() + b"\n"
-    store.write_record(database, report.label, kind, data)
+    try:
+        store.write_record(database, report.label, kind, data)
+    except ToolFailedError as error:
+        note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
+        return report.model_copy(update={"notes": (*report.notes, " ".join(note.split()))})
+    return report
 
 
 def read_record(store: Store, database: str, label: str, model: type[Report]) -> Report | None:

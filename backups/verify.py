@@ -57,7 +57,7 @@ def verify(
             client_version=tools.version,
             problems=tuple(problems),
         )
-        write_record(store, database, report)
+        report = write_record(store, database, report)
     if problems:
         raise damaged(store, database, label, problems)
     return report

@@ -1,5 +1,7 @@
 """`casedb drill`: restore a backup for real, and compare."""
 
+from pathlib import Path
+
 import click
 
 from backups.catalog import LATEST, resolve_label
@@ -14,9 +16,14 @@ from casedb.settings import Settings
 
 @click.command()
 @click.argument("label", default=LATEST)
+@click.option(
+    "--scratch",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder for the throwaway cluster.  [default: the system's for temporary files]",
+)
 @json_option
 @settings_options(store=True)
-def drill(settings: Settings, label: str, as_json: bool) -> None:
+def drill(settings: Settings, label: str, scratch: Path | None, as_json: bool) -> None:
     """Restore a backup for real, and compare everything.
 
     Into a throwaway cluster: every table's rows and content, and the catalog. LABEL is a label from
@@ -38,7 +45,9 @@ def drill(settings: Settings, label: str, as_json: bool) -> None:
         )
     tools = client_tools(settings, backup.manifest.server_major)
     with progress("drill") as tell:
-        report = restore_and_compare(store, backup.label, tools=tools, on_progress=tell)
+        report = restore_and_compare(
+            store, backup.label, tools=tools, scratch=scratch, on_progress=tell
+        )
     if as_json:
         print_json(report)
         return

@@ -35,3 +35,5 @@ def verify(settings: Settings, label: str, as_json: bool) -> None:
         f"{report.label}: {report.files} files, {size(report.size_bytes)}, as the manifest says "
         f"({seconds(report.duration_s)})"
     )
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
