@@ -149,6 +149,13 @@ class CollationFacts(Frozen):
     version: str
 
 
+class Link(Frozen):
+    """One backup in the chain of manifests: which, and what its manifest was."""
+
+    label: str
+    manifest_sha256: str
+
+
 class Manifest(Frozen):
     """Everything a backup says of itself; times are UTC."""
 
@@ -176,6 +183,8 @@ class Manifest(Frozen):
     large_objects: LargeObjects
     catalog_sha256: str
     """Of the fingerprint's rows in catalog.json; see backups/fingerprint.py."""
+    previous: Link | None = None
+    """The backup this host took before this one; None for its first."""
     own_sha256: str = ""
     """Of the manifest itself, with this field empty: a flipped digit is still a number."""
 

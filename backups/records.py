@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from backups.manifest import Frozen
+from backups.labels import database_of
+from backups.manifest import Frozen, Link
 from backups.stores.base import RecordKind, Store
+from backups.version import tool_version
 from casedb.errors import ToolFailedError
+
+if TYPE_CHECKING:
+    from backups.catalog import Backup
 
 Outcome = Literal["passed", "failed"]
 
@@ -56,6 +61,35 @@ class DrillReport(Frozen):
         return sum(self.phases_s.get(phase, 0.0) for phase in ("roles", "restore", "analyze"))
 
 
+class Tombstone(Frozen):
+    """What stays of a backup that was deleted on purpose."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    taken_at: datetime
+    at: datetime
+    """When it was deleted."""
+    reason: str
+    manifest_sha256: str
+    previous: Link | None
+    """Its predecessor, so that the chain of manifests goes on across the gap."""
+    tool_version: str
+
+    @classmethod
+    def of(cls, backup: "Backup", *, at: datetime, reason: str) -> "Tombstone":
+        """Return the tombstone of a complete backup."""
+        assert backup.manifest is not None
+        return cls(
+            label=backup.label,
+            taken_at=backup.manifest.started_at,
+            at=at,
+            reason=reason,
+            manifest_sha256=backup.manifest_sha256,
+            previous=backup.manifest.previous,
+            tool_version=tool_version(),
+        )
+
+
 Report = TypeVar("Report", VerifyReport, DrillReport)
 
 
@@ -89,3 +123,28 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
     except ValidationError:
         return None
     return found if found.label == label else None
+
+
+def write_tombstone(store: Store, tombstone: Tombstone) -> None:
+    """Leave a note that the backup is deleted on purpose, before it is.
+
+    Raises:
+        ToolFailedError: if the store cannot be written.
+    """
+    database = database_of(tombstone.label) or ""
+    data = tombstone.model_dump_json(indent=1).encode() + b"\n"
+    store.write_record(database, tombstone.label, "expired", data)
+
+
+def read_tombstones(store: Store, database: str) -> dict[str, Tombstone]:
+    """Return what was deleted on purpose, by label; a note that cannot be read is none."""
+    found = {}
+    for label in store.recorded(database, "expired"):
+        data = store.read_record(database, label, "expired")
+        try:
+            tombstone = Tombstone.model_validate_json(data or b"")
+        except ValidationError:
+            continue
+        if tombstone.label == label:
+            found[label] = tombstone
+    return found

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -133,6 +134,18 @@ class LocalStore:
             shutil.rmtree(going)
             for kind in ("verify", "drill"):
                 (home / _RECORDS / f"{label}.{kind}.json").unlink(missing_ok=True)
+
+    def retained_until(self, database: str, label: str) -> datetime | None:
+        """Return None: a folder keeps nothing from its owner."""
+        return None
+
+    def recorded(self, database: str, kind: RecordKind) -> list[str]:
+        """Return the labels that have a record of that kind, sorted."""
+        folder, end = self._home(database) / _RECORDS, f".{kind}.json"
+        with _reading(folder), suppress(FileNotFoundError):
+            names = sorted(path.name for path in folder.iterdir())
+            return [n.removesuffix(end) for n in names if n.endswith(end) and n[0] != "."]
+        return []
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
