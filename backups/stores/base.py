@@ -20,6 +20,10 @@ class RetainedError(Exception):
     """The store keeps a set until a time it was told when the set was written (an object lock)."""
 
 
+class WriteOnlyError(Exception):
+    """These credentials may write to the store and not read from it."""
+
+
 class NewSet(Protocol):
     """A backup being written; nobody sees it before `commit`."""
 
@@ -28,12 +32,21 @@ class NewSet(Protocol):
         """The label it will have."""
         ...
 
+    @property
+    def copies(self) -> "tuple[NewSet, ...]":
+        """The places it is written to, each a complete set: one, unless several stores are."""
+        ...
+
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open `name` for writing; durable when the block ends, gone when the block fails."""
         ...
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file already written, to read it back."""
+        """Open a file already written, to read it back.
+
+        Raises:
+            WriteOnlyError: if that is not allowed here.
+        """
         ...
 
     def commit(self) -> None:

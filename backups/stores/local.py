@@ -202,6 +202,11 @@ class LocalSet:
         """The label it will have."""
         return self._final.name
 
+    @property
+    def copies(self) -> tuple[NewSet, ...]:
+        """The one place where it lies."""
+        return (self,)
+
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Open `name` for writing; durable when the block ends, gone when the block fails."""
