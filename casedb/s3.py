@@ -213,11 +213,14 @@ class Bucket:
             response = self._client.get_object(Bucket=self.location.bucket, Key=key)
             return bytes(response["Body"].read())
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False, locked: bool = False) -> None:
-        """Write a small object; with `if_absent`, only where none is."""
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, locked: bool = False) -> str:
+        """Write a small object and return its version's id; with `if_absent`, only where none is.
+
+        Ceph ignores `if_absent` in a bucket with versions (seen with 18.2.7).
+        """
         words = {"IfNoneMatch": "*"} if if_absent else {}
         with _errors():
-            self._client.put_object(
+            done = self._client.put_object(
                 Bucket=self.location.bucket,
                 Key=key,
                 Body=data,
@@ -225,6 +228,7 @@ class Bucket:
                 **self._words(locked=locked),
                 **words,
             )
+        return str(done.get("VersionId") or "null")
 
     def delete(self, key: str, version_id: str) -> None:
         """Delete one version, or one marker, for good."""

@@ -133,12 +133,15 @@ def pg_dump_argv(tools: PostgresTools, *, snapshot: str, lock_wait_ms: int) -> l
     ]
 
 
-def pg_dumpall_globals_argv(tools: PostgresTools) -> list[str]:
-    """Return the command that writes the roles, without password verifiers, to standard output."""
+def pg_dumpall_globals_argv(tools: PostgresTools, *, with_passwords: bool = False) -> list[str]:
+    """Return the command that writes the roles to standard output.
+
+    With `with_passwords`, their verifiers too, from which a password can be guessed.
+    """
     return [
         tools["pg_dumpall"],
         "--globals-only",
-        "--no-role-passwords",
+        *([] if with_passwords else ["--no-role-passwords"]),
         # A tablespace is a folder of one machine: another one could not create it.
         "--no-tablespaces",
         "--no-password",

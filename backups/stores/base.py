@@ -7,7 +7,7 @@ STORE/DATABASE/.deleting-LABEL/  a backup being deleted
 STORE/DATABASE/.lock             held by the one run that adds or deletes
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
@@ -32,9 +32,8 @@ class NewSet(Protocol):
         """The label it will have."""
         ...
 
-    @property
-    def copies(self) -> "tuple[NewSet, ...]":
-        """The places it is written to, each a complete set: one, unless several stores are."""
+    def check(self, action: "Callable[[NewSet], None]") -> None:
+        """Do `action` with each place it is written to: this one, unless there are several."""
         ...
 
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -202,10 +202,9 @@ class LocalSet:
         """The label it will have."""
         return self._final.name
 
-    @property
-    def copies(self) -> tuple[NewSet, ...]:
-        """The one place where it lies."""
-        return (self,)
+    def check(self, action: Callable[[NewSet], None]) -> None:
+        """Do `action` with this set."""
+        action(self)
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

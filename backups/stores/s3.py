@@ -17,7 +17,7 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import BinaryIO, cast
@@ -284,13 +284,24 @@ class S3Store:
             raise self._locked(key)
         key = self._key(database, f".lock/{last + 1:010d}")
         try:
-            self.bucket.put(key, _whoami(), if_absent=True)
+            mine = self.bucket.put(key, _whoami(), if_absent=True)
         except S3Error as error:
             if error.is_taken:
                 raise self._locked(key) from None
             raise
-        self._require_conditional_put(key)
+        if mine == "null":
+            self._require_conditional_put(key)
+        else:
+            self._require_first(key, mine)
         return last + 1
+
+    def _require_first(self, key: str, mine: str) -> None:
+        """Where there are versions, the first one of a lock has it, whatever was put later."""
+        first = next(v for v in self.bucket.listing(key).versions if v.key == key)
+        if first.version_id != mine:
+            with suppress(S3Error):
+                self.bucket.delete(key, mine)
+            raise self._locked(key)
 
     def _require_conditional_put(self, key: str) -> None:
         try:
@@ -394,10 +405,9 @@ class S3Set:
         """The label it will have."""
         return self._label
 
-    @property
-    def copies(self) -> tuple[NewSet, ...]:
-        """The one place where it lies."""
-        return (self,)
+    def check(self, action: Callable[[NewSet], None]) -> None:
+        """Do `action` with this set."""
+        action(self)
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

@@ -281,7 +281,7 @@ def test_a_dead_readers_lease_ends_by_itself(
     old = put_set(store, made, days=9)
     put_set(store, made)
     store.bucket.put(f"some/where/{SAMPLE}/.leases/{old}/dead", b"process 1 on nowhere")
-    monkeypatch.setattr(s3_store, "LIFETIME", timedelta(0))
+    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
 
     assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
 
@@ -324,7 +324,7 @@ def test_a_killed_runs_lock_ends_by_itself(store: S3Store, monkeypatch: pytest.M
     with pytest.raises(LockedError, match="another run"), store.lock(SAMPLE):
         pass
 
-    monkeypatch.setattr(s3_store, "LIFETIME", timedelta(0))
+    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
     with store.lock(SAMPLE):
         assert f"some/where/{SAMPLE}/.lock/0000000042" in keys(store)
 
@@ -385,10 +385,10 @@ def test_a_server_that_dies_in_the_middle_of_an_upload_leaves_no_success(
 def _once_small(put: Any, dead: Any) -> Any:
     """Let our own marks pass, and fail the files of the set."""
 
-    def wrapped(self: s3.Bucket, key: str, data: bytes, **words: Any) -> None:
+    def wrapped(self: s3.Bucket, key: str, data: bytes, **words: Any) -> Any:
         if words.get("locked"):
             dead()
-        put(self, key, data, **words)
+        return put(self, key, data, **words)
 
     return wrapped
 
