@@ -30,6 +30,8 @@ class State(StrEnum):
     """There, and nobody says that it was another; so it is with the newest on another host."""
     EXPIRED = "expired"
     """Deleted on purpose; its tombstone fits the chain."""
+    ELSEWHERE = "elsewhere"
+    """Not there, and it was never put there: the store is newer, or failed that day."""
     MISSING = "missing"
     ALTERED = "altered"
 
@@ -99,7 +101,11 @@ def check_chain(store: Store, database: str, head: Link | None) -> list[ChainEnt
     links = [b.manifest.previous for b in backups if b.manifest and b.manifest.previous]
     links += [t.previous for t in gone.values() if t.previous]
     return judge(
-        there, broken, {label: t.manifest_sha256 for label, t in gone.items()}, [*links], head
+        there,
+        broken,
+        {label: t.manifest_sha256 for label, t in gone.items()},
+        [*links, *([head] if head else [])],
+        store.url,
     )
 
 
@@ -108,16 +114,20 @@ def judge(
     broken: Sequence[str],
     expired: Mapping[str, str],
     links: Sequence[Link],
-    head: Link | None,
+    url: str,
 ) -> list[ChainEntry]:
     """Decide what became of each: pure.
 
     `there` and `expired` are manifests' checksums by label, `broken` has sets whose manifest cannot
-    be read, `links` is what successors say of their predecessors.
+    be read, `links` is what successors say of their predecessors, and the host of the newest;
+    `url` is where the store is.
     """
     said: dict[str, set[str]] = {}
-    for link in [*links, *([head] if head else [])]:
+    expected_here = set()
+    for link in links:
         said.setdefault(link.label, set()).add(link.manifest_sha256)
+        if not link.stores or url in link.stores:
+            expected_here.add(link.label)
     entries = []
     for label in sorted({*there, *broken, *expired, *said}, reverse=True):
         wanted = said.get(label)
@@ -131,7 +141,7 @@ def judge(
             else:
                 state = State.WHOLE if wanted else State.UNATTESTED
         else:
-            state = State.MISSING
+            state = State.MISSING if label in expected_here else State.ELSEWHERE
         entries.append(ChainEntry(label, state))
     return entries
 

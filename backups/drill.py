@@ -17,6 +17,7 @@ from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
+from backups.probes import probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import DrillReport, write_record
@@ -155,6 +156,11 @@ def _try(
                 connection, store, manifest, keys=keys, on_progress=watch.on_progress
             )
             found = dataclasses.replace(found, differences=(*found.differences, *audited))
+        with watch.phase("probe", "logging in as each role"):
+            wrong, unprobed = probe_access(restored, manifest)
+        found = dataclasses.replace(
+            found, differences=(*found.differences, *wrong), notes=(*found.notes, *unprobed)
+        )
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
     except ToolFailedError as error:

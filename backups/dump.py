@@ -147,10 +147,16 @@ def dump(
             checks.require_room(store, job.database, job.size_bytes, space_ratio)
             label = _free_label(store, job.database)
             with maintenance_lock(connection), store.new_set(job.database, label) as new:
-                return _write_set(job, new)
+                manifest, checksum = _write_set(job, new)
+            if chain:
+                where = store.urls if isinstance(store, SeveralStores) else (store.url,)
+                link = Link(label=label, manifest_sha256=checksum, stores=where)
+                write_head(chain, job.database, link)
+            return manifest
 
 
-def _write_set(job: _Job, new: NewSet) -> Manifest:
+def _write_set(job: _Job, new: NewSet) -> tuple[Manifest, str]:
+    """Write and commit everything; return the manifest and its checksum as it lies there."""
     properties = facts.read_properties(job.connection)
     roles = facts.read_roles(job.connection)
     files: dict[str, FileFacts] = {}
@@ -208,10 +214,7 @@ def _write_set(job: _Job, new: NewSet) -> Manifest:
     data = public.to_bytes()
     _write_clear(new, {}, MANIFEST, data)
     new.commit()
-    if job.chain:
-        checksum = hashlib.sha256(data).hexdigest()
-        write_head(job.chain, job.database, Link(label=new.label, manifest_sha256=checksum))
-    return manifest
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def _proven_archive(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:

@@ -159,6 +159,8 @@ class Link(Frozen):
 
     label: str
     manifest_sha256: str
+    stores: tuple[str, ...] = ()
+    """Where it was put; a store that was added later, or failed that day, does not miss it."""
 
 
 class Manifest(Frozen):

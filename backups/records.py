@@ -43,7 +43,7 @@ class DrillReport(Frozen):
     at: datetime
     duration_s: float
     phases_s: Mapping[str, float]
-    """Seconds by phase: verify, initdb, roles, restore, analyze, compare, access."""
+    """Seconds by phase: verify, initdb, roles, restore, analyze, compare, probe, access."""
     tables: int
     rows: int
     sequences: int

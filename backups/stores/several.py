@@ -27,6 +27,11 @@ class SeveralStores:
         """All of them, for people."""
         return ", ".join(store.url for store in self._stores)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Those that have not failed."""
+        return tuple(store.url for store in self._stores)
+
     def labels(self, database: str) -> list[str]:
         """Return the labels that any of them has."""
         found: set[str] = set()

@@ -67,30 +67,44 @@ def rotate(
     """
     policy = policy_of(settings, rules)
     now = datetime.now(UTC)
-    store = open_store(settings.store_url)
-    plan = expire(
-        store, settings.values.database, policy, now=now, apply=apply_it, confirmed=confirmed
-    )
-    if as_json:
-        print_json(
-            {
-                "applied": apply_it,
-                "warning": plan.warning,
-                "entries": [
-                    {"label": e.backup.label, "kept": e.kept, "reason": e.reason}
-                    for e in plan.entries
-                ],
-                "deleted": plan.deleted,
-                "in_use": plan.in_use,
-                "retained": plan.retained,
-            }
+    if confirmed is not None and len(settings.store_urls) > 1:
+        raise click.UsageError("--confirm N is for one store: name it with --store.")
+    plans = {}
+    for url in settings.store_urls:
+        plans[url] = expire(
+            open_store(url),
+            settings.values.database,
+            policy,
+            now=now,
+            apply=apply_it,
+            confirmed=confirmed,
         )
+    if as_json:
+        shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
+        print_json({"stores": shown} if len(shown) > 1 else shown[0])
         return
-    _print(plan, now)
-    if plan.expired and not apply_it:
-        click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)
-        if plan.warning:
-            click.echo(f"That needs --confirm {len(plan.expired)}: {plan.warning}.", err=True)
+    for url, plan in plans.items():
+        if len(plans) > 1:
+            click.echo(url)
+        _print(plan, now)
+        if plan.expired and not apply_it:
+            click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)
+            if plan.warning:
+                click.echo(f"That needs --confirm {len(plan.expired)}: {plan.warning}.", err=True)
+
+
+def _shown(url: str, plan: RotationPlan, applied: bool) -> dict[str, Any]:
+    return {
+        "store": url,
+        "applied": applied,
+        "warning": plan.warning,
+        "entries": [
+            {"label": e.backup.label, "kept": e.kept, "reason": e.reason} for e in plan.entries
+        ],
+        "deleted": plan.deleted,
+        "in_use": plan.in_use,
+        "retained": plan.retained,
+    }
 
 
 def policy_of(settings: Settings, given: dict[str, Any]) -> Retention:

@@ -14,6 +14,7 @@ from backups.manifest import MANIFEST, Link, Manifest
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore
+from backups.stores.several import SeveralStores
 from casedb.conninfo import Conninfo
 from casedb.errors import ConfigurationError
 from casedb.tools import PostgresTools
@@ -40,7 +41,10 @@ def test_each_backup_names_the_one_before_it_and_the_host_the_last(
 
     assert [b.manifest.previous for b in found if b.manifest] == [
         None,
-        *(Link(label=b.label, manifest_sha256=b.manifest_sha256) for b in found[:2]),
+        *(
+            Link(label=b.label, manifest_sha256=b.manifest_sha256, stores=(store.url,))
+            for b in found[:2]
+        ),
     ]
     assert states(store, small, tmp_path) == ["whole", "whole", "whole"]
 
@@ -88,12 +92,28 @@ def test_a_manifest_that_was_made_to_fit_itself_is_altered(
 
 
 def test_a_tombstone_for_another_backup_hides_nothing() -> None:
-    link = Link(label="b", manifest_sha256="2")
+    links = [Link(label="b", manifest_sha256="2"), Link(label="c", manifest_sha256="3")]
 
-    assert judge({"c": "3"}, [], {"b": "9"}, [link], Link(label="c", manifest_sha256="3")) == [
+    assert judge({"c": "3"}, [], {"b": "9"}, links, "here") == [
         ChainEntry("c", State.WHOLE),
         ChainEntry("b", State.ALTERED),
     ]
+
+
+def test_a_store_that_was_added_later_misses_nothing(
+    chained: tuple[LocalStore, list[str]],
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+) -> None:
+    store, _ = chained
+    added = LocalStore(tmp_path / "added")
+    both = SeveralStores([store, added])
+
+    dump(small, both, tools=tools, chain=tmp_path / "chain")
+
+    assert states(added, small, tmp_path) == ["whole", "elsewhere"]
+    assert states(store, small, tmp_path) == ["whole"] * 4
 
 
 def test_a_failed_dump_does_not_move_the_head(
