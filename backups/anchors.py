@@ -6,15 +6,18 @@ they were in an earlier backup, in a store that he cannot write to.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from psycopg import Connection
 
+from backups.archive import UnreadableArchiveError, raw_archive
+from backups.contents import require_keys, stored_name
 from backups.manifest import HEADS, FileFacts, Manifest
 from backups.progress import OnProgress, Progress, unseen
+from backups.sealing import Keys, compress_for
 from backups.stores.base import NewSet, Store
-from backups.streams import HashingReader, ZstdError, compress, decompressed
+from backups.streams import HashingReader
 from casedb import audit
 from casedb.audit import Head
 from casedb.errors import BackupDamagedError, ConfigurationError
@@ -38,22 +41,29 @@ class _Pieces(io.RawIOBase):
         return taken
 
 
-def write_heads(connection: Connection[Any], new: NewSet) -> FileFacts | None:
-    """Put the heads in the connection's snapshot into the set; None if there is no audit trail."""
+def write_heads(
+    connection: Connection[Any], new: NewSet, name: str, recipients: Sequence[str] = ()
+) -> FileFacts | None:
+    """Put the heads in the connection's snapshot into the set, under `name`.
+
+    Returns None if there is no audit trail.
+    """
     if not audit.has_audit(connection):
         return None
-    with new.create(HEADS) as file:
-        return compress(cast(BinaryIO, _Pieces(audit.read_heads(connection))), file)
+    with new.create(name) as file:
+        pieces = cast(BinaryIO, _Pieces(audit.read_heads(connection)))
+        return compress_for(pieces, file, recipients)
 
 
-def read_heads(store: Store, manifest: Manifest) -> Iterator[Head]:
+def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> Iterator[Head]:
     """Yield the heads that a backup keeps, one at a time: there can be a million.
 
     Raises:
         ConfigurationError: the backup keeps none.
+        UnverifiedError: it is encrypted, and none of the keys opens it.
         BackupDamagedError: the file is not the one that the manifest names.
     """
-    facts = manifest.files.get(HEADS)
+    facts = manifest.files.get(stored_name(manifest, HEADS))
     if facts is None:
         raise ConfigurationError(
             f'backup "{manifest.label}" keeps no heads of an audit trail',
@@ -61,15 +71,18 @@ def read_heads(store: Store, manifest: Manifest) -> Iterator[Head]:
             hint="Name a later backup; `casedb backups` lists them.",
         )
     try:
-        with store.open(manifest.database, manifest.label, HEADS) as file:
+        name = stored_name(manifest, HEADS)
+        opening = require_keys(manifest, keys) if manifest.recipients else None
+        with store.open(manifest.database, manifest.label, name) as file:
             reader = HashingReader(file)
             rest = b""
-            for chunk in decompressed(reader):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (audit.parse_head(line.decode()) for line in lines)
+            with raw_archive(reader, opening) as chunks:
+                for chunk in chunks:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from (audit.parse_head(line.decode()) for line in lines)
             if rest or (reader.sha256, reader.size_bytes) != (facts.sha256, facts.size_bytes):
                 raise ValueError("it does not match the manifest")
-    except (ValueError, ZstdError, EOFError, FileNotFoundError) as error:
+    except (ValueError, UnreadableArchiveError, FileNotFoundError) as error:
         raise BackupDamagedError(
             f'the heads in backup "{manifest.label}" cannot be trusted',
             detail=f"{HEADS}: {error}.",
@@ -82,13 +95,14 @@ def check(
     store: Store,
     manifest: Manifest,
     *,
+    keys: Keys | None = None,
     on_progress: OnProgress = unseen,
 ) -> list[str]:
     """Return how the connected database's audit trail differs from the backup's, a line each.
 
     For a database just restored from that backup. A backup without heads has nothing to check.
     """
-    if HEADS not in manifest.files:
+    if stored_name(manifest, HEADS) not in manifest.files:
         return []
 
     def tell(phase: str, done: int, total: int | None) -> None:
@@ -96,7 +110,7 @@ def check(
 
     report = audit.verify(
         connection,
-        heads=read_heads(store, manifest),
+        heads=read_heads(store, manifest, keys),
         anchor=manifest.label,
         on_checked=tell,
     )

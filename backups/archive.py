@@ -8,13 +8,12 @@ from subprocess import Popen
 from typing import BinaryIO
 
 from backups.manifest import FileFacts
+from backups.sealing import Keys, UnsealError, unsealed
 from backups.streams import HashingReader, ZstdError, decompressed
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools
-
-_ERROR_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class UnreadableArchiveError(Exception):
     """The file is no archive that can be read to its end; says why."""
 
 
-def read_back(source: BinaryIO, tools: PostgresTools) -> ReadBack:
+def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> ReadBack:
     """Read a compressed archive to its end, have pg_restore list it, and return what it was.
 
     pg_restore alone proves little: it reads the head only, and lists a dump cut in half.
@@ -51,8 +50,8 @@ def read_back(source: BinaryIO, tools: PostgresTools) -> ReadBack:
         tempfile.TemporaryFile() as err,
         programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
     ):
-        with decoding_errors():
-            _feed(decompressed(reader), process)
+        with raw_archive(reader, keys) as chunks:
+            _feed(chunks, process)
         # It may have left before the end; the checksum is of the whole file all the same.
         returncode = process.wait()
         err.seek(0)
@@ -65,11 +64,13 @@ def read_back(source: BinaryIO, tools: PostgresTools) -> ReadBack:
     return ReadBack(reader.size_bytes, reader.sha256, len(entries))
 
 
-def load(source: BinaryIO, tools: PostgresTools, target: Conninfo, argv: list[str]) -> ReadBack:
+def load(source: BinaryIO, target: Conninfo, argv: list[str], keys: Keys | None = None) -> ReadBack:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 
+    With `keys` it is encrypted besides; the checksum is of what lies in the store.
+
     Raises:
-        UnreadableArchiveError: if zstd cannot read it.
+        UnreadableArchiveError: if age or zstd cannot read it.
         ToolFailedError: if pg_restore fails.
     """
     reader = HashingReader(source)
@@ -77,25 +78,32 @@ def load(source: BinaryIO, tools: PostgresTools, target: Conninfo, argv: list[st
         tempfile.TemporaryFile() as err,
         programs.start(argv, target=target, stdin=-1, stdout=err, stderr=err) as process,
     ):
-        with decoding_errors():
-            _feed(decompressed(reader), process)
+        with raw_archive(reader, keys) as chunks:
+            _feed(chunks, process)
         returncode = process.wait()
         err.seek(0)
-        programs.check(argv, returncode, from_first_error(err.read().decode(errors="replace")))
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
     return ReadBack(reader.size_bytes, reader.sha256, 0)
 
 
-def from_first_error(stderr: str) -> str:
-    """Return the first error in what pg_dump or pg_restore printed, with what explains it.
+def hash_of(source: BinaryIO) -> ReadBack:
+    """Read a file to its end and return what it was, whatever is in it."""
+    reader = HashingReader(source)
+    reader.drain()
+    return ReadBack(reader.size_bytes, reader.sha256, 0)
 
-    The context that PostgreSQL adds can be long, and the end of it says nothing.
 
-    >>> from_first_error("connecting\\npg_restore: error: no such role\\nDETAIL: it is gone")
-    'pg_restore: error: no such role\\nDETAIL: it is gone'
-    """
-    lines = stderr.splitlines()
-    first = next((i for i, line in enumerate(lines) if "error:" in line), 0)
-    return "\n".join(lines[first : first + _ERROR_LINES])
+@contextmanager
+def raw_archive(reader: HashingReader, keys: Keys | None) -> Iterator[Iterator[bytes]]:
+    """Yield what pg_dump wrote, a chunk at a time."""
+    with decoding_errors():
+        if keys is None:
+            yield decompressed(reader)
+            return
+        with unsealed(reader, keys) as clear:
+            yield decompressed(clear)
+        # Something behind the end still belongs to the file's checksum.
+        reader.drain()
 
 
 def _feed(chunks: Iterable[bytes], process: "Popen[bytes]") -> None:
@@ -118,5 +126,7 @@ def decoding_errors() -> Iterator[None]:
     """Turn what zstd raises inside the block into UnreadableArchiveError."""
     try:
         yield
+    except UnsealError as error:
+        raise UnreadableArchiveError(f"it cannot be decrypted: {error}") from error
     except (ZstdError, EOFError) as error:
         raise UnreadableArchiveError(f"zstd cannot read it: {error}") from error

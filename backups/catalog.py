@@ -1,6 +1,7 @@
 """What backups a store holds: complete ones with their proofs, and broken ones, not hidden."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ class Backup:
     """Why it cannot be relied on, in words for people; None if nothing is known against it."""
     verified: VerifyReport | None
     drilled: DrillReport | None
+    manifest_sha256: str = ""
+    """Of manifest.json as it lies in the store; empty without one."""
 
     @property
     def taken_at(self) -> datetime | None:
@@ -61,9 +64,11 @@ def read_backup(store: Store, database: str, label: str) -> Backup:
     """Return one backup as the store shows it."""
     sizes = store.files(database, label)
     verified = read_record(store, database, label, VerifyReport)
-    manifest, damage = None, None
+    manifest, damage, checksum = None, None, ""
     try:
-        manifest = read_manifest(store, database, label)
+        data = read_manifest_bytes(store, database, label)
+        manifest = parse_manifest(data, label=label)
+        checksum = hashlib.sha256(data).hexdigest()
         damage = _damage_at_a_glance(manifest, sizes, verified)
     except BackupDamagedError as error:
         damage = error.detail or error.message
@@ -75,6 +80,7 @@ def read_backup(store: Store, database: str, label: str) -> Backup:
         damage=damage,
         verified=verified,
         drilled=read_record(store, database, label, DrillReport),
+        manifest_sha256=checksum,
     )
 
 
@@ -85,16 +91,25 @@ def read_manifest(store: Store, database: str, label: str) -> Manifest:
         BackupDamagedError: if it has none that can be read, or another backup's.
         UnverifiedError: if the store cannot be read.
     """
+    return parse_manifest(read_manifest_bytes(store, database, label), label=label)
+
+
+def read_manifest_bytes(store: Store, database: str, label: str) -> bytes:
+    """Return the file manifest.json of one backup.
+
+    Raises:
+        BackupDamagedError: if it has none.
+        UnverifiedError: if the store cannot be read.
+    """
     try:
         with store.open(database, label, MANIFEST) as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise BackupDamagedError(
             f'backup "{label}" has no manifest',
             detail="Its manifest is missing, so it is not a complete backup.",
             hint="Restore another backup, and keep this one for the inquiry.",
         ) from None
-    return parse_manifest(data, label=label)
 
 
 def resolve_label(store: Store, database: str, wanted: str, *, good_only: bool = True) -> Backup:

@@ -14,11 +14,14 @@ from pathlib import Path
 from backups import anchors
 from backups.catalog import read_manifest
 from backups.compare import Comparison, compare
+from backups.contents import full_manifest, open_content
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
+from backups.probes import probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import DrillReport, write_record
+from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
@@ -39,12 +42,14 @@ def drill(
     *,
     tools: PostgresTools,
     scratch: Path | None = None,
+    keys: Keys | None = None,
     on_progress: OnProgress = unseen,
 ) -> DrillReport:
     """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
 
     `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
-    temporary files besides the cluster.
+    the cluster and temporary files (default: the system's); both are gone afterwards. `keys` open
+    an encrypted backup.
 
     Raises:
         DifferenceError: it does not restore, or into something else; the failure is recorded.
@@ -58,12 +63,13 @@ def drill(
     with ExitStack() as stack:
         stack.enter_context(store.lease(database, label))
         with watch.phase("verify", "checking the bytes"):
-            verify(store, label, tools=_require_tools(store, database, label, tools))
-        manifest = read_manifest(store, database, label)
+            checked = _require_tools(store, database, label, tools)
+            verify(store, label, tools=checked, keys=keys)
+        manifest = full_manifest(store, read_manifest(store, database, label), keys)
         with watch.phase("initdb", "making a throwaway cluster"):
-            admin = _cluster(stack, tools)
+            admin = _cluster(stack, tools, scratch)
         _require_extensions(admin, manifest)
-        found, failure = _try(store, manifest, admin, tools, scratch, watch)
+        found, failure = _try(store, manifest, admin, tools, scratch, keys, watch)
         differences = (failure,) if failure else found.differences
         report = DrillReport(
             label=label,
@@ -81,7 +87,7 @@ def drill(
             differences=differences,
             notes=found.notes,
         )
-        write_record(store, database, report)
+        report = write_record(store, database, report)
     if differences:
         raise different(f'backup "{label}" does not restore to what was dumped', differences)
     return report
@@ -98,13 +104,19 @@ def different(message: str, differences: tuple[str, ...]) -> DifferenceError:
     )
 
 
-def load_roles(store: Store, manifest: Manifest, admin: Conninfo, tools: PostgresTools) -> None:
+def load_roles(
+    store: Store,
+    manifest: Manifest,
+    admin: Conninfo,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+) -> None:
     """Make the backup's roles on an empty server, up to the first error.
 
     Raises:
         ToolFailedError: psql failed.
     """
-    with store.open(manifest.database, manifest.label, GLOBALS) as file:
+    with open_content(store, manifest, GLOBALS, keys) as file:
         statements = file.read().decode()
     argv = programs.psql_file_argv(tools, dbname=admin.dbname)
     programs.run(argv, target=admin, input_text=statements)
@@ -116,6 +128,7 @@ def _try(
     admin: Conninfo,
     tools: PostgresTools,
     scratch: Path | None,
+    keys: Keys | None,
     watch: Watch,
 ) -> tuple[Comparison, str | None]:
     """Return what was compared, and what made the restore fail if it did."""
@@ -123,9 +136,9 @@ def _try(
     restored = admin.replace(dbname=manifest.database)
     try:
         with watch.phase("roles", "creating the roles"):
-            load_roles(store, manifest, admin, tools)
+            load_roles(store, manifest, admin, tools, keys)
         with watch.phase("restore", "restoring"):
-            _restore(store, manifest, admin, tools, scratch)
+            _restore(store, manifest, admin, tools, scratch, keys)
         with watch.phase("analyze", "gathering statistics"):
             analyze(restored)
         with (
@@ -135,12 +148,19 @@ def _try(
             found = compare(
                 connection,
                 manifest,
-                read_catalog(store, manifest),
+                read_catalog(store, manifest, keys),
                 with_roles=True,
                 on_progress=watch.on_progress,
             )
-            audited = anchors.check(connection, store, manifest, on_progress=watch.on_progress)
+            audited = anchors.check(
+                connection, store, manifest, keys=keys, on_progress=watch.on_progress
+            )
             found = dataclasses.replace(found, differences=(*found.differences, *audited))
+        with watch.phase("probe", "logging in as each role"):
+            wrong, unprobed = probe_access(restored, manifest)
+        found = dataclasses.replace(
+            found, differences=(*found.differences, *wrong), notes=(*found.notes, *unprobed)
+        )
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
     except ToolFailedError as error:
@@ -156,6 +176,7 @@ def _restore(
     admin: Conninfo,
     tools: PostgresTools,
     scratch: Path | None,
+    keys: Keys | None,
 ) -> None:
     with connect(admin, purpose="drill") as connection:
         if manifest.database == admin.dbname:
@@ -163,17 +184,22 @@ def _restore(
             raise _could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
         create_database(connection, manifest.properties, manifest.database)
         load_archive(
-            store, manifest, admin.replace(dbname=manifest.database), tools, scratch=scratch
+            store,
+            manifest,
+            admin.replace(dbname=manifest.database),
+            tools,
+            scratch=scratch,
+            keys=keys,
         )
         for statement in property_statements(manifest.properties, manifest.database):
             connection.execute(statement)
 
 
-def _cluster(stack: ExitStack, tools: PostgresTools) -> Conninfo:
+def _cluster(stack: ExitStack, tools: PostgresTools, scratch: Path | None) -> Conninfo:
     # A name of its own, so that the backup's CREATE ROLE postgres finds no such role.
     superuser = f"casedb_drill_{secrets.token_hex(4)}"
     try:
-        return stack.enter_context(throwaway_cluster(tools, superuser=superuser))
+        return stack.enter_context(throwaway_cluster(tools, superuser=superuser, folder=scratch))
     except CasedbError as error:
         raise _could_not("no throwaway cluster could be started", error) from error
 

@@ -3,12 +3,14 @@
 Nothing appears under its label before it is complete, read back, and on the disk.
 """
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
@@ -16,8 +18,9 @@ from psycopg.conninfo import make_conninfo
 
 from backups import anchors, content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
-from backups.archive import UnreadableArchiveError, from_first_error, read_back
-from backups.instructions import instructions
+from backups.archive import UnreadableArchiveError, hash_of, read_back
+from backups.chain import read_head, write_head
+from backups.instructions import instructions, property_script
 from backups.labels import label_of
 from backups.manifest import (
     CATALOG,
@@ -26,17 +29,24 @@ from backups.manifest import (
     HEADS,
     INSTRUCTIONS,
     MANIFEST,
+    PROOF,
+    PROPERTIES,
+    SEALED_SUFFIX,
     FileFacts,
     LargeObjects,
+    Link,
     Manifest,
     RoleFacts,
     SequenceFacts,
     TableFacts,
 )
 from backups.progress import OnProgress, Progress, unseen
-from backups.stores.base import NewSet, Store
-from backups.streams import HashingWriter, compress
+from backups.sealing import compress_for, require_recipients, seal_bytes
+from backups.stores.base import NewSet, Store, WriteOnlyError
+from backups.stores.several import SeveralStores
+from backups.streams import HashingWriter
 from backups.version import tool_version
+from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
@@ -64,6 +74,12 @@ class _Job:
     on_progress: OnProgress
     lock_wait_s: float
     attempts: int
+    recipients: tuple[str, ...]
+    chain: Path | None
+
+    def stored_name(self, name: str) -> str:
+        """What the file `name` is called in the store."""
+        return f"{name}{SEALED_SUFFIX}" if self.recipients else name
 
 
 @dataclass(frozen=True)
@@ -82,18 +98,23 @@ class _Proof:
 
 def dump(
     target: Conninfo,
-    store: Store,
+    store: Store | SeveralStores,
     *,
     tools: PostgresTools,
     on_progress: OnProgress = unseen,
     space_ratio: float = SPACE_RATIO,
     lock_wait_s: float = LOCK_WAIT_S,
     attempts: int = ATTEMPTS,
+    recipients: Sequence[str] = (),
+    chain: Path | None = None,
 ) -> Manifest:
     """Put a backup of `target`'s database into `store` and return its manifest.
 
     `space_ratio` is how much free space the store must have, as a part of the database's size.
     A table that somebody locks exclusively is waited for `lock_wait_s` at a time, `attempts` times.
+    With `recipients`, public keys of age, everything but when and how much is encrypted to them,
+    and the roles' password verifiers are part of it. `chain` is the folder where this host
+    remembers its newest backup, so that the next one can name it.
 
     Raises:
         RefusedError: the role does not see all rows, or the store has too little room.
@@ -102,6 +123,7 @@ def dump(
         ToolFailedError: pg_dump or the server failed, the store is full, or what was written
             cannot be read back. The store is then as it was before.
     """
+    require_recipients(recipients)
     with connect(target, purpose="dump") as connection:
         snapshot.prepare_session(connection, content.SETTINGS)
         job = _Job(
@@ -114,6 +136,8 @@ def dump(
             on_progress=on_progress,
             lock_wait_s=lock_wait_s,
             attempts=attempts,
+            recipients=tuple(recipients),
+            chain=chain,
         )
         checks.require_all_rows(connection)
         checks.require_same_major(tools, job.server)
@@ -123,20 +147,28 @@ def dump(
             checks.require_room(store, job.database, job.size_bytes, space_ratio)
             label = _free_label(store, job.database)
             with maintenance_lock(connection), store.new_set(job.database, label) as new:
-                return _write_set(job, new)
+                manifest, checksum = _write_set(job, new)
+            if chain:
+                where = store.urls if isinstance(store, SeveralStores) else (store.url,)
+                link = Link(label=label, manifest_sha256=checksum, stores=where)
+                write_head(chain, job.database, link)
+            return manifest
 
 
-def _write_set(job: _Job, new: NewSet) -> Manifest:
+def _write_set(job: _Job, new: NewSet) -> tuple[Manifest, str]:
+    """Write and commit everything; return the manifest and its checksum as it lies there."""
     properties = facts.read_properties(job.connection)
     roles = facts.read_roles(job.connection)
-    files = {}
+    files: dict[str, FileFacts] = {}
     job.on_progress(Progress("writing the roles"))
-    files[GLOBALS] = _write(new, GLOBALS, _globals(job).encode())
+    _write(job, new, files, GLOBALS, _globals(job).encode())
     proof = _proven_archive(job, new, roles)
-    files[DUMP] = proof.archive
+    files[job.stored_name(DUMP)] = proof.archive
     if proof.heads:
-        files[HEADS] = proof.heads
-    files[CATALOG] = _write(new, CATALOG, fingerprint.to_bytes(proof.catalog))
+        files[job.stored_name(HEADS)] = proof.heads
+    _write(job, new, files, CATALOG, fingerprint.to_bytes(proof.catalog))
+    if job.recipients:
+        _write(job, new, files, PROPERTIES, property_script(properties, job.database).encode())
     text = instructions(
         label=new.label,
         database=job.database,
@@ -144,10 +176,11 @@ def _write_set(job: _Job, new: NewSet) -> Manifest:
         started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
         properties=properties,
         files=files,
+        sealed=bool(job.recipients),
     )
-    files[INSTRUCTIONS] = _write(new, INSTRUCTIONS, text.encode())
+    _write_clear(new, files, INSTRUCTIONS, text.encode())
     job.on_progress(Progress("reading the archive back"))
-    _require_readable(job, new, proof.archive)
+    new.check(lambda copy: _require_readable(job, copy, proof.archive))
     manifest = Manifest(
         tool_version=tool_version(),
         server_version=job.server.version,
@@ -170,11 +203,18 @@ def _write_set(job: _Job, new: NewSet) -> Manifest:
         sequences=proof.sequences,
         large_objects=proof.large_objects,
         catalog_sha256=fingerprint.sha256(proof.catalog),
+        recipients=job.recipients,
+        previous=read_head(job.chain, job.database) if job.chain else None,
     )
+    if job.recipients:
+        _write(job, new, files, PROOF, manifest.to_bytes())
+        manifest = manifest.model_copy(update={"files": files})
     # Last: a set with a manifest is complete.
-    _write(new, MANIFEST, manifest.to_bytes())
+    public = manifest.without_proof() if job.recipients else manifest
+    data = public.to_bytes()
+    _write_clear(new, {}, MANIFEST, data)
     new.commit()
-    return manifest
+    return manifest, hashlib.sha256(data).hexdigest()
 
 
 def _proven_archive(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
@@ -202,22 +242,27 @@ def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
         argv = programs.pg_dump_argv(
             job.tools, snapshot=held.identifier, lock_wait_ms=int(job.lock_wait_s * 1000)
         )
+        target = _named(job)
+        watchdog = Watchdog(
+            job.connection, str(target.get("application_name")), patience_s=job.lock_wait_s
+        )
         # Left in the opposite order: pg_dump ends, then the thread that reads it, then the file.
         with (
-            new.create(DUMP) as file,
+            new.create(job.stored_name(DUMP)) as file,
             tempfile.TemporaryFile() as errors,
             futures.ThreadPoolExecutor(1) as pool,
-            programs.start(argv, target=_named(job, new.label), stderr=errors) as process,
+            programs.start(argv, target=target, stderr=errors) as process,
         ):
             assert process.stdout is not None
-            writing = pool.submit(compress, process.stdout, file)
+            writing = pool.submit(compress_for, process.stdout, file, job.recipients)
             catalog = fingerprint.read_fingerprint(job.connection, roles)
-            tables = _read_tables(job, held, writing)
+            tables = _read_tables(job, held, writing, watchdog)
             large_objects = content.read_large_objects(job.connection)
             job.on_progress(Progress("anchoring the audit trail"))
-            heads = anchors.write_heads(job.connection, new)
+            heads = anchors.write_heads(job.connection, new, job.stored_name(HEADS), job.recipients)
             while not futures.wait([writing], timeout=_POLL_S).done:
                 job.on_progress(Progress("writing the archive"))
+                watchdog.look()
             archive = writing.result()
             returncode = process.wait()
             errors.seek(0)
@@ -228,7 +273,10 @@ def _attempt(job: _Job, new: NewSet, roles: Sequence[RoleFacts]) -> _Proof:
 
 
 def _read_tables(
-    job: _Job, held: snapshot.Snapshot, writing: "futures.Future[FileFacts]"
+    job: _Job,
+    held: snapshot.Snapshot,
+    writing: "futures.Future[FileFacts]",
+    watchdog: Watchdog,
 ) -> tuple[TableFacts, ...]:
     relations = [relation for relation in held.relations if relation.has_rows]
     columns = content.read_columns(job.connection, relations)
@@ -237,6 +285,7 @@ def _read_tables(
         if writing.done():
             # A full disk is worth knowing before the last table has been read.
             writing.result()
+        watchdog.look()
         job.on_progress(Progress("proving the tables", done, len(relations), "tables"))
         found.append(content.read_content(job.connection, relation, columns[relation.oid]))
     return tuple(found)
@@ -248,12 +297,16 @@ def _check_dump(job: _Job, argv: Sequence[str], returncode: int, stderr: str) ->
         raise snapshot.Overtaken(
             "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
         )
-    programs.check(argv, returncode, from_first_error(stderr))
+    if returncode and "deadlock detected" in stderr:
+        raise snapshot.Overtaken(
+            "the server ended a deadlock", snapshot.find_blocker(job.connection)
+        )
+    programs.check(argv, returncode, stderr)
 
 
 def _globals(job: _Job) -> str:
     argv = [
-        *programs.pg_dumpall_globals_argv(job.tools),
+        *programs.pg_dumpall_globals_argv(job.tools, with_passwords=bool(job.recipients)),
         # Where this role may connect; pg_dumpall's own choice is the database "postgres".
         f"--database={make_conninfo('', dbname=job.database)}",
     ]
@@ -266,11 +319,16 @@ def _globals(job: _Job) -> str:
 
 def _require_readable(job: _Job, new: NewSet, archive: FileFacts) -> None:
     try:
-        with new.open(DUMP) as file:
-            found = read_back(file, job.tools)
+        with new.open(job.stored_name(DUMP)) as file:
+            # What only the recipients can open is compared by its checksum.
+            found = hash_of(file) if job.recipients else read_back(file, job.tools)
         reason = None if found.agrees_with(archive) else "it has another checksum than was written"
     except UnreadableArchiveError as error:
         reason = str(error)
+    except WriteOnlyError as error:
+        # The server has checked each part's MD5; the rest is for `verify`, by somebody who may.
+        job.on_progress(Progress(f"not read back: only writing is allowed at {error}"))
+        return
     if reason:
         raise ToolFailedError(
             "what was written to the store cannot be read back",
@@ -279,7 +337,7 @@ def _require_readable(job: _Job, new: NewSet, archive: FileFacts) -> None:
         )
 
 
-def _free_label(store: Store, database: str) -> str:
+def _free_label(store: Store | SeveralStores, database: str) -> str:
     """Return a label nobody has: two dumps within a second would have the same."""
     taken = set(store.labels(database))
     while (label := label_of(database, datetime.now(UTC))) in taken:
@@ -287,12 +345,20 @@ def _free_label(store: Store, database: str) -> str:
     return label
 
 
-def _write(new: NewSet, name: str, data: bytes) -> FileFacts:
+def _write(job: _Job, new: NewSet, files: dict[str, FileFacts], name: str, data: bytes) -> None:
+    if job.recipients:
+        data = seal_bytes(data, job.recipients)
+    _write_clear(new, files, job.stored_name(name), data)
+
+
+def _write_clear(new: NewSet, files: dict[str, FileFacts], name: str, data: bytes) -> None:
     with new.create(name) as file:
         written = HashingWriter(file)
         written.write(data)
-    return written.facts()
+    files[name] = written.facts()
 
 
-def _named(job: _Job, label: str) -> Conninfo:
-    return job.target.replace(application_name=f"casedb dump {label}")
+def _named(job: _Job) -> Conninfo:
+    # By our own session's number, so that the watchdog finds pg_dump's session and nobody else's.
+    # A name of more than 63 bytes would be cut, so the label is not in it.
+    return job.target.replace(application_name=f"casedb dump for {job.connection.info.backend_pid}")

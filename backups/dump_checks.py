@@ -6,6 +6,7 @@ from psycopg import Connection
 
 from backups.facts import ServerFacts
 from backups.stores.base import Store
+from backups.stores.several import SeveralStores
 from casedb.database import scalar
 from casedb.errors import ConfigurationError, RefusedError
 from casedb.tools import PostgresTools
@@ -39,7 +40,9 @@ def require_same_major(tools: PostgresTools, server: ServerFacts) -> None:
         )
 
 
-def require_room(store: Store, database: str, size_bytes: int, ratio: float) -> None:
+def require_room(
+    store: Store | SeveralStores, database: str, size_bytes: int, ratio: float
+) -> None:
     """Refuse a store with less free space than `ratio` times the database's size."""
     free = store.free_bytes(database)
     needed = int(size_bytes * ratio)

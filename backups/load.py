@@ -10,8 +10,10 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 
 from backups import archive
+from backups.contents import require_keys, stored_facts, stored_name
 from backups.manifest import DUMP, DatabaseProperties, Manifest
 from backups.properties import create_statement
+from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
 from backups.streams import HashingReader, decompressed
@@ -42,6 +44,7 @@ def load_archive(
     *,
     scratch: Path | None = None,
     jobs: int | None = None,
+    keys: Keys | None = None,
 ) -> None:
     """Load a backup's archive into `target`'s empty database, up to the first error.
 
@@ -51,16 +54,22 @@ def load_archive(
     Raises:
         ToolFailedError: pg_restore failed, or what was read is not what the manifest names.
     """
-    raw_size = manifest.files[DUMP].raw_size_bytes or 0
+    facts = stored_facts(manifest, DUMP)
+    raw_size = facts.raw_size_bytes or 0
+    if manifest.recipients:
+        keys = require_keys(manifest, keys)
+        # A copy for several jobs would lie on a disk in clear.
+        jobs = 1
+    else:
+        keys = None
     folder = scratch or Path(tempfile.gettempdir())
     jobs = jobs or jobs_for(os.cpu_count() or 1, raw_size, shutil.disk_usage(folder).free)
     argv = programs.pg_restore_argv(tools, dbname=make_conninfo("", dbname=target.dbname))
     into = target.replace(application_name=f"casedb restore {manifest.label}")
     try:
-        with store.open(manifest.database, manifest.label, DUMP) as file:
+        with store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file:
             if jobs == 1:
-                found = archive.load(file, tools, into, argv)
-                agrees = found.agrees_with(manifest.files[DUMP])
+                agrees = archive.load(file, into, argv, keys).agrees_with(facts)
             else:
                 agrees = _load_in_parallel(file, manifest, into, argv, folder, jobs)
     except archive.UnreadableArchiveError as error:

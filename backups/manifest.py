@@ -20,6 +20,11 @@ GLOBALS = "globals.sql"
 CATALOG = "catalog.json"
 HEADS = "heads.txt.zst"
 INSTRUCTIONS = "RESTORE.txt"
+PROOF = "proof.json"
+"""In encrypted sets only: the whole manifest. In clear lies one without tables, roles and so on."""
+PROPERTIES = "database.sql"
+"""In encrypted sets only: what RESTORE.txt otherwise has as commands."""
+SEALED_SUFFIX = ".age"
 
 
 class Frozen(BaseModel):
@@ -149,6 +154,15 @@ class CollationFacts(Frozen):
     version: str
 
 
+class Link(Frozen):
+    """One backup in the chain of manifests: which, and what its manifest was."""
+
+    label: str
+    manifest_sha256: str
+    stores: tuple[str, ...] = ()
+    """Where it was put; a store that was added later, or failed that day, does not miss it."""
+
+
 class Manifest(Frozen):
     """Everything a backup says of itself; times are UTC."""
 
@@ -176,6 +190,10 @@ class Manifest(Frozen):
     large_objects: LargeObjects
     catalog_sha256: str
     """Of the fingerprint's rows in catalog.json; see backups/fingerprint.py."""
+    recipients: tuple[str, ...] = ()
+    """The public keys it is encrypted to; none: it lies there in clear."""
+    previous: Link | None = None
+    """The backup this host took before this one; None for its first."""
     own_sha256: str = ""
     """Of the manifest itself, with this field empty: a flipped digit is still a number."""
 
@@ -188,6 +206,37 @@ class Manifest(Frozen):
     def size_bytes(self) -> int:
         """What the set takes in the store, the manifest itself left out."""
         return sum(file.size_bytes for file in self.files.values())
+
+    def without_proof(self) -> "Manifest":
+        """Return what everybody may know: when, how large, which checksums, and for whom.
+
+        The content hashes are among what is left out: of a table with one row, such a hash would
+        confirm a guess at it.
+        """
+        nothing = LargeObjects(count=0, hash_sum="0", hash_xor="0")
+        blank = DatabaseProperties(
+            owner="",
+            encoding="",
+            locale_provider="libc",
+            collate="",
+            ctype="",
+            locale=None,
+            icu_rules=None,
+            collation_version=None,
+            connection_limit=-1,
+            comment=None,
+            grants=(),
+            settings=(),
+        )
+        return self.model_copy(
+            update={
+                **dict.fromkeys(("roles", "extensions", "collations", "tables", "sequences"), ()),
+                "properties": blank,
+                "large_objects": nothing,
+                "bootstrap_superuser": "",
+                "catalog_sha256": "",
+            }
+        )
 
     def to_bytes(self) -> bytes:
         """Return the manifest as it lies in the store."""

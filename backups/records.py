@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from backups.manifest import Frozen
+from backups.labels import database_of
+from backups.manifest import Frozen, Link
 from backups.stores.base import RecordKind, Store
+from backups.version import tool_version
+from casedb.errors import ToolFailedError
+
+if TYPE_CHECKING:
+    from backups.catalog import Backup
 
 Outcome = Literal["passed", "failed"]
 
@@ -25,6 +31,7 @@ class VerifyReport(Frozen):
     tool_version: str
     client_version: str
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class DrillReport(Frozen):
@@ -36,7 +43,7 @@ class DrillReport(Frozen):
     at: datetime
     duration_s: float
     phases_s: Mapping[str, float]
-    """Seconds by phase: verify, initdb, roles, restore, analyze, compare, access."""
+    """Seconds by phase: verify, initdb, roles, restore, analyze, compare, probe, access."""
     tables: int
     rows: int
     sequences: int
@@ -54,14 +61,52 @@ class DrillReport(Frozen):
         return sum(self.phases_s.get(phase, 0.0) for phase in ("roles", "restore", "analyze"))
 
 
+class Tombstone(Frozen):
+    """What stays of a backup that was deleted on purpose."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    taken_at: datetime
+    at: datetime
+    """When it was deleted."""
+    reason: str
+    manifest_sha256: str
+    previous: Link | None
+    """Its predecessor, so that the chain of manifests goes on across the gap."""
+    tool_version: str
+
+    @classmethod
+    def of(cls, backup: "Backup", *, at: datetime, reason: str) -> "Tombstone":
+        """Return the tombstone of a complete backup."""
+        assert backup.manifest is not None
+        return cls(
+            label=backup.label,
+            taken_at=backup.manifest.started_at,
+            at=at,
+            reason=reason,
+            manifest_sha256=backup.manifest_sha256,
+            previous=backup.manifest.previous,
+            tool_version=tool_version(),
+        )
+
+
 Report = TypeVar("Report", VerifyReport, DrillReport)
 
 
-def write_record(store: Store, database: str, report: VerifyReport | DrillReport) -> None:
-    """Put `report` beside its backup, in place of an earlier one of its kind."""
+def write_record(store: Store, database: str, report: Report) -> Report:
+    """Put `report` beside its backup, in place of an earlier one of its kind, and return it.
+
+    A store that lets nobody write, such as a read-only mount, does not change what was found: then
+    the report comes back with a note that says so.
+    """
     kind: RecordKind = "verify" if isinstance(report, VerifyReport) else "drill"
     data = report.model_dump_json(indent=1).encode() + b"\n"
-    store.write_record(database, report.label, kind, data)
+    try:
+        store.write_record(database, report.label, kind, data)
+    except ToolFailedError as error:
+        note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
+        return report.model_copy(update={"notes": (*report.notes, " ".join(note.split()))})
+    return report
 
 
 def read_record(store: Store, database: str, label: str, model: type[Report]) -> Report | None:
@@ -78,3 +123,28 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
     except ValidationError:
         return None
     return found if found.label == label else None
+
+
+def write_tombstone(store: Store, tombstone: Tombstone) -> None:
+    """Leave a note that the backup is deleted on purpose, before it is.
+
+    Raises:
+        ToolFailedError: if the store cannot be written.
+    """
+    database = database_of(tombstone.label) or ""
+    data = tombstone.model_dump_json(indent=1).encode() + b"\n"
+    store.write_record(database, tombstone.label, "expired", data)
+
+
+def read_tombstones(store: Store, database: str) -> dict[str, Tombstone]:
+    """Return what was deleted on purpose, by label; a note that cannot be read is none."""
+    found = {}
+    for label in store.recorded(database, "expired"):
+        data = store.read_record(database, label, "expired")
+        try:
+            tombstone = Tombstone.model_validate_json(data or b"")
+        except ValidationError:
+            continue
+        if tombstone.label == label:
+            found[label] = tombstone
+    return found

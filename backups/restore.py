@@ -18,11 +18,13 @@ from backups import fingerprint
 from backups import restore_checks as checks
 from backups.catalog import read_manifest
 from backups.compare import Comparison, compare
+from backups.contents import full_manifest
 from backups.drill import different
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import Manifest, RoleFacts
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
+from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.verify import check_bytes, damaged, database_named, no_such_backup, read_catalog
 from casedb.conninfo import Conninfo
@@ -57,6 +59,7 @@ def restore(
     tools: PostgresTools,
     mark: Mark | None = None,
     create_roles: bool = False,
+    keys: Keys | None = None,
     on_progress: OnProgress = unseen,
 ) -> RestoreReport:
     """Restore the backup `label` into the new database `database` of `admin`'s server.
@@ -79,7 +82,7 @@ def restore(
     with store.lease(source, label), connect(admin, purpose="restore") as connection:
         if not store.files(source, label):
             raise no_such_backup(store, label)
-        manifest = read_manifest(store, source, label)
+        manifest = full_manifest(store, read_manifest(store, source, label), keys)
         checks.require_fit(connection, manifest, tools)
         checks.require_new(connection, database)
         missing = checks.missing_roles(connection, manifest)
@@ -87,14 +90,16 @@ def restore(
             raise checks.roles_missing(missing)
         checks.require_extensions(connection, manifest)
         with watch.phase("verify", "checking the bytes"):
-            if problems := check_bytes(store, manifest, tools, on_progress):
+            if problems := check_bytes(store, manifest, tools, on_progress, keys):
                 raise damaged(store, source, label, problems)
-        catalog = read_catalog(store, manifest)
+        catalog = read_catalog(store, manifest, keys)
         checks.require_first_superuser(connection, manifest, catalog)
         notes = checks.left_by_killed_runs(connection, database)
         created = _create_roles(connection, manifest, missing)
         with _temporary_database(connection, manifest, database) as temporary:
-            found = _fill(store, manifest, catalog, admin, connection, temporary, tools, watch)
+            found = _fill(
+                store, manifest, catalog, admin, connection, temporary, tools, keys, watch
+            )
             if mark is not None:
                 set_mark(connection, temporary, mark)
             _rename(connection, temporary, database)
@@ -118,11 +123,12 @@ def _fill(
     connection: Connection[Any],
     temporary: str,
     tools: PostgresTools,
+    keys: Keys | None,
     watch: Watch,
 ) -> Comparison:
     target = admin.replace(dbname=temporary)
     with watch.phase("restore", "restoring"):
-        load_archive(store, manifest, target, tools)
+        load_archive(store, manifest, target, tools, keys=keys)
         for statement in property_statements(manifest.properties, temporary):
             connection.execute(statement)
     with watch.phase("analyze", "gathering statistics"):

@@ -1,27 +1,55 @@
-"""Which backups a policy keeps, and why. Pure: deciding is here, deleting is in rotate.py."""
+"""Which backups a policy keeps, and why. Pure: deciding is here, deleting is in rotate.py.
 
-from collections.abc import Sequence
+The vocabulary is restic's (https://restic.readthedocs.io/en/stable/060_forget.html): whatever any
+one rule keeps is kept.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from backups.catalog import Backup
 
 # Two machines' clocks may differ by this much; more is a clock that jumped.
 CLOCK_TOLERANCE = timedelta(minutes=10)
+# Up to this many at once are deleted without a question, whatever part of the whole they are.
+FEW = 3
+
+# By calendar in UTC: the newest backup of each hour, day, ISO week, month or year.
+_CALENDAR: dict[str, Callable[[datetime], Hashable]] = {
+    "hourly": lambda at: (at.date(), at.hour),
+    "daily": lambda at: at.date(),
+    "weekly": lambda at: at.isocalendar()[:2],
+    "monthly": lambda at: (at.year, at.month),
+    "yearly": lambda at: at.year,
+}
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long backups are kept, and how many stay whatever their age."""
+    """What is kept. Only good backups count; 0 turns a rule off."""
 
-    keep_for: timedelta = timedelta(days=7)
-    keep_at_least: int = 2
+    keep_within: timedelta = timedelta(days=7)
+    """All that are not older than this."""
+    keep_last: int = 2
+    """The newest so many, whatever their age; at least 1."""
+    keep_hourly: int = 0
+    """The newest of each of the last so many hours that have one; and so on."""
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    keep_yearly: int = 0
 
     def __post_init__(self) -> None:
-        if self.keep_at_least < 1:
+        if self.keep_last < 1:
             raise ValueError("a policy that may keep nothing is not a policy")
-        if self.keep_for < timedelta(0):
-            raise ValueError("an age is not negative")
+        if self.keep_within < timedelta(0) or min(self.calendar.values()) < 0:
+            raise ValueError("neither an age nor a number of backups is negative")
+
+    @property
+    def calendar(self) -> dict[str, int]:
+        """How many hours, days and so on are kept, by the rule's name."""
+        return {name: getattr(self, f"keep_{name}") for name in _CALENDAR}
 
 
 @dataclass(frozen=True)
@@ -42,36 +70,67 @@ def from_the_future(backups: Sequence[Backup], *, now: datetime) -> Backup | Non
 def decide(backups: Sequence[Backup], policy: Retention, *, now: datetime) -> list[Entry]:
     """Return one entry for each backup, newest first.
 
-    The newest `keep_at_least` good backups stay however old they are: a server that stopped
-    dumping a month ago must not lose its last good backup to the clock. The newest one that
-    passed a drill stays too, because the newer ones are only hoped to restore. Damaged ones
-    count for nothing, and are nobody's to delete unseen.
+    The newest `keep_last` good backups stay however old they are: a server that stopped dumping a
+    month ago must not lose its last good backup to the clock. The newest one that passed a drill
+    stays too, because the newer ones are only hoped to restore. Damaged ones count for nothing,
+    and are nobody's to delete unseen.
     """
-    oldest = datetime.min.replace(tzinfo=now.tzinfo)
+    oldest = datetime.min.replace(tzinfo=UTC)
     newest_first = sorted(backups, key=lambda b: (b.taken_at or oldest, b.label), reverse=True)
-    good = [b.label for b in newest_first if b.is_good]
-    floor = set(good[: policy.keep_at_least])
-    drilled = next((b.label for b in newest_first if b.passed_drill), None)
+    good = [(b, b.taken_at) for b in newest_first if b.is_good and b.taken_at]
+    reasons: dict[str, list[str]] = {b.label: [] for b, _ in good}
+    if good:
+        reasons[good[0][0].label].append("the newest")
+    if drilled := next((b for b, _ in good if b.passed_drill), None):
+        reasons[drilled.label].append("the newest that passed a drill")
+    for number, (backup, at) in enumerate(good):
+        if now - at <= policy.keep_within:
+            reasons[backup.label].append(f"not older than {_days(policy.keep_within)}")
+        if 0 < number < policy.keep_last:
+            reasons[backup.label].append(f"one of the last {policy.keep_last}")
+    for name, wanted in policy.calendar.items():
+        for backup in _newest_of_each(good, _CALENDAR[name])[:wanted]:
+            reasons[backup.label].append(name)
     entries = []
     for backup in newest_first:
-        kept, reason = True, ""
-        age = backup.age(now)
-        if not backup.is_good or age is None:
-            reason = "damaged: it does not count, and is kept for the inquiry"
-        elif backup.label == good[0]:
-            reason = "the newest"
-        elif backup.label == drilled:
-            reason = "the newest that passed a drill"
-        elif age <= policy.keep_for:
-            reason = f"younger than {_days(policy.keep_for)}"
-        elif backup.label in floor:
-            reason = f"one of the newest {policy.keep_at_least}"
+        why = reasons.get(backup.label)
+        if why is None:
+            damaged = "damaged: it does not count, and is kept for the inquiry"
+            entries.append(Entry(backup, True, damaged))
         else:
-            kept, reason = False, f"older than {_days(policy.keep_for)}"
-        entries.append(Entry(backup, kept, reason))
+            entries.append(Entry(backup, bool(why), ", ".join(why) or "no rule keeps it"))
     return entries
+
+
+def unusual(entries: Sequence[Entry], policy: Retention, *, now: datetime) -> str | None:
+    """Return why deleting what has expired should be confirmed; None if it is an ordinary day.
+
+    A clock that jumped ahead makes everything old at once, and so does a policy with a typing
+    error in it.
+    """
+    good = [e for e in entries if e.backup.is_good]
+    expired = [e for e in good if not e.kept]
+    if not expired:
+        return None
+    ages = [age for e in good if (age := e.backup.age(now)) is not None]
+    if policy.keep_within and min(ages) > policy.keep_within:
+        return (
+            f"the newest backup is {_days(min(ages))} old: nothing was dumped, or the clock jumped"
+        )
+    if len(expired) > FEW and 2 * len(expired) > len(good):
+        return f"{len(expired)} of {len(good)} backups would go at once"
+    return None
+
+
+def _newest_of_each(
+    good: Sequence[tuple[Backup, datetime]], period: Callable[[datetime], Hashable]
+) -> list[Backup]:
+    found: dict[Hashable, Backup] = {}
+    for backup, at in good:
+        found.setdefault(period(at.astimezone(UTC)), backup)
+    return list(found.values())
 
 
 def _days(age: timedelta) -> str:
     hours = age / timedelta(hours=1)
-    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
+    return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"

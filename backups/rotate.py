@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backups.catalog import catalog
-from backups.retention import Entry, Retention, decide, from_the_future
-from backups.stores.base import Store
+from backups.records import Tombstone, write_tombstone
+from backups.retention import Entry, Retention, decide, from_the_future, unusual
+from backups.stores.base import RetainedError, Store
 from casedb.errors import LockedError, RefusedError
 
 
@@ -16,9 +17,13 @@ class RotationPlan:
     database: str
     entries: tuple[Entry, ...]
     """Newest first."""
+    warning: str | None = None
+    """Why deleting needs to be confirmed; None if it does not."""
     deleted: tuple[str, ...] = ()
     in_use: tuple[str, ...] = ()
     """Expired, but left alone: somebody is reading them."""
+    retained: tuple[str, ...] = ()
+    """Expired, but the store keeps them for longer: it was told so when they were written."""
 
     @property
     def expired(self) -> tuple[Entry, ...]:
@@ -32,28 +37,47 @@ class RotationPlan:
 
 
 def rotate(
-    store: Store, database: str, policy: Retention, *, now: datetime, apply: bool
+    store: Store,
+    database: str,
+    policy: Retention,
+    *,
+    now: datetime,
+    apply: bool,
+    confirmed: int | None = None,
 ) -> RotationPlan:
     """Decide what has expired at `now` (aware), and delete it if `apply`; oldest first.
 
+    `confirmed` is how many backups the caller expects to go; without it, a deletion that looks
+    like an accident is refused. A tombstone of each stays, so that expired is not missing.
+
     Raises:
-        RefusedError: if the newest backup is from the future, so that no age can be trusted.
+        RefusedError: if the newest backup is from the future, so that no age can be trusted; if
+            unusually many would go; or if others than `confirmed` would.
         LockedError: if another run adds or deletes backups of this database.
     """
     if not apply:
         return _plan(store, database, policy, now)
     with store.lock(database):
         plan = _plan(store, database, policy, now)
+        _require_confirmed(plan, confirmed)
         store.sweep(database)
-        deleted, in_use = [], []
+        deleted, in_use, retained = [], [], []
         for entry in reversed(plan.expired):
             label = entry.backup.label
             try:
+                if store.retained_until(database, label):
+                    retained.append(label)
+                    continue
+                write_tombstone(store, Tombstone.of(entry.backup, at=now, reason=entry.reason))
                 store.delete(database, label)
                 deleted.append(label)
             except LockedError:
                 in_use.append(label)
-    return RotationPlan(database, plan.entries, tuple(deleted), tuple(in_use))
+            except RetainedError:
+                retained.append(label)
+    return RotationPlan(
+        database, plan.entries, plan.warning, tuple(deleted), tuple(in_use), tuple(retained)
+    )
 
 
 def _plan(store: Store, database: str, policy: Retention, now: datetime) -> RotationPlan:
@@ -65,4 +89,21 @@ def _plan(store: Store, database: str, policy: Retention, now: datetime) -> Rota
             f"{now:%Y-%m-%d %H:%M:%S %Z}.",
             hint="Set the clock right; nothing is deleted by an age that cannot be trusted.",
         )
-    return RotationPlan(database, tuple(decide(backups, policy, now=now)))
+    entries = decide(backups, policy, now=now)
+    return RotationPlan(database, tuple(entries), unusual(entries, policy, now=now))
+
+
+def _require_confirmed(plan: RotationPlan, confirmed: int | None) -> None:
+    count = len(plan.expired)
+    if confirmed is not None and confirmed != count:
+        raise RefusedError(
+            f"{count} backups have expired, not {confirmed}; nothing was deleted",
+            detail="The list has changed since it was looked at, or another policy was meant.",
+            hint="Look again: `casedb rotate` without --apply.",
+        )
+    if confirmed is None and plan.warning:
+        raise RefusedError(
+            "this deletes unusually much; nothing was deleted",
+            detail=f"{plan.warning[0].upper()}{plan.warning[1:]}.",
+            hint=f"Look at `casedb rotate` first; if it is right, --confirm {count} does it.",
+        )

@@ -70,13 +70,42 @@ class HashingReader:
 
 
 def compress(source: IO[bytes], sink: BinaryIO) -> FileFacts:
-    """Copy `source` to `sink` compressed, and return the facts of what was written.
+    """Copy `source` to `sink` compressed, and return the facts of what was written."""
+    written = HashingWriter(sink)
+    reader = Compressed(source)
+    while chunk := reader.read():
+        written.write(chunk)
+    return written.facts(raw_size_bytes=reader.raw_size_bytes)
+
+
+class Compressed:
+    """Reads a file compressed.
 
     The frame carries zstd's own checksum besides, which the zstd program tests by itself.
     """
-    written = HashingWriter(sink)
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._compressor: zstd.ZstdCompressor | None = _compressor()
+        self.raw_size_bytes = 0
+
+    def read(self, _size: int = -1) -> bytes:
+        """Return what comes next, however much that is; nothing at the end."""
+        while self._compressor is not None:
+            chunk = self._source.read(CHUNK_BYTES)
+            self.raw_size_bytes += len(chunk)
+            if chunk:
+                out = self._compressor.compress(chunk)
+            else:
+                out, self._compressor = self._compressor.flush(), None
+            if out:
+                return out
+        return b""
+
+
+def _compressor() -> zstd.ZstdCompressor:
     parameter = zstd.CompressionParameter
-    compressor = zstd.ZstdCompressor(
+    return zstd.ZstdCompressor(
         options={
             parameter.compression_level: _LEVEL,
             parameter.checksum_flag: 1,
@@ -84,15 +113,9 @@ def compress(source: IO[bytes], sink: BinaryIO) -> FileFacts:
             parameter.nb_workers: min(os.cpu_count() or 1, parameter.nb_workers.bounds()[1]),
         }
     )
-    raw_size = 0
-    while chunk := source.read(CHUNK_BYTES):
-        raw_size += len(chunk)
-        written.write(compressor.compress(chunk))
-    written.write(compressor.flush())
-    return written.facts(raw_size_bytes=raw_size)
 
 
-def decompressed(source: HashingReader) -> Iterator[bytes]:
+def decompressed(source: HashingReader | BinaryIO) -> Iterator[bytes]:
     """Yield what was compressed.
 
     Raises:
@@ -101,10 +124,11 @@ def decompressed(source: HashingReader) -> Iterator[bytes]:
     """
     decompressor = zstd.ZstdDecompressor()
     while not decompressor.eof:
-        chunk = source.read() if decompressor.needs_input else b""
+        chunk = source.read(CHUNK_BYTES) if decompressor.needs_input else b""
         if decompressor.needs_input and not chunk:
             raise EOFError("the compressed data end too early")
         if out := decompressor.decompress(chunk, max_length=CHUNK_BYTES):
             yield out
     # Something behind the end of the frame still belongs to the file's checksum.
-    source.drain()
+    while source.read(CHUNK_BYTES):
+        pass

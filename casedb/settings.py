@@ -29,6 +29,15 @@ _BELONGS_TO_SERVER = _SERVER_WORDS | SECRET_WORDS | {"passfile", "user"}
 Age = Annotated[timedelta, BeforeValidator(lambda v: parse_age(v) if isinstance(v, str) else v)]
 
 
+def _words_of(value: object) -> object:
+    # Not at spaces or commas: paths have them.
+    return [w.strip() for w in value.split(";") if w.strip()] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words_of)]
+"""Several texts: a list in casedb.toml, separated by ; in the environment."""
+
+
 class Source(StrEnum):
     """Where a value came from, highest precedence first."""
 
@@ -50,9 +59,18 @@ class Values(BaseModel):
     data_dir: Path = Field(Path(".casedb"), description="The embedded server's home.")
     pg_bin: Path | None = Field(None, description="Folder of PostgreSQL programs to use.")
     pg_major: int = Field(16, description="Which embedded PostgreSQL: 16 or 18.")
-    store: str = Field("", description="Where backups are kept; empty: in data_dir/backups.")
-    keep_for: Age = Field(timedelta(days=7), description="Backups older than this expire.")
-    keep_at_least: int = Field(2, ge=1, description="Never fewer than this many, whatever the age.")
+    store: Words = Field(
+        (), description="Where backups are kept, one or several; empty: in data_dir/backups."
+    )
+    recipients: Words = Field((), description="Public keys (age1...) that dump encrypts to.")
+    key_file: Path | None = Field(None, description="The secret key that opens backups.")
+    keep_within: Age = Field(timedelta(days=7), description="All backups of this time stay.")
+    keep_last: int = Field(2, ge=1, description="The newest so many stay, whatever their age.")
+    keep_hourly: int = Field(0, ge=0, description="One for each of so many hours stays.")
+    keep_daily: int = Field(0, ge=0, description="One for each of so many days stays.")
+    keep_weekly: int = Field(0, ge=0, description="One for each of so many weeks stays.")
+    keep_monthly: int = Field(0, ge=0, description="One for each of so many months stays.")
+    keep_yearly: int = Field(0, ge=0, description="One for each of so many years stays.")
     backup_max_age: Age = Field(timedelta(hours=26), description="status warns beyond this.")
     drill_max_age: Age = Field(timedelta(days=8), description="status warns beyond this.")
     migrate_user: str = Field("case_migrator", description="Login role of migrate.")
@@ -85,12 +103,28 @@ class Settings:
         return (self.root / self.values.data_dir.expanduser()).absolute()
 
     @property
+    def store_urls(self) -> tuple[str, ...]:
+        """Where backups are kept, each as a URL or an absolute path."""
+        return tuple(
+            store if "://" in store else str((self.root / Path(store).expanduser()).absolute())
+            for store in self.values.store or (str(self.home / "backups"),)
+        )
+
+    @property
     def store_url(self) -> str:
-        """Where backups are kept, as a URL or an absolute path."""
-        store = self.values.store
-        if not store:
-            return str(self.home / "backups")
-        return store if "://" in store else str((self.root / Path(store).expanduser()).absolute())
+        """The first of them, which is read where one is enough."""
+        return self.store_urls[0]
+
+    @property
+    def chain_dir(self) -> Path:
+        """Where this host remembers the newest backup it took."""
+        return self.home / "chain"
+
+    @property
+    def key_path(self) -> Path | None:
+        """The secret key's file, absolute."""
+        named = self.values.key_file
+        return (self.root / named.expanduser()).absolute() if named else None
 
     def shown(self) -> list[tuple[str, str, str]]:
         """Return (key, value, source) for every setting, secrets masked."""
@@ -103,7 +137,9 @@ class Settings:
                 rows.append((key, text, str(self.connection_source)))
                 continue
             if key == "store":
-                value = self.store_url
+                value = "; ".join(self.store_urls)
+            elif isinstance(value, tuple):
+                value = "; ".join(value)
             elif key == "data_dir":
                 value = self.home
             text = format_age(value) if isinstance(value, timedelta) else str(value)

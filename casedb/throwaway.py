@@ -17,6 +17,7 @@ from casedb.tools import PostgresTools
 from casedb.unprivileged import launcher
 
 _FOLDER_PREFIX = "casedb-scratch-"
+_SOCKET_PREFIX = "casedb-socket-"
 # Nothing of a throwaway cluster has to outlive a crash, and much has to be loaded into it.
 _SETTINGS = {
     "fsync": "off",
@@ -33,24 +34,29 @@ _SETTINGS = {
 
 @contextmanager
 def throwaway_cluster(
-    tools: PostgresTools, *, superuser: str = SUPERUSER, settings: Mapping[str, str] | None = None
+    tools: PostgresTools,
+    *,
+    superuser: str = SUPERUSER,
+    settings: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Conninfo]:
     """Run a cluster for the length of the block and yield its superuser's conninfo.
 
-    No TCP port, no fsync, in a folder of mode 0700 that is gone afterwards. What a killed run left
-    is swept by the next one.
+    No TCP port, no fsync, in a folder of mode 0700 below `folder` (default: the system's folder for
+    temporary files) that is gone afterwards. What a killed run left is swept by the next one.
 
     Raises:
         ConfigurationError: no server programs.
         ToolFailedError: initdb or the server failed.
     """
     cluster.require_server_programs(tools)
-    sweep_throwaways()
+    sweep_throwaways(folder)
     run_as = launcher()
-    home = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
-    with _alive(home):
+    home = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder)).absolute()
+    with _alive(home), _socket_folder(home) as socket_dir:
         try:
             run_as.give(home)
+            run_as.give(socket_dir)
             usable = run_as.reachable_tools(tools, home)
             data_dir = home / "data"
             cluster.create(
@@ -61,14 +67,8 @@ def throwaway_cluster(
                 password=None,
                 durable=False,
             )
-            if not cluster.socket_fits(home):
-                raise ConfigurationError(
-                    f"the folder for temporary files has too long a path: {home}",
-                    detail=f"A socket's path may have {cluster.SOCKET_PATH_MAX_BYTES} bytes.",
-                    hint="Set TMPDIR to a shorter path, such as /tmp.",
-                )
             chosen = cluster.Settings(
-                socket_dir=home,
+                socket_dir=socket_dir,
                 port=5432,
                 listen_addresses="",
                 server={**_SETTINGS, **(settings or {})},
@@ -76,16 +76,16 @@ def throwaway_cluster(
             cluster.configure(data_dir, chosen, launcher=run_as)
             cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
             yield Conninfo(
-                {"host": str(home), "port": "5432", "dbname": "postgres", "user": superuser}
+                {"host": str(socket_dir), "port": "5432", "dbname": "postgres", "user": superuser}
             )
         finally:
             _remove_throwaway(home)
 
 
-def sweep_throwaways() -> int:
+def sweep_throwaways(folder: Path | None = None) -> int:
     """Stop and remove the throwaway clusters of runs that were killed; return how many."""
     swept = 0
-    for home in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+    for home in (folder or Path(tempfile.gettempdir())).glob(f"{_FOLDER_PREFIX}*"):
         alive = home / "alive"
         try:
             # As root the folder may have been given to the server's own user.
@@ -107,6 +107,28 @@ def _alive(home: Path) -> Iterator[None]:
     with (home / "alive").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _socket_folder(home: Path) -> Iterator[Path]:
+    """Yield `home`, or a folder with a shorter path if a socket in it would have too long a one."""
+    if cluster.socket_fits(home):
+        yield home
+        return
+    for left in Path(tempfile.gettempdir()).glob(f"{_SOCKET_PREFIX}*"):
+        with suppress(OSError):
+            if not (left / "home").resolve().exists():
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_SOCKET_PREFIX) as short:
+        if not cluster.socket_fits(Path(short)):
+            raise ConfigurationError(
+                f"the folder for temporary files has too long a path: {short}",
+                detail=f"A socket's path may have {cluster.SOCKET_PATH_MAX_BYTES} bytes.",
+                hint="Set TMPDIR to a shorter path, such as /tmp.",
+            )
+        # Tells the next run whose it was, once its owner was killed and `home` is swept.
+        (Path(short) / "home").symlink_to(home)
+        yield Path(short)
 
 
 def _remove_throwaway(home: Path) -> None:

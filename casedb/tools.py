@@ -133,12 +133,15 @@ def pg_dump_argv(tools: PostgresTools, *, snapshot: str, lock_wait_ms: int) -> l
     ]
 
 
-def pg_dumpall_globals_argv(tools: PostgresTools) -> list[str]:
-    """Return the command that writes the roles, without password verifiers, to standard output."""
+def pg_dumpall_globals_argv(tools: PostgresTools, *, with_passwords: bool = False) -> list[str]:
+    """Return the command that writes the roles to standard output.
+
+    With `with_passwords`, their verifiers too, from which a password can be guessed.
+    """
     return [
         tools["pg_dumpall"],
         "--globals-only",
-        "--no-role-passwords",
+        *([] if with_passwords else ["--no-role-passwords"]),
         # A tablespace is a folder of one machine: another one could not create it.
         "--no-tablespaces",
         "--no-password",
@@ -241,7 +244,7 @@ def start(
 
 
 def check(argv: Sequence[str], returncode: int, stderr: str) -> None:
-    """Raise ToolFailedError with the end of `stderr` unless `returncode` is 0."""
+    """Raise ToolFailedError with what matters of `stderr` unless `returncode` is 0."""
     if returncode == 0:
         return
     reason = (
@@ -249,11 +252,27 @@ def check(argv: Sequence[str], returncode: int, stderr: str) -> None:
         if returncode < 0
         else f"exit code {returncode}"
     )
-    lines = [line for line in redact(stderr).strip().splitlines() if line.strip()]
     raise ToolFailedError(
         f"{program_name(argv)} failed ({reason})",
-        detail="\n".join(lines[-_STDERR_LINES_SHOWN:]) or "It printed nothing.",
+        detail=from_first_error(redact(stderr)) or "It printed nothing.",
     )
+
+
+def from_first_error(stderr: str) -> str:
+    """Return the first error in what a program printed, with the lines that explain it.
+
+    The context that PostgreSQL adds can be long, and the end of it says nothing. Where no line
+    says that it is an error, the last lines are the best there is.
+
+    >>> from_first_error("connecting\\npg_restore: error: no such role\\nDETAIL: it is gone")
+    'pg_restore: error: no such role\\nDETAIL: it is gone'
+    """
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        # psql writes ERROR, a refused connection says FATAL, the programs themselves error.
+        if re.search(r"\b(error|fatal|panic):", line, re.IGNORECASE):
+            return "\n".join(lines[number : number + _STDERR_LINES_SHOWN])
+    return "\n".join(lines[-_STDERR_LINES_SHOWN:])
 
 
 def program_name(argv: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ __all__ = ["LocalStore", "NewSet", "RecordKind", "Store", "open_store"]
 
 
 def open_store(url: str) -> Store:
-    """Return the store at `url`: file:///path, or a plain path.
+    """Return the store at `url`: file:///path, a plain path, or s3://bucket/prefix.
 
     Raises:
         ConfigurationError: if there is no such kind of store.
@@ -19,6 +19,12 @@ def open_store(url: str) -> Store:
     if "://" not in url:
         return LocalStore(Path(url).expanduser().absolute())
     parts = urlsplit(url)
+    if parts.scheme == "s3":
+        # Only who uses it waits for boto3.
+        from backups.stores.s3 import S3Store
+        from casedb.s3 import parse_location
+
+        return S3Store(parse_location(url))
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return LocalStore(Path(unquote(parts.path)))
     raise ConfigurationError(
@@ -26,5 +32,5 @@ def open_store(url: str) -> Store:
         detail=f'Its scheme is "{parts.scheme}".'
         if parts.scheme != "file"
         else "A file address has three slashes and an absolute path.",
-        hint="Write it as file:///var/backups/casedb, or as a plain path.",
+        hint="Write it as file:///var/backups/casedb, as a plain path, or as s3://BUCKET/PREFIX.",
     )

@@ -1,17 +1,27 @@
 """What every store can do, wherever it lies. Streams only: no caller needs a path.
 
 STORE/DATABASE/LABEL/            one backup, never changed once it is there
-STORE/DATABASE/records/          LABEL.verify.json, LABEL.drill.json
+STORE/DATABASE/records/          LABEL.verify.json, LABEL.drill.json, LABEL.expired.json
 STORE/DATABASE/.partial-LABEL/   a backup being written
 STORE/DATABASE/.deleting-LABEL/  a backup being deleted
 STORE/DATABASE/.lock             held by the one run that adds or deletes
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
 
-RecordKind = Literal["verify", "drill"]
+RecordKind = Literal["verify", "drill", "expired"]
+"""What verify or drill found last; or that a backup was deleted, and why."""
+
+
+class RetainedError(Exception):
+    """The store keeps a set until a time it was told when the set was written (an object lock)."""
+
+
+class WriteOnlyError(Exception):
+    """These credentials may write to the store and not read from it."""
 
 
 class NewSet(Protocol):
@@ -22,12 +32,20 @@ class NewSet(Protocol):
         """The label it will have."""
         ...
 
+    def check(self, action: "Callable[[NewSet], None]") -> None:
+        """Do `action` with each place it is written to: this one, unless there are several."""
+        ...
+
     def create(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open `name` for writing; durable when the block ends, gone when the block fails."""
         ...
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """Open a file already written, to read it back."""
+        """Open a file already written, to read it back.
+
+        Raises:
+            WriteOnlyError: if that is not allowed here.
+        """
         ...
 
     def commit(self) -> None:
@@ -88,11 +106,25 @@ class Store(Protocol):
         ...
 
     def delete(self, database: str, label: str) -> None:
-        """Delete one set and its records: at once invisible, then gone. Needs the lock.
+        """Delete one set and what verify and drill found: at once invisible, then gone.
+
+        Needs the lock.
 
         Raises:
             LockedError: if somebody has a lease on it.
+            RetainedError: if the store does not let it go yet; it is then still complete.
         """
+        ...
+
+    def retained_until(self, database: str, label: str) -> datetime | None:
+        """Return until when the store itself keeps a set from being deleted; None if it does not.
+
+        A time that has passed counts as None.
+        """
+        ...
+
+    def recorded(self, database: str, kind: RecordKind) -> list[str]:
+        """Return the labels that have a record of that kind, sorted; their sets may be gone."""
         ...
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:

@@ -4,8 +4,9 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -134,6 +135,18 @@ class LocalStore:
             for kind in ("verify", "drill"):
                 (home / _RECORDS / f"{label}.{kind}.json").unlink(missing_ok=True)
 
+    def retained_until(self, database: str, label: str) -> datetime | None:
+        """Return None: a folder keeps nothing from its owner."""
+        return None
+
+    def recorded(self, database: str, kind: RecordKind) -> list[str]:
+        """Return the labels that have a record of that kind, sorted."""
+        folder, end = self._home(database) / _RECORDS, f".{kind}.json"
+        with _reading(folder), suppress(FileNotFoundError):
+            names = sorted(path.name for path in folder.iterdir())
+            return [n.removesuffix(end) for n in names if n.endswith(end) and n[0] != "."]
+        return []
+
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
         path = self._home(database) / _RECORDS / f"{label}.{kind}.json"
@@ -188,6 +201,10 @@ class LocalSet:
     def label(self) -> str:
         """The label it will have."""
         return self._final.name
+
+    def check(self, action: Callable[[NewSet], None]) -> None:
+        """Do `action` with this set."""
+        action(self)
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

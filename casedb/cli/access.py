@@ -19,7 +19,7 @@ from casedb.access import (
     read_expected,
 )
 from casedb.access_probe import probe
-from casedb.cli.options import json_option, settings_options
+from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import Tell, print_error, print_json, print_table, progress
 from casedb.connections import Verb as Purpose
 from casedb.connections import client_tools, target_for
@@ -92,11 +92,12 @@ def _copy(settings: Settings, wanted: str, tell: Tell) -> Iterator[tuple[Conninf
             hint="Probe another one; `casedb backups` lists them.",
         )
     tools = client_tools(settings, backup.manifest.server_major)
+    keys = keys_of(settings, None)
     tell("making a throwaway cluster")
     with throwaway_cluster(tools, superuser=_COPY_SUPERUSER) as admin:
         # Roles as the backup has them, and not as sql/roles says: what is probed is what was there.
-        load_roles(store, backup.manifest, admin, tools)
-        restore(store, backup.label, admin, database, tools=tools, on_progress=tell)
+        load_roles(store, backup.manifest, admin, tools, keys)
+        restore(store, backup.label, admin, database, tools=tools, keys=keys, on_progress=tell)
         yield admin.replace(dbname=database), backup.label
 
 

@@ -12,7 +12,7 @@ from backups.catalog import resolve_label
 from backups.progress import Progress
 from backups.stores import open_store
 from casedb import audit as trail
-from casedb.cli.options import json_option, settings_options
+from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress
 from casedb.connections import Verb, target_for
 from casedb.database import connect
@@ -140,7 +140,7 @@ def _heads(settings: Settings, anchor: str) -> tuple[str, Iterator[trail.Head]]:
             detail=backup.damage,
             hint="Name another one; `casedb backups` lists them.",
         )
-    return backup.label, read_heads(store, backup.manifest)
+    return backup.label, read_heads(store, backup.manifest, keys_of(settings, None))
 
 
 def _print(report: trail.AuditReport, label: str, case: UUID | None) -> None:

@@ -1,10 +1,12 @@
 """`casedb backups`: what there is."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
 
 from backups.catalog import Backup, catalog
+from backups.manifest import Manifest
 from backups.stores import open_store
 from casedb.ages import format_age
 from casedb.cli.options import json_option, settings_options
@@ -24,15 +26,25 @@ def backups(settings: Settings, as_json: bool) -> None:
     Example:
         casedb backups
     """
-    store = open_store(settings.store_url)
-    found = catalog(store, settings.values.database)
+    database = settings.values.database
+    found = {url: catalog(open_store(url), database) for url in settings.store_urls}
     now = datetime.now(UTC)
     if as_json:
-        shown = [_shown(backup, now) for backup in found]
-        print_json({"store": store.url, "database": settings.values.database, "backups": shown})
+        shown = [
+            {"store": url, "database": database, "backups": [_shown(b, now) for b in backups]}
+            for url, backups in found.items()
+        ]
+        print_json({"stores": shown} if len(shown) > 1 else shown[0])
         return
+    for url, backups in found.items():
+        if len(found) > 1:
+            click.echo(url)
+        _print(backups, url, database, now)
+
+
+def _print(found: Sequence[Backup], url: str, database: str, now: datetime) -> None:
     if not found:
-        click.echo(f'no backups of database "{settings.values.database}" in {store.url}')
+        click.echo(f'no backups of database "{database}" in {url}')
         click.echo("Take one: casedb dump", err=True)
         return
     headings = ["backup", "age", "size", "rows", "verified", "drilled", "restores in"]
@@ -49,11 +61,18 @@ def _row(backup: Backup, now: datetime) -> tuple[str, ...]:
         backup.label,
         format_age(age) if age is not None else "unknown",
         size(backup.size_bytes),
-        str(backup.manifest.rows) if backup.manifest else "",
+        _rows(backup.manifest),
         "DAMAGED" if backup.damage else _proof(backup.verified, now),
         _proof(drilled, now),
         seconds(drilled.recovery_s) if drilled and drilled.outcome == "passed" else "",
     )
+
+
+def _rows(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return ""
+    # How many there are is part of what is encrypted.
+    return "encrypted" if manifest.recipients else str(manifest.rows)
 
 
 def _proof(report: object, now: datetime) -> str:
@@ -64,12 +83,14 @@ def _proof(report: object, now: datetime) -> str:
 
 
 def _shown(backup: Backup, now: datetime) -> dict[str, object]:
+    sealed = bool(backup.manifest and backup.manifest.recipients)
     return {
         "label": backup.label,
         "taken_at": backup.taken_at,
         "age_s": backup.age(now),
         "size_bytes": backup.size_bytes,
-        "rows": backup.manifest.rows if backup.manifest else None,
+        "rows": None if sealed else backup.manifest.rows if backup.manifest else None,
+        "recipients": backup.manifest.recipients if backup.manifest else (),
         "damage": backup.damage,
         "verified": backup.verified,
         "drilled": backup.drilled,

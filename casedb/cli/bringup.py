@@ -10,6 +10,7 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.stores import open_store
 from casedb import migrations
+from casedb.cli.options import keys_of
 from casedb.cli.output import Tell
 from casedb.cli.seed import told
 from casedb.connections import embedded_admin, embedded_tools
@@ -127,7 +128,14 @@ class BringUp:
         for backup in known:
             if backup.is_good and backup.manifest and backup.manifest.migration_head == head:
                 return backup.label, f"{backup.label} is there"
-        manifest = dump(target, store, tools=tools, on_progress=self.on_step)
+        manifest = dump(
+            target,
+            store,
+            tools=tools,
+            recipients=self.settings.values.recipients,
+            chain=self.settings.chain_dir,
+            on_progress=self.on_step,
+        )
         return manifest.label, f"{manifest.label} taken"
 
     def _drill(self, label: str, tools: PostgresTools) -> str:
@@ -135,5 +143,6 @@ class BringUp:
         database = self.settings.values.database
         if resolve_label(store, database, label).passed_drill:
             return "passed before"
-        report = drill(store, label, tools=tools, on_progress=self.on_step)
+        keys = keys_of(self.settings, None)
+        report = drill(store, label, tools=tools, keys=keys, on_progress=self.on_step)
         return f"restored and equal: {report.tables} tables, {report.rows} rows, the catalog"

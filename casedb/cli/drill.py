@@ -1,35 +1,95 @@
 """`casedb drill`: restore a backup for real, and compare."""
 
+from pathlib import Path
+
 import click
 
-from backups.catalog import LATEST, resolve_label
+from backups.catalog import LATEST, catalog, resolve_label
 from backups.drill import drill as restore_and_compare
-from backups.stores import open_store
-from casedb.cli.options import json_option, settings_options
-from casedb.cli.output import print_json, print_table, progress, seconds
+from backups.records import DrillReport
+from backups.sealing import Keys
+from backups.stores import Store, open_store
+from casedb.cli.options import json_option, key_option, keys_of, settings_options
+from casedb.cli.output import print_error, print_json, print_table, progress, seconds
 from casedb.connections import client_tools
-from casedb.errors import BackupDamagedError
+from casedb.errors import BackupDamagedError, CasedbError, ExitCode
 from casedb.settings import Settings
 
 
 @click.command()
 @click.argument("label", default=LATEST)
+@click.option(
+    "--scratch",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder for the throwaway cluster.  [default: the system's for temporary files]",
+)
+@click.option("--all-stores", is_flag=True, help="Drill it in each configured store.")
+@click.option("--newest-undrilled", is_flag=True, help="The newest that has not passed a drill.")
+@key_option
 @json_option
 @settings_options(store=True)
-def drill(settings: Settings, label: str, as_json: bool) -> None:
+def drill(
+    settings: Settings,
+    label: str,
+    scratch: Path | None,
+    all_stores: bool,
+    newest_undrilled: bool,
+    key_file: Path | None,
+    as_json: bool,
+) -> int:
     """Restore a backup for real, and compare everything.
 
-    Into a throwaway cluster: every table's rows and content, and the catalog. LABEL is a label from
-    `casedb backups`, or "latest". Needs no running server, and touches none. Exit code 9 when the
-    restored database differs, 10 when the drill could not be done.
+    Into a throwaway cluster: every table's rows and content, the catalog, the audit trail; then
+    each role logs in and tries what it may do. LABEL is a label from `casedb backups`, or "latest".
+    Needs no running server, and touches none. Exit code 9 when the restored database differs, 10
+    when the drill could not be done.
 
     \b
     Example:
         casedb drill latest --json
     """
-    store = open_store(settings.store_url)
+    if newest_undrilled and label != LATEST:
+        raise click.UsageError("--newest-undrilled and a LABEL exclude each other.")
+    keys = keys_of(settings, key_file)
+    urls = settings.store_urls if all_stores else settings.store_urls[:1]
+    reports, worst = [], ExitCode.WELL
+    for url in urls:
+        try:
+            report = _drill(settings, open_store(url), label, scratch, keys, newest_undrilled)
+        except CasedbError as error:
+            # With one store it is the answer; of several, each is told of.
+            if len(urls) == 1:
+                raise
+            print_error(error)
+            worst = max(worst, error.exit_code)
+            continue
+        if report is None:
+            click.echo(f"{url}: every good backup has passed a drill", err=True)
+            continue
+        reports.append({"store": url, "report": report})
+        if not as_json:
+            _print(report)
+    if as_json:
+        print_json({"drills": reports} if all_stores else reports[0]["report"] if reports else {})
+    return worst
+
+
+def _drill(
+    settings: Settings,
+    store: Store,
+    label: str,
+    scratch: Path | None,
+    keys: Keys | None,
+    newest_undrilled: bool,
+) -> DrillReport | None:
     database = settings.values.database
-    backup = resolve_label(store, database, label)
+    if newest_undrilled:
+        undrilled = (b for b in catalog(store, database) if b.is_good and not b.passed_drill)
+        backup = next(undrilled, None)
+        if backup is None:
+            return None
+    else:
+        backup = resolve_label(store, database, label)
     if backup.manifest is None:
         raise BackupDamagedError(
             f'backup "{backup.label}" has no readable manifest',
@@ -38,10 +98,12 @@ def drill(settings: Settings, label: str, as_json: bool) -> None:
         )
     tools = client_tools(settings, backup.manifest.server_major)
     with progress("drill") as tell:
-        report = restore_and_compare(store, backup.label, tools=tools, on_progress=tell)
-    if as_json:
-        print_json(report)
-        return
+        return restore_and_compare(
+            store, backup.label, tools=tools, scratch=scratch, keys=keys, on_progress=tell
+        )
+
+
+def _print(report: DrillReport) -> None:
     click.echo(
         f"{report.label}: restored and equal\n"
         f"{report.tables} tables, {report.rows} rows, {report.sequences} sequences, "

@@ -4,21 +4,31 @@ import click
 
 from backups.dump import dump as take_backup
 from backups.stores import open_store
+from backups.stores.several import SeveralStores
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, progress, seconds, size
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect
+from casedb.errors import ToolFailedError
 from casedb.settings import Settings
 
 
 @click.command()
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="AGE1...",
+    help="Encrypt to this public key; may be given several times.",
+)
 @json_option
 @settings_options(store=True)
-def dump(settings: Settings, as_json: bool) -> None:
+def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None:
     """Take one backup, with the proof of what must come back.
 
     Rows and content of every table are recorded in the very snapshot that is dumped. The backup
-    appears in the store when it is complete and on the disk, or not at all.
+    appears in a store when it is complete, or not at all. Of several stores each gets all of it; a
+    store that fails does not keep it from the others, and the exit code tells.
 
     \b
     Example:
@@ -27,16 +37,36 @@ def dump(settings: Settings, as_json: bool) -> None:
     target = target_for(settings, Verb.DUMP)
     with connect(target, purpose="dump") as connection:
         tools = client_tools(settings, connection.info.server_version // 10000)
+    stores = SeveralStores([open_store(url) for url in settings.store_urls])
     with progress("dump") as tell:
         manifest = take_backup(
-            target, open_store(settings.store_url), tools=tools, on_progress=tell
+            target,
+            stores,
+            tools=tools,
+            recipients=recipients or settings.values.recipients,
+            chain=settings.chain_dir,
+            on_progress=tell,
         )
     if as_json:
         print_json(manifest)
+        _require_everywhere(manifest.label, stores)
         return
     took = seconds(manifest.ended_at - manifest.started_at)
     click.echo(
         f"{manifest.label}: {len(manifest.tables)} tables, {manifest.rows} rows, "
         f"{size(manifest.size_bytes)}, {took}"
     )
+    _require_everywhere(manifest.label, stores)
     click.echo("Prove it: casedb drill latest", err=True)
+
+
+def _require_everywhere(label: str, stores: SeveralStores) -> None:
+    if stores.failures:
+        raise ToolFailedError(
+            f'backup "{label}" is complete, but not in every store',
+            detail="\n".join(
+                f"{url}: {error.message}: {error.detail or ''}"
+                for url, error in stores.failures.items()
+            ),
+            hint="Mend the store; the next dump writes to it again.",
+        )

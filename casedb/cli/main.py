@@ -33,6 +33,7 @@ _COMMANDS = {
     "restore": "casedb.cli.restore",
     "audit": "casedb.cli.audit",
     "access": "casedb.cli.access",
+    "key": "casedb.cli.key",
     "mark": "casedb.cli.mark",
     "check": "casedb.cli.check",
     "prisma": "casedb.cli.prisma",

@@ -55,7 +55,14 @@ def _take(settings: Settings, tell: Tell) -> tuple[str, dict[str, int]]:
     with connect(target, purpose="dump") as connection:
         tools = client_tools(settings, connection.info.server_version // 10000)
     store = open_store(settings.store_url)
-    manifest = dump(target, store, tools=tools, on_progress=tell)
+    manifest = dump(
+        target,
+        store,
+        tools=tools,
+        recipients=settings.values.recipients,
+        chain=settings.chain_dir,
+        on_progress=tell,
+    )
     verify(store, manifest.label, tools=tools, on_progress=tell)
     counted = {f"{table.schema_name}.{table.name}": table.rows for table in manifest.tables}
     return manifest.label, counted

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from backups.sealing import Keys, read_keys
 from casedb.conninfo import libpq_variables
 from casedb.errors import RefusedError
-from casedb.settings import read_settings
+from casedb.settings import Settings, read_settings
 
 _OPTIONS = (
     click.option("--conninfo", help="The server, in libpq's words: 'host=db1 user=case_backup'."),
@@ -23,7 +24,17 @@ _OPTIONS = (
         help="Read this file instead of the nearest casedb.toml.",
     ),
 )
-_STORE = click.option("--store", help="Where backups are kept: a folder or file:///path.")
+_STORE = click.option(
+    "--store",
+    multiple=True,
+    help="Where backups are kept: a folder, file:///path or s3://bucket/prefix.",
+)
+key_option = click.option(
+    "--key",
+    "key_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The secret key that opens encrypted backups.",
+)
 
 
 def settings_options(*, store: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -33,7 +44,8 @@ def settings_options(*, store: bool = False) -> Callable[[Callable[..., Any]], C
         @functools.wraps(function)
         def wrapper(*args: Any, config_file: Path | None, **kwargs: Any) -> Any:
             names = ["conninfo", "database", "data_dir", *(["store"] if store else [])]
-            options = {name: kwargs.pop(name) for name in names}
+            # An option that may be given several times is () when it is not given.
+            options = {name: kwargs.pop(name) or None for name in names}
             settings = read_settings(
                 options=options,
                 environment=dict(os.environ),
@@ -52,6 +64,12 @@ def settings_options(*, store: bool = False) -> Callable[[Callable[..., Any]], C
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+
+
+def keys_of(settings: Settings, given: Path | None) -> Keys | None:
+    """Return the secret keys of --key or of the settings; None if there are none."""
+    path = given or settings.key_path
+    return read_keys(path) if path else None
 
 
 def confirm_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -1,11 +1,13 @@
 """`casedb restore`: a backup into a new database."""
 
+from pathlib import Path
+
 import click
 
 from backups.catalog import LATEST, resolve_label
 from backups.restore import restore as load
 from backups.stores import open_store
-from casedb.cli.options import json_option, settings_options
+from casedb.cli.options import json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_json, progress, seconds
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect
@@ -23,6 +25,7 @@ from casedb.settings import Settings
     help="The new database's mark.  [default: that of the configured database on this server]",
 )
 @click.option("--create-roles", is_flag=True, help="Create missing roles from the backup.")
+@key_option
 @json_option
 @settings_options(store=True)
 def restore(
@@ -31,6 +34,7 @@ def restore(
     new_name: str,
     chosen: str | None,
     create_roles: bool,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Load a backup into a NEW database, beside what is there.
@@ -59,6 +63,7 @@ def restore(
             tools=tools,
             mark=mark,
             create_roles=create_roles,
+            keys=keys_of(settings, key_file),
             on_progress=tell,
         )
     if as_json:

@@ -1,10 +1,14 @@
 """`casedb rotate`: retention."""
 
+import functools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
 from backups.retention import Retention
+from backups.rotate import RotationPlan
 from backups.rotate import rotate as expire
 from backups.stores import open_store
 from casedb.ages import format_age, parse_age
@@ -12,62 +16,119 @@ from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
 from casedb.settings import Settings
 
+_CALENDAR = ("hourly", "daily", "weekly", "monthly", "yearly")
+
 
 def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> timedelta | None:
     return parse_age(value) if value is not None else None
 
 
+def _policy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    periods = {"hourly": "hours", "daily": "days", "weekly": "weeks", "monthly": "months"}
+    options = [
+        click.option("--keep-within", callback=_age, help="Keep all of this time (36h, 14d, 8w)."),
+        click.option("--keep-last", type=click.IntRange(min=1), help="Keep the newest N."),
+        *(
+            click.option(
+                f"--keep-{name}",
+                type=click.IntRange(min=0),
+                help=f"Keep one for each of the last N {periods.get(name, 'years')}.",
+            )
+            for name in _CALENDAR
+        ),
+    ]
+    return functools.reduce(lambda f, option: option(f), reversed(options), function)
+
+
 @click.command()
-@click.option("--keep-for", callback=_age, help="Expire backups older than this (36h, 14d, 8w).")
-@click.option("--keep-at-least", type=click.IntRange(min=1), help="Never fewer, whatever the age.")
+@_policy_options
 @click.option("--apply", "apply_it", is_flag=True, help="Delete; without it nothing is deleted.")
+@click.option(
+    "--confirm",
+    "confirmed",
+    type=int,
+    metavar="N",
+    help="Delete just N backups, even if that is unusually many.",
+)
 @json_option
 @settings_options(store=True)
 def rotate(
-    settings: Settings,
-    keep_for: timedelta | None,
-    keep_at_least: int | None,
-    apply_it: bool,
-    as_json: bool,
+    settings: Settings, apply_it: bool, confirmed: int | None, as_json: bool, **rules: Any
 ) -> None:
     """Delete expired backups; only says which without --apply.
 
-    The newest backup, the newest that passed a drill, and the newest --keep-at-least good ones stay
-    whatever their age; a damaged one counts for nothing and stays too.
+    What any one rule keeps stays, and so do the newest and the newest that passed a drill; a
+    damaged one counts for nothing and stays too. Unusually many at once, as after a jump of the
+    clock, have to be confirmed by their number.
 
     \b
     Example:
-        casedb rotate --keep-for 8w
+        casedb rotate --keep-within 14d --keep-monthly 12
     """
-    policy = Retention(
-        settings.values.keep_for if keep_for is None else keep_for,
-        settings.values.keep_at_least if keep_at_least is None else keep_at_least,
-    )
+    policy = policy_of(settings, rules)
     now = datetime.now(UTC)
-    store = open_store(settings.store_url)
-    plan = expire(store, settings.values.database, policy, now=now, apply=apply_it)
-    if as_json:
-        entries = [
-            {"label": e.backup.label, "kept": e.kept, "reason": e.reason} for e in plan.entries
-        ]
-        print_json(
-            {
-                "applied": apply_it,
-                "entries": entries,
-                "deleted": plan.deleted,
-                "in_use": plan.in_use,
-            }
+    if confirmed is not None and len(settings.store_urls) > 1:
+        raise click.UsageError("--confirm N is for one store: name it with --store.")
+    plans = {}
+    for url in settings.store_urls:
+        plans[url] = expire(
+            open_store(url),
+            settings.values.database,
+            policy,
+            now=now,
+            apply=apply_it,
+            confirmed=confirmed,
         )
+    if as_json:
+        shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
+        print_json({"stores": shown} if len(shown) > 1 else shown[0])
         return
+    for url, plan in plans.items():
+        if len(plans) > 1:
+            click.echo(url)
+        _print(plan, now)
+        if plan.expired and not apply_it:
+            click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)
+            if plan.warning:
+                click.echo(f"That needs --confirm {len(plan.expired)}: {plan.warning}.", err=True)
+
+
+def _shown(url: str, plan: RotationPlan, applied: bool) -> dict[str, Any]:
+    return {
+        "store": url,
+        "applied": applied,
+        "warning": plan.warning,
+        "entries": [
+            {"label": e.backup.label, "kept": e.kept, "reason": e.reason} for e in plan.entries
+        ],
+        "deleted": plan.deleted,
+        "in_use": plan.in_use,
+        "retained": plan.retained,
+    }
+
+
+def policy_of(settings: Settings, given: dict[str, Any]) -> Retention:
+    """Return the policy of the settings, with what was `given` on the command line in its place."""
+    names = ["keep_within", "keep_last", *(f"keep_{name}" for name in _CALENDAR)]
+    chosen = {name: given.get(name) for name in names}
+    return Retention(
+        **{
+            name: getattr(settings.values, name) if value is None else value
+            for name, value in chosen.items()
+        }
+    )
+
+
+def _print(plan: RotationPlan, now: datetime) -> None:
+    fates = {
+        **{e.backup.label: "keep" if e.kept else "would delete" for e in plan.entries},
+        **dict.fromkeys(plan.deleted, "deleted"),
+        **dict.fromkeys(plan.in_use, "in use, kept"),
+        **dict.fromkeys(plan.retained, "locked, kept"),
+    }
     rows = []
     for entry in plan.entries:
         age = entry.backup.age(now)
-        fate = "keep" if entry.kept else "would delete"
-        if entry.backup.label in plan.deleted:
-            fate = "deleted"
-        elif entry.backup.label in plan.in_use:
-            fate = "in use, kept"
-        rows.append((entry.backup.label, format_age(age) if age else "unknown", fate, entry.reason))
+        shown = format_age(age) if age is not None else "unknown"
+        rows.append((entry.backup.label, shown, fates[entry.backup.label], entry.reason))
     print_table(["backup", "age", "fate", "because"], rows)
-    if plan.expired and not apply_it:
-        click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)

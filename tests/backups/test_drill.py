@@ -56,7 +56,7 @@ def test_a_backup_of_everything_restores_without_a_difference(
 def test_a_drill_measures_each_phase_of_a_recovery(drilled: tuple[Made, DrillReport]) -> None:
     _, report = drilled
 
-    phases = {"verify", "initdb", "roles", "restore", "analyze", "compare", "access"}
+    phases = {"verify", "initdb", "roles", "restore", "analyze", "compare", "probe", "access"}
     assert set(report.phases_s) == phases
     assert all(seconds > 0 for seconds in report.phases_s.values())
     assert 0 < report.recovery_s < report.duration_s

@@ -234,6 +234,24 @@ def test_the_longest_name_is_not(made: Made, cluster: Conninfo, tools: PostgresT
             connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(longest)))
 
 
+def run_all(commands: list[str], folder: Path, server: Conninfo, tools: PostgresTools) -> None:
+    environment = {
+        **os.environ,
+        **server.replace(dbname=None).libpq_env(),
+        "PATH": f"{tools.bindir}:{os.environ['PATH']}",
+        "PAGER": "cat",
+        "KEY": str(folder.parent / "key"),
+    }
+    for command in commands:
+        subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=folder,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+
+
 def test_the_instructions_restore_the_backup_without_casedb(
     made: Made, other_server: Conninfo, tools: PostgresTools
 ) -> None:
@@ -243,21 +261,7 @@ def test_the_instructions_restore_the_backup_without_casedb(
     text = (made.folder / "RESTORE.txt").read_text()
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     assert len(commands) > 10
-    environment = {
-        **os.environ,
-        **other_server.replace(dbname=None).libpq_env(),
-        "PATH": f"{tools.bindir}:{os.environ['PATH']}",
-        "PAGER": "cat",
-    }
-
-    for command in commands:
-        subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            cwd=made.folder,
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+    run_all(commands, made.folder, other_server, tools)
 
     restored = other_server.replace(dbname="sample db_restored")
     with connect(restored, purpose="test") as connection:

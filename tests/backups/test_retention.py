@@ -1,6 +1,6 @@
 """What a policy keeps, and why."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import permutations
 
 import pytest
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from backups.catalog import Backup
 from backups.manifest import DatabaseProperties, LargeObjects, Manifest
 from backups.records import DrillReport
-from backups.retention import Entry, Retention, decide, from_the_future
+from backups.retention import Entry, Retention, decide, from_the_future, unusual
 
 NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
-A_WEEK = Retention(keep_for=timedelta(days=7), keep_at_least=2)
+A_WEEK = Retention(keep_within=timedelta(days=7), keep_last=2)
 
 
 def taken(
@@ -116,10 +116,10 @@ def test_each_backup_is_told_why_it_stays_or_goes() -> None:
     backups = [taken(1), taken(2), taken(9, drilled=True), taken(10)]
 
     assert [entry.reason for entry in decide(backups, A_WEEK, now=NOON)] == [
-        "the newest",
-        "younger than 7 days",
+        "the newest, not older than 7 days",
+        "not older than 7 days, one of the last 2",
         "the newest that passed a drill",
-        "older than 7 days",
+        "no rule keeps it",
     ]
 
 
@@ -151,23 +151,115 @@ def test_a_clock_that_jumped_back_shows_in_the_newest_backup() -> None:
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_policy_that_keeps_nothing_cannot_be_made(count: int) -> None:
     with pytest.raises(ValueError, match="keep nothing"):
-        Retention(keep_at_least=count)
+        Retention(keep_last=count)
+
+
+def only(**rules: int) -> Retention:
+    return Retention(keep_within=timedelta(0), keep_last=1, **rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "stay"),
+    [
+        # 30 June 2026, noon, is a Tuesday.
+        ({"keep_hourly": 3}, (0, 0.1, 0.2)),
+        ({"keep_daily": 3}, (0, 1, 2)),
+        ({"keep_weekly": 3}, (0, 2, 9)),
+        ({"keep_monthly": 3}, (0, 30, 61)),
+        ({"keep_yearly": 2}, (0, 181)),
+        ({"keep_daily": 2, "keep_monthly": 2}, (0, 1, 30)),
+        ({"keep_daily": 0}, (0,)),
+    ],
+)
+def test_each_tier_keeps_the_newest_of_each_period(
+    rules: dict[str, int], stay: tuple[float, ...]
+) -> None:
+    backups = [taken(days) for days in (0, 0.1, 0.2, 1, 2, 3, 9, 30, 40, 61, 181, 400)]
+
+    entries = decide(backups, only(**rules), now=NOON)
+
+    assert [e.backup.label for e in entries if e.kept] == labels(*stay)
+
+
+def test_a_period_without_a_backup_does_not_count() -> None:
+    """Three monthly ones are kept even if somebody forgot May."""
+    backups = [taken(days) for days in (0, 100, 200, 300)]
+
+    assert expired(decide(backups, only(keep_monthly=3), now=NOON)) == labels(300)
+
+
+def test_periods_are_utc_whatever_the_zone_of_the_record() -> None:
+    east = timezone(timedelta(hours=14))
+    late, early = taken(0.49), taken(0.51)
+    moved = [
+        Backup(
+            b.database,
+            b.label,
+            0,
+            b.manifest.model_copy(update={"started_at": b.manifest.started_at.astimezone(east)}),
+            None,
+            None,
+            None,
+        )
+        for b in (late, early)
+        if b.manifest
+    ]
+
+    # One on either side of midnight in UTC, both on one day on Kiritimati.
+    assert expired(decide(moved, only(keep_daily=2), now=NOON)) == []
+
+
+def test_a_damaged_one_takes_no_periods_place() -> None:
+    backups = [taken(0), taken(1, damage="x"), taken(1.1)]
+
+    assert expired(decide(backups, only(keep_daily=2), now=NOON)) == []
+
+
+def test_the_plans_seven_days_are_kept_by_default() -> None:
+    backups = [taken(days / 4) for days in range(40)]
+
+    kept = [e for e in decide(backups, Retention(), now=NOON) if e.kept]
+
+    assert len(kept) == 29
+    assert max(e.backup.age(NOON) or timedelta(0) for e in kept) == timedelta(days=7)
+
+
+def test_an_ordinary_rotation_is_not_unusual() -> None:
+    for ages in ([0, 1, 2, 3, 4, 5, 6, 7, 8], [*range(14)], [0, 8], [0]):
+        entries = decide([taken(age) for age in ages], A_WEEK, now=NOON)
+        assert unusual(entries, A_WEEK, now=NOON) is None
+
+
+def test_more_than_half_at_once_is_unusual() -> None:
+    entries = decide([taken(age) for age in (0, 1, 8, 9, 10, 11)], A_WEEK, now=NOON)
+
+    assert unusual(entries, A_WEEK, now=NOON) == "4 of 6 backups would go at once"
+
+
+def test_a_newest_backup_beyond_the_policy_is_unusual() -> None:
+    entries = decide([taken(age) for age in (10, 11, 12)], A_WEEK, now=NOON)
+
+    assert "10 days old" in (unusual(entries, A_WEEK, now=NOON) or "")
 
 
 @given(
     st.lists(st.tuples(st.floats(0, 1000), st.booleans(), st.booleans()), max_size=8),
     st.integers(1, 4),
     st.floats(0, 100),
+    st.fixed_dictionaries(
+        {}, optional={name: st.integers(0, 3) for name in ("keep_daily", "keep_monthly")}
+    ),
 )
 def test_whatever_the_policy_the_last_good_backups_stay(
-    ages: list[tuple[float, bool, bool]], at_least: int, days: float
+    ages: list[tuple[float, bool, bool]], at_least: int, days: float, tiers: dict[str, int]
 ) -> None:
     backups = [
         taken(age, label=f"b{i}", damage="x" if broken else None, drilled=drilled)
         for i, (age, broken, drilled) in enumerate(ages)
     ]
 
-    entries = decide(backups, Retention(timedelta(days=days), at_least), now=NOON)
+    policy = Retention(timedelta(days=days), at_least, **tiers)
+    entries = decide(backups, policy, now=NOON)
 
     good = [b for b in backups if b.is_good]
     kept_good = [e.backup for e in entries if e.kept and e.backup.is_good]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backups.catalog import catalog
+from backups.catalog import catalog, read_backup
 from backups.manifest import DUMP, MANIFEST
+from backups.records import read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore
@@ -18,7 +19,7 @@ from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
 NOW = datetime.now(UTC)
-A_WEEK = Retention(timedelta(days=7), keep_at_least=1)
+A_WEEK = Retention(timedelta(days=7), keep_last=1)
 DATABASE = "sample db"
 
 
@@ -60,13 +61,18 @@ def test_with_apply_what_has_expired_is_gone_oldest_first(
     aged: LocalStore, tools: PostgresTools
 ) -> None:
     verify(aged, label_of_age(20), tools=tools)
+    checksum = read_backup(aged, DATABASE, label_of_age(20)).manifest_sha256
 
     plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
 
     assert plan.deleted == (label_of_age(20), label_of_age(10))
     assert labels(aged) == [label_of_age(0), label_of_age(5)]
-    # Its records go with it.
-    assert list((aged.root / DATABASE / "records").iterdir()) == []
+    # Its records go with it; that it was deleted on purpose stays.
+    names = {path.name for path in (aged.root / DATABASE / "records").iterdir()}
+    assert names == {f"{label}.expired.json" for label in plan.deleted}
+    tombstone = read_tombstones(aged, DATABASE)[label_of_age(20)]
+    assert tombstone.reason == "no rule keeps it"
+    assert tombstone.manifest_sha256 == checksum
     assert rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True).deleted == ()
 
 
@@ -79,9 +85,22 @@ def test_a_clock_that_jumped_back_deletes_nothing(aged: LocalStore) -> None:
     assert labels(aged) == before
 
 
-def test_a_clock_that_jumped_ahead_leaves_the_floor(aged: LocalStore) -> None:
-    rotate(aged, DATABASE, Retention(keep_at_least=2), now=NOW + timedelta(days=9999), apply=True)
+def test_a_clock_that_jumped_ahead_deletes_nothing_unless_the_number_is_confirmed(
+    aged: LocalStore,
+) -> None:
+    before = labels(aged)
+    policy, later = Retention(keep_last=2), NOW + timedelta(days=9999)
 
+    with pytest.raises(RefusedError, match="unusually much") as caught:
+        rotate(aged, DATABASE, policy, now=later, apply=True)
+    assert "--confirm 2" in (caught.value.hint or "")
+    with pytest.raises(RefusedError, match="2 backups have expired, not 3"):
+        rotate(aged, DATABASE, policy, now=later, apply=True, confirmed=3)
+    assert labels(aged) == before
+
+    rotate(aged, DATABASE, policy, now=later, apply=True, confirmed=2)
+
+    # Not even then the last two.
     assert labels(aged) == [label_of_age(0), label_of_age(5)]
 
 
@@ -103,7 +122,7 @@ def test_a_truncated_backup_does_not_push_a_good_one_out(aged: LocalStore) -> No
     for days in (0, 5):
         os.truncate(aged.root / DATABASE / label_of_age(days) / DUMP, 10)
 
-    rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+    rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True, confirmed=1)
 
     assert labels(aged) == [label_of_age(0), label_of_age(5), label_of_age(10)]
 
@@ -124,4 +143,4 @@ def test_a_rotation_killed_half_way_leaves_only_whole_backups(
     assert all(backup.is_good for backup in catalog(aged, DATABASE))
     rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
     left = {p.name for p in (aged.root / DATABASE).iterdir()}
-    assert left == {".lock", label_of_age(0), label_of_age(5)}
+    assert left == {".lock", "records", label_of_age(0), label_of_age(5)}

@@ -2,18 +2,23 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, LiteralString
 
 import pytest
+from psycopg import Connection
 
-from backups import snapshot
+from backups import fingerprint, snapshot
 from backups.content import SETTINGS
 from backups.drill import drill
 from backups.dump import dump
+from backups.manifest import RoleFacts
 from backups.progress import Progress
 from backups.stores import LocalStore
+from backups.watchdog import Watchdog
+from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar
 from casedb.errors import LockedError
@@ -194,3 +199,124 @@ def test_the_holder_locks_every_table_before_its_snapshot(small: Conninfo) -> No
                         other.execute(f"TRUNCATE {name}".encode())
 
     assert names == {"one", "two"}
+
+
+@contextmanager
+def view_keeper(
+    monkeypatch: pytest.MonkeyPatch, database: Conninfo, last: LiteralString
+) -> Iterator[None]:
+    """Another session that alters a view after we have read it, and then does `last`.
+
+    pg_dump begins late enough to find the view locked.
+    """
+    with connect(database, purpose="test") as connection:
+        connection.execute("CREATE VIEW seen AS SELECT * FROM one")
+    threads: list[threading.Thread] = []
+    has_view = threading.Event()
+    read, start = fingerprint.read_fingerprint, programs.start
+    # A name that does not exist, or does no more, is nobody's lock.
+    holders: LiteralString = "SELECT count(*) FROM pg_locks WHERE relation = to_regclass('one')"
+
+    def work() -> None:
+        settings = {"deadlock_timeout": "1min"}
+        with open_connection(
+            database, purpose="alter", settings=settings, autocommit=False
+        ) as other:
+            other.execute("ALTER VIEW seen SET (security_barrier)")
+            has_view.set()
+            with open_connection(database, purpose="test") as looking:
+                # Ours and pg_dump's: its bounded waits are over.
+                while scalar(looking, holders) < 2:
+                    time.sleep(0.02)
+            other.execute(last)
+            other.commit()
+
+    def and_then(connection: Connection[Any], roles: Iterable[RoleFacts]) -> object:
+        # Our own reading of the view is bounded, so it has to be over before.
+        found = read(connection, roles)
+        if not threads:
+            threads.append(threading.Thread(target=work))
+            threads[0].start()
+            assert has_view.wait(10)
+        return found
+
+    def late(argv: list[str], **words: Any) -> Any:
+        first = argv[0].endswith("/pg_dump") and not threads
+        return start(["sh", "-c", 'sleep 1; exec "$0" "$@"', *argv] if first else argv, **words)
+
+    monkeypatch.setattr(programs, "start", late)
+    monkeypatch.setattr(fingerprint, "read_fingerprint", and_then)
+    yield
+    threads[0].join(10)
+    assert not threads[0].is_alive()
+
+
+def test_whoever_keeps_a_view_locked_goes_first(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump waits for a view without a bound of its own, and says nothing meanwhile."""
+    phases: list[str] = []
+    with view_keeper(monkeypatch, small, "SELECT pg_sleep(5)"):
+        manifest = dump(
+            small,
+            LocalStore(tmp_path),
+            tools=tools,
+            lock_wait_s=2,
+            on_progress=lambda p: phases.append(p.phase),
+        )
+
+    assert rows(manifest) == {"one": 1000, "two": 1000}
+    assert any("pg_dump waited for public.seen in vain" in phase for phase in phases)
+
+
+def test_a_deadlock_that_the_server_ends_at_our_cost_begins_anew(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: list[str] = []
+    with view_keeper(monkeypatch, small, "LOCK TABLE one"):
+        manifest = dump(
+            small,
+            LocalStore(tmp_path),
+            tools=tools,
+            lock_wait_s=8,
+            on_progress=lambda p: phases.append(p.phase),
+        )
+
+    assert rows(manifest) == {"one": 1000, "two": 1000}
+    assert any("the server ended a deadlock" in phase for phase in phases)
+
+
+def test_waiting_is_forgiven_when_it_ends(small: Conninfo) -> None:
+    now = [0.0]
+    with (
+        open_connection(small, purpose="test", autocommit=False) as holder,
+        open_connection(small, purpose="watched") as watched,
+        connect(small, purpose="test") as connection,
+    ):
+        watchdog = Watchdog(connection, "casedb watched", patience_s=10, clock=lambda: now[0])
+        for _ in range(2):
+            holder.execute("LOCK TABLE one")
+            waiting = threading.Thread(target=lambda: watched.execute("SELECT FROM one LIMIT 1"))
+            waiting.start()
+            while not scalar(connection, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+                time.sleep(0.02)
+            watchdog.look()
+            now[0] += 9
+            watchdog.look()
+            holder.commit()
+            waiting.join()
+            watchdog.look()
+            now[0] += 9
+        holder.execute("LOCK TABLE one")
+        waiting = threading.Thread(target=lambda: watched.execute("SELECT FROM one LIMIT 1"))
+        waiting.start()
+        while not scalar(connection, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+            time.sleep(0.02)
+        watchdog.look()
+        now[0] += 11
+        with pytest.raises(snapshot.Overtaken, match="in vain") as caught:
+            watchdog.look()
+        holder.commit()
+        waiting.join()
+
+    assert '"casedb test" as postgres' in (caught.value.blocker or "")

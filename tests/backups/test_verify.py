@@ -13,7 +13,12 @@ from backups.manifest import DUMP, MANIFEST
 from backups.stores import LocalStore
 from backups.verify import verify
 from casedb.conninfo import Conninfo
-from casedb.errors import BackupDamagedError, ConfigurationError, UnverifiedError
+from casedb.errors import (
+    BackupDamagedError,
+    ConfigurationError,
+    ToolFailedError,
+    UnverifiedError,
+)
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
@@ -63,6 +68,31 @@ def test_a_dump_cut_short_is_found(copied: Made, tools: PostgresTools) -> None:
         verify(copied.store, copied.label, tools=tools)
 
     assert f"{DUMP} has" in (caught.value.detail or "")
+
+
+def test_a_store_that_lets_nobody_write_is_verified_all_the_same(
+    copied: Made, tools: PostgresTools
+) -> None:
+    # A folder cannot be replaced by a file, for root neither.
+    (copied.store.root / "sample db" / "records" / f"{copied.label}.verify.json").mkdir(
+        parents=True
+    )
+
+    report = verify(copied.store, copied.label, tools=tools)
+
+    assert report.outcome == "passed"
+    assert "could not be recorded: the store cannot be written" in report.notes[0]
+
+
+def test_damage_on_a_read_only_store_is_still_damage(copied: Made, tools: PostgresTools) -> None:
+    class ReadOnly(LocalStore):
+        def write_record(self, *_: object) -> None:
+            raise ToolFailedError("the store cannot be written")
+
+    flip(copied.folder / DUMP, -10)
+
+    with pytest.raises(BackupDamagedError, match="does not match its manifest"):
+        verify(ReadOnly(copied.store.root), copied.label, tools=tools)
 
 
 def test_a_missing_and_an_unexpected_file_are_found(copied: Made, tools: PostgresTools) -> None:

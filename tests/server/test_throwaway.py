@@ -61,3 +61,42 @@ def test_a_living_one_is_not_swept(tools: PostgresTools) -> None:
 
         with psycopg.connect(admin.dsn) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_folder_can_be_named_even_one_with_a_long_path(
+    tools: PostgresTools, tmp_path: Path
+) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+
+    with throwaway_cluster(tools, folder=folder) as admin:
+        (home,) = folder.iterdir()
+        socket_dir = Path(str(admin.get("host")))
+        assert socket_dir != home
+        assert (home / "data" / "PG_VERSION").exists()
+        with psycopg.connect(admin.dsn) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+    assert list(folder.iterdir()) == []
+    assert not socket_dir.exists()
+
+
+def test_the_long_paths_socket_folder_of_a_killed_run_is_swept(
+    tools: PostgresTools, tmp_path: Path
+) -> None:
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    script = _RUN.replace("sys.argv[1]))", "sys.argv[1])), folder=Path(sys.argv[2])")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tools.bindir), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout
+        left = Path(child.stdout.readline().strip())
+        child.kill()
+
+    with throwaway_cluster(tools, folder=folder):
+        assert len(list(folder.iterdir())) == 1
+
+    assert not left.exists()

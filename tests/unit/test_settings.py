@@ -86,9 +86,9 @@ def test_database_url_is_the_last_before_the_embedded_server(tmp_path: Path) -> 
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="keepfor") as caught:
-        read(tmp_path, 'keepfor = "8w"')
-    assert "keep_for" in str(caught.value.hint)
+    with pytest.raises(ConfigurationError, match="keepwithn") as caught:
+        read(tmp_path, 'keepwithn = "8w"')
+    assert "keep_within" in str(caught.value.hint)
 
     with pytest.raises(ConfigurationError, match="CASEDB_STOER") as caught:
         read(tmp_path, environment={"CASEDB_STOER": "/x"})
@@ -96,7 +96,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_name(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "toml", ['keep_for = "soon"', "keep_at_least = 0", 'pg_major = "x"', "keep_for = [", "a=1\na=2"]
+    "toml",
+    ['keep_within = "soon"', "keep_last = 0", 'pg_major = "x"', "keep_within = [", "a=1\na=2"],
 )
 def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, toml: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -104,7 +105,7 @@ def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, toml: str) -> No
 
 
 def test_lengths_of_time_are_read_as_people_write_them(tmp_path: Path) -> None:
-    assert read(tmp_path, 'keep_for = "8w"').values.keep_for == timedelta(weeks=8)
+    assert read(tmp_path, 'keep_within = "8w"').values.keep_within == timedelta(weeks=8)
 
 
 def test_a_password_is_refused_in_the_file_and_on_the_command_line(tmp_path: Path) -> None:

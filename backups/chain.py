@@ -1,0 +1,150 @@
+"""The chain of manifests: each names its predecessor and its checksum.
+
+The host that dumps keeps the head of the chain itself, so it needs no right to read the store, and
+whoever changes or removes a backup in the store cannot change what the host remembers. What stays
+open: whoever holds the store and the newest backup's host can forge both.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backups.catalog import catalog
+from backups.labels import folder_of
+from backups.manifest import Link
+from backups.records import read_tombstones
+from backups.stores.base import Store
+from casedb.errors import ConfigurationError
+
+
+class State(StrEnum):
+    """What became of one backup of the chain."""
+
+    WHOLE = "whole"
+    """There, and its successor says that this is its manifest."""
+    UNATTESTED = "unattested"
+    """There, and nobody says that it was another; so it is with the newest on another host."""
+    EXPIRED = "expired"
+    """Deleted on purpose; its tombstone fits the chain."""
+    ELSEWHERE = "elsewhere"
+    """Not there, and it was never put there: the store is newer, or failed that day."""
+    MISSING = "missing"
+    ALTERED = "altered"
+
+
+@dataclass(frozen=True)
+class ChainEntry:
+    """One backup of the chain."""
+
+    label: str
+    state: State
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether somebody has to look into it."""
+        return self.state in (State.MISSING, State.ALTERED)
+
+
+def read_head(folder: Path, database: str) -> Link | None:
+    """Return the newest backup this host took, as it remembers it; None if it took none.
+
+    Raises:
+        ConfigurationError: if what it remembers cannot be read.
+    """
+    path = _path(folder, database)
+    try:
+        return Link.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(
+            "the head of the chain of backups cannot be read",
+            detail=f"{path}: {' '.join(str(error).split())}.",
+            hint="`casedb verify --chain` without it shows the rest; move it away to begin anew.",
+        ) from error
+
+
+def write_head(folder: Path, database: str, head: Link) -> None:
+    """Remember the newest backup, in one step and durably."""
+    path = _path(folder, database)
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(head.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except OSError as error:
+        raise ConfigurationError(
+            "the head of the chain of backups cannot be kept",
+            detail=f"{error.filename or path}: {error.strerror}.",
+            hint="The backup itself is complete; without the head, the next begins a new chain.",
+        ) from error
+
+
+def check_chain(store: Store, database: str, head: Link | None) -> list[ChainEntry]:
+    """Return every backup that is there or should be, newest first by label.
+
+    Raises:
+        UnverifiedError: if the store cannot be read.
+    """
+    backups = catalog(store, database)
+    there = {b.label: b.manifest_sha256 for b in backups if b.manifest}
+    broken = [b.label for b in backups if not b.manifest]
+    gone = read_tombstones(store, database)
+    links = [b.manifest.previous for b in backups if b.manifest and b.manifest.previous]
+    links += [t.previous for t in gone.values() if t.previous]
+    return judge(
+        there,
+        broken,
+        {label: t.manifest_sha256 for label, t in gone.items()},
+        [*links, *([head] if head else [])],
+        store.url,
+    )
+
+
+def judge(
+    there: Mapping[str, str],
+    broken: Sequence[str],
+    expired: Mapping[str, str],
+    links: Sequence[Link],
+    url: str,
+) -> list[ChainEntry]:
+    """Decide what became of each: pure.
+
+    `there` and `expired` are manifests' checksums by label, `broken` has sets whose manifest cannot
+    be read, `links` is what successors say of their predecessors, and the host of the newest;
+    `url` is where the store is.
+    """
+    said: dict[str, set[str]] = {}
+    expected_here = set()
+    for link in links:
+        said.setdefault(link.label, set()).add(link.manifest_sha256)
+        if not link.stores or url in link.stores:
+            expected_here.add(link.label)
+    entries = []
+    for label in sorted({*there, *broken, *expired, *said}, reverse=True):
+        wanted = said.get(label)
+        if label in broken:
+            state = State.ALTERED
+        elif found := there.get(label) or expired.get(label):
+            if wanted is not None and wanted != {found}:
+                state = State.ALTERED
+            elif label not in there:
+                state = State.EXPIRED
+            else:
+                state = State.WHOLE if wanted else State.UNATTESTED
+        else:
+            state = State.MISSING if label in expected_here else State.ELSEWHERE
+        entries.append(ChainEntry(label, state))
+    return entries
+
+
+def _path(folder: Path, database: str) -> Path:
+    return folder / f"{folder_of(database)}.json"

@@ -1,0 +1,82 @@
+"""Who can log in to a restored database, and what each role may do there, tried for real."""
+
+from typing import Any
+
+from psycopg import Connection
+
+from backups.manifest import Manifest
+from casedb import access
+from casedb.access_probe import probe
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import ConfigurationError, ServerUnreachableError, ToolFailedError
+from casedb.sqlfiles import folder
+
+_SHOWN = 20
+
+
+def probe_access(restored: Conninfo, manifest: Manifest) -> tuple[list[str], list[str]]:
+    """Return (differences, notes) between what the roles may do and what they should.
+
+    `restored` is the superuser of a throwaway copy, where nobody needs a password. Every role of
+    the backup that may log in and connect has to get in. The matrix of sql/access is of this
+    version's migrations, and says nothing about another version's or another application's
+    database; that is noted.
+    """
+    found = _logins(restored, manifest)
+    expected = access.read_expected()
+    unknown = set(access.roles_of(expected)) - {role.name for role in manifest.roles}
+    if manifest.migration_head is None or unknown:
+        return found, ["access was not probed: it is not a database of this toolkit's migrations"]
+    if manifest.migration_head != newest_migration():
+        return found, [
+            f"access was not probed: the backup is at migration {manifest.migration_head}, "
+            f"the matrix is for {newest_migration()}"
+        ]
+    try:
+        answers, strangers = probe(restored, expected, harmless=False)
+    except (ConfigurationError, ToolFailedError) as error:
+        # What cannot be checked has not passed; what was found before is not to be lost.
+        return [
+            *found,
+            f"access could not be probed: {error.message}: {error.detail or ''}".rstrip(": "),
+        ], []
+    lines = [f"access: {difference}" for difference in access.differences(answers, expected)]
+    lines += [f"access: a right that the matrix does not know: {s}" for s in strangers]
+    more = len(lines) - _SHOWN
+    return [*found, *lines[:_SHOWN], *([f"and {more} more"] if more > 0 else [])], []
+
+
+def newest_migration() -> str:
+    """Return the id of the newest migration of this version."""
+    names = (path.stem for path in folder("migrations").glob("*.sql"))
+    return max(name for name in names if not name.endswith(".rollback"))
+
+
+def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
+    with connect(restored, purpose="drill") as connection:
+        allowed = {role.name: _may_connect(connection, role.name) for role in manifest.roles}
+    lines = []
+    for role in manifest.roles:
+        if not role.can_login:
+            continue
+        try:
+            with connect(restored.replace(user=role.name), purpose="drill") as connection:
+                name = scalar(connection, "SELECT session_user")
+            if not allowed[role.name] or name != role.name:
+                lines.append(f"role {role.name} got in and should not")
+        except (ServerUnreachableError, ToolFailedError) as error:
+            # A role may exist for another database of the same server.
+            if allowed[role.name]:
+                lines.append(f"role {role.name} cannot log in: {error.detail or error.message}")
+    return lines
+
+
+def _may_connect(connection: Connection[Any], role: str) -> bool:
+    return bool(
+        scalar(
+            connection,
+            "SELECT has_database_privilege(%s, current_database(), 'CONNECT')",
+            role,
+        )
+    )

@@ -1,0 +1,453 @@
+"""A store in an S3 bucket, of AWS or compatible.
+
+The objects lie as the files of a local store do, so that a copy of the bucket is a local store.
+A set counts from the moment its manifest is there. What differs is what files cannot do:
+
+DATABASE/.begun/LABEL     a set being written; without it, a set without a manifest is damaged
+DATABASE/.lock/NUMBER     held by one run while it renews it; NUMBER.released when it is done
+DATABASE/.leases/LABEL/…  held by whoever reads a set
+
+A set's files are read in their oldest version: what was written over them later, and markers of
+deletion, are ignored. Only a pruner with the right to delete versions can take one away.
+"""
+
+import io
+import os
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import BinaryIO, cast
+
+from backups.labels import database_of_folder, folder_of
+from backups.manifest import MANIFEST
+from backups.stores.base import NewSet, RecordKind, RetainedError, WriteOnlyError
+from casedb.errors import (
+    CasedbError,
+    ConfigurationError,
+    LockedError,
+    RefusedError,
+    ToolFailedError,
+    UnverifiedError,
+)
+from casedb.s3 import Bucket, Listing, Location, S3Error, Version
+
+LIFETIME = timedelta(minutes=10)
+"""How long a lock or lease holds without being renewed, by the server's clock."""
+_RENEW_S = LIFETIME.total_seconds() / 5
+_RECORDS = "records"
+_KINDS_OF_A_SET: tuple[RecordKind, ...] = ("verify", "drill")
+_LOCK_NAME = re.compile(r"(\d{10})(\.released)?")
+
+
+class S3Store:
+    """Backups as objects below one prefix."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.bucket = Bucket(location)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without options."""
+        return self.location.url
+
+    def databases(self) -> list[str]:
+        """Return the names of the databases that have something here, sorted."""
+        with self._reading():
+            folders = self.bucket.folders(self.location.prefix)
+        return sorted(database_of_folder(name) for name in folders)
+
+    def labels(self, database: str) -> list[str]:
+        """Return the labels of the sets of `database`, broken ones too, sorted."""
+        found = self._sets(self._list(database), database)
+        whole = [label for label, files in found.items() if MANIFEST in files]
+        rest = [label for label in found if label not in whole]
+        return sorted([*whole, *(label for label in rest if not self._is_debris(database, label))])
+
+    def files(self, database: str, label: str) -> Mapping[str, int]:
+        """Return the files of one set and their sizes in bytes; empty if there is no such set."""
+        listing = self._list(database, f"{label}/")
+        files = self._sets(listing, database).get(label, {})
+        return {name: version.size_bytes for name, version in files.items()}
+
+    @contextmanager
+    def open(self, database: str, label: str, name: str) -> Iterator[BinaryIO]:
+        """Open one file of a set for reading, in its oldest version."""
+        listing = self._list(database, f"{label}/{name}")
+        version = self._sets(listing, database).get(label, {}).get(name)
+        if version is None:
+            raise FileNotFoundError(name)
+        with (
+            self._reading(),
+            self.bucket.reading(version.key, version.version_id, version.size_bytes) as file,
+        ):
+            yield file
+
+    @contextmanager
+    def lock(self, database: str) -> Iterator[None]:
+        """Hold the right to add and delete backups of `database`."""
+        with self._writing():
+            number = self._take_lock(database)
+        key = self._key(database, f".lock/{number:010d}")
+        try:
+            with self._renewed(key):
+                yield
+        finally:
+            with suppress(S3Error):
+                self.bucket.put(f"{key}.released", b"")
+            self._tidy_locks(database, number)
+
+    @contextmanager
+    def lease(self, database: str, label: str) -> Iterator[None]:
+        """Keep one set from being deleted.
+
+        Whoever may not write here cannot keep anything either, and reads without.
+        """
+        key = self._key(database, f".leases/{label}/{secrets.token_hex(8)}")
+        try:
+            self.bucket.put(key, _whoami())
+        except S3Error as error:
+            if not error.is_denied:
+                with self._reading():
+                    raise
+            yield
+            return
+        try:
+            with self._renewed(key):
+                yield
+        finally:
+            self._forget(key)
+
+    def sweep(self, database: str) -> list[str]:
+        """Remove what killed runs left, and return what it was."""
+        left = []
+        with self._writing():
+            try:
+                for key in self.bucket.abort_uploads(self._key(database)):
+                    left.append(f"an unfinished upload of {key.rpartition('/')[2]}")
+            except S3Error as error:
+                # A host that may only put leaves that to the pruner.
+                if not error.is_denied:
+                    raise
+            listing = self._list(database)
+            sets = self._sets(listing, database)
+            for label, files in sets.items():
+                if MANIFEST not in files and self._is_debris(database, label):
+                    self._remove(database, label, listing)
+                    left.append(f"the unfinished set {label}")
+            for version in listing.versions:
+                label = version.key.removeprefix(self._key(database, ".begun/"))
+                if label != version.key and not version.is_marker:
+                    self._forget(version.key)
+        return left
+
+    @contextmanager
+    def new_set(self, database: str, label: str) -> Iterator[NewSet]:
+        """Begin a backup. Unless committed, it is gone when the block ends."""
+        with self._writing():
+            self.bucket.put(self._key(database, f".begun/{label}"), b"begun")
+        new = S3Set(self, database, label)
+        try:
+            yield new
+        finally:
+            if not new.is_committed:
+                with suppress(CasedbError, S3Error, RetainedError):
+                    self._remove(database, label, self._list(database, f"{label}/"))
+                    # As long as something is left, the mark says that it is nothing.
+                    if not self._list(database, f"{label}/").versions:
+                        self._forget(self._key(database, f".begun/{label}"))
+
+    def delete(self, database: str, label: str) -> None:
+        """Delete one set, manifest first, and what verify and drill found."""
+        if self.retained_until(database, label):
+            raise RetainedError(label)
+        leases = self._list(database, f".leases/{label}/")
+        for version in {v.key: v for v in leases.versions}.values():
+            # An empty one has ended, where it could not be deleted.
+            lives = version.size_bytes > 0 and not version.is_marker
+            if lives and leases.server_time - version.modified < LIFETIME:
+                raise LockedError(
+                    f'backup "{label}" is in use',
+                    detail="A verify, a drill or a restore is reading it, here or elsewhere.",
+                    hint="Try again when it has ended.",
+                )
+        with self._writing():
+            self._remove(database, label, self._list(database, f"{label}/"))
+            for kind in _KINDS_OF_A_SET:
+                self._forget(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
+
+    def retained_until(self, database: str, label: str) -> datetime | None:
+        """Return until when the object lock keeps the set; None if it does not (any more)."""
+        files = self._sets(self._list(database, f"{label}/"), database).get(label, {})
+        manifest = files.get(MANIFEST)
+        if manifest is None:
+            return None
+        with self._reading():
+            return self.bucket.retained_until(manifest.key, manifest.version_id)
+
+    def recorded(self, database: str, kind: RecordKind) -> list[str]:
+        """Return the labels that have a record of that kind, sorted."""
+        folder, end = self._key(database, f"{_RECORDS}/"), f".{kind}.json"
+        names = {v.key.removeprefix(folder) for v in self._list(database, f"{_RECORDS}/").versions}
+        return sorted(name.removesuffix(end) for name in names if name.endswith(end))
+
+    def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
+        """Return a record, or None if there is none."""
+        with self._reading():
+            try:
+                return self.bucket.get(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
+            except S3Error as error:
+                if error.is_missing:
+                    return None
+                raise
+
+    def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:
+        """Write a record in one step, in place of an earlier one."""
+        with self._writing():
+            self.bucket.put(self._key(database, f"{_RECORDS}/{label}.{kind}.json"), data)
+
+    def free_bytes(self, database: str) -> int | None:
+        """Return None: a bucket has no end."""
+        return None
+
+    def _key(self, database: str, rest: str = "") -> str:
+        return f"{self.location.prefix}{folder_of(database)}/{rest}"
+
+    def _list(self, database: str, rest: str = "") -> Listing:
+        with self._reading():
+            return self.bucket.listing(self._key(database, rest))
+
+    def _sets(self, listing: Listing, database: str) -> dict[str, dict[str, Version]]:
+        """Return the oldest version of each file, by label and name."""
+        found: dict[str, dict[str, Version]] = {}
+        for version in listing.versions:
+            label, _, name = version.key.removeprefix(self._key(database)).partition("/")
+            if name and label != _RECORDS and label[0] != "." and not version.is_marker:
+                found.setdefault(label, {}).setdefault(name, version)
+        return found
+
+    def _is_debris(self, database: str, label: str) -> bool:
+        """Whether a set without a manifest was never finished, or is half deleted on purpose."""
+        try:
+            with self._reading():
+                return self.bucket.get(self._key(database, f".begun/{label}")) == b"begun"
+        except UnverifiedError as error:
+            cause = error.__cause__
+            if not isinstance(cause, S3Error) or not cause.is_missing:
+                raise
+        return self.read_record(database, label, "expired") is not None
+
+    def _remove(self, database: str, label: str, listing: Listing) -> None:
+        folder = self._key(database, f"{label}/")
+        versions = [v for v in listing.versions if v.key.startswith(folder)]
+        # Without its manifest it is no backup any more, wherever this ends.
+        for version in sorted(versions, key=lambda v: v.key != folder + MANIFEST):
+            try:
+                self.bucket.delete(version.key, version.version_id)
+            except S3Error as error:
+                if not error.is_denied:
+                    raise
+                if version.key == folder + MANIFEST and not version.is_marker:
+                    raise RetainedError(label) from error
+
+    def _forget(self, key: str) -> None:
+        """Remove a small object of ours, or, where nothing may be deleted, empty it."""
+        try:
+            for version in self.bucket.listing(key).versions:
+                if version.key == key:
+                    self.bucket.delete(key, version.version_id)
+        except S3Error:
+            with suppress(S3Error):
+                self.bucket.put(key, b"")
+
+    def _take_lock(self, database: str) -> int:
+        listing = self._list(database, ".lock/")
+        newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
+        last, released, touched = 0, False, None
+        for key, version in newest.items():
+            found = _LOCK_NAME.fullmatch(key.rpartition("/")[2])
+            if not found:
+                continue
+            number = int(found[1])
+            if number > last:
+                last, released, touched = number, False, None
+            if number == last:
+                released = released or bool(found[2])
+                touched = touched if found[2] else version.modified
+        held = touched is not None and listing.server_time - touched < LIFETIME
+        key = self._key(database, f".lock/{last:010d}")
+        if last and not released and held:
+            raise self._locked(key)
+        key = self._key(database, f".lock/{last + 1:010d}")
+        try:
+            mine = self.bucket.put(key, _whoami(), if_absent=True)
+        except S3Error as error:
+            if error.is_taken:
+                raise self._locked(key) from None
+            raise
+        if mine == "null":
+            self._require_conditional_put(key)
+        else:
+            self._require_first(key, mine)
+        return last + 1
+
+    def _require_first(self, key: str, mine: str) -> None:
+        """Where there are versions, the first one of a lock has it, whatever was put later."""
+        first = next(v for v in self.bucket.listing(key).versions if v.key == key)
+        if first.version_id != mine:
+            with suppress(S3Error):
+                self.bucket.delete(key, mine)
+            raise self._locked(key)
+
+    def _require_conditional_put(self, key: str) -> None:
+        try:
+            self.bucket.put(key, _whoami(), if_absent=True)
+        except S3Error as error:
+            if error.is_taken:
+                return
+            raise
+        raise RefusedError(
+            "this S3 server cannot keep two runs apart",
+            detail="It ignores If-None-Match, and overwrote what it should have left alone.",
+            hint="Use AWS, Ceph, MinIO or another server that honours conditional requests.",
+        )
+
+    def _locked(self, key: str) -> LockedError:
+        holder = "unknown"
+        with suppress(S3Error):
+            holder = self.bucket.get(key).decode(errors="replace") or holder
+        return LockedError(
+            f"another run is at work on {self.url}",
+            detail=f"Its lock is held by {holder}.",
+            hint=f"Try again when it has ended; a killed run's lock ends by itself after "
+            f"{LIFETIME.total_seconds() / 60:g} minutes.",
+        )
+
+    def _tidy_locks(self, database: str, number: int) -> None:
+        with suppress(S3Error, CasedbError):
+            for version in self._list(database, ".lock/").versions:
+                found = _LOCK_NAME.fullmatch(version.key.rpartition("/")[2])
+                if found and int(found[1]) < number:
+                    self.bucket.delete(version.key, version.version_id)
+
+    @contextmanager
+    def _renewed(self, key: str) -> Iterator[None]:
+        """Write `key` anew every now and then for the length of the block."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(_RENEW_S):
+                with suppress(S3Error):
+                    self.bucket.put(key, _whoami())
+
+        thread = threading.Thread(target=renew, name="casedb lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell "could not read" from "is damaged": only the second is the backup's fault."""
+        try:
+            yield
+        except S3Error as error:
+            if error.is_missing and error.code in ("NoSuchKey", "NoSuchVersion"):
+                raise UnverifiedError(
+                    "an object went away while it was read", detail=f"{error}."
+                ) from error
+            if error.code == "NoSuchBucket":
+                raise self._no_bucket() from error
+            raise UnverifiedError(
+                f"the store cannot be read at {self.url}",
+                detail=f"{error}.",
+                hint="Whether the backups are whole is unknown until it can be read; check the "
+                "network and the credentials.",
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as error:
+            if error.code == "NoSuchBucket":
+                raise self._no_bucket() from error
+            raise ToolFailedError(
+                f"the store cannot be written at {self.url}",
+                detail=f"{error}.",
+                hint="Check the network and the credentials; what was begun does not count.",
+            ) from error
+
+    def _no_bucket(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"there is no bucket {self.location.bucket}",
+            detail=f"Asked {self.location.endpoint or 'AWS'}.",
+            hint="Make it first, with versioning and, against ransomware, object lock.",
+        )
+
+
+class S3Set:
+    """A backup being written."""
+
+    def __init__(self, store: S3Store, database: str, label: str) -> None:
+        self._store, self._database, self._label = store, database, label
+        self._manifest: io.BytesIO | None = None
+        self.is_committed = False
+
+    @property
+    def label(self) -> str:
+        """The label it will have."""
+        return self._label
+
+    def check(self, action: Callable[[NewSet], None]) -> None:
+        """Do `action` with this set."""
+        action(self)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Open `name` for writing; there when the block ends, gone when the block fails."""
+        if name == MANIFEST:
+            # It makes the set count, so it is sent by `commit` alone.
+            buffer = io.BytesIO()
+            yield buffer
+            self._manifest = buffer
+            return
+        with (
+            self._store._writing(),
+            self._store.bucket.writing(self._path(name), locked=True) as upload,
+        ):
+            yield cast("BinaryIO", upload)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file already written, to read it back."""
+        try:
+            with self._store.open(self._database, self._label, name) as file:
+                yield file
+        except UnverifiedError as error:
+            if isinstance(error.__cause__, S3Error) and error.__cause__.is_denied:
+                raise WriteOnlyError(self._store.url) from error
+            raise
+
+    def commit(self) -> None:
+        """Make the set visible."""
+        if self._manifest is None:
+            raise AssertionError("the manifest is what makes a set complete")
+        with self._store._writing():
+            data = self._manifest.getvalue()
+            self._store.bucket.put(self._path(MANIFEST), data, if_absent=True, locked=True)
+        self.is_committed = True
+        self._store._forget(self._store._key(self._database, f".begun/{self._label}"))
+
+    def _path(self, name: str) -> str:
+        return self._store._key(self._database, f"{self._label}/{name}")
+
+
+def _whoami() -> bytes:
+    return f"process {os.getpid()} on {socket.gethostname()}".encode()

@@ -1,0 +1,145 @@
+"""The chain of manifests tells expired, missing and altered apart."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import read_backup
+from backups.chain import ChainEntry, State, check_chain, judge, read_head
+from backups.dump import dump
+from backups.manifest import MANIFEST, Link, Manifest
+from backups.retention import Retention
+from backups.rotate import rotate
+from backups.stores import LocalStore
+from backups.stores.several import SeveralStores
+from casedb.conninfo import Conninfo
+from casedb.errors import ConfigurationError
+from casedb.tools import PostgresTools
+
+
+@pytest.fixture
+def chained(small: Conninfo, tools: PostgresTools, tmp_path: Path) -> tuple[LocalStore, list[str]]:
+    """A store with three backups of one host, whose memory lies beside it."""
+    store = LocalStore(tmp_path / "store")
+    labels = [dump(small, store, tools=tools, chain=tmp_path / "chain").label for _ in range(3)]
+    return store, labels
+
+
+def states(store: LocalStore, small: Conninfo, tmp_path: Path) -> list[str]:
+    head = read_head(tmp_path / "chain", small.dbname)
+    return [entry.state.value for entry in check_chain(store, small.dbname, head)]
+
+
+def test_each_backup_names_the_one_before_it_and_the_host_the_last(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    store, labels = chained
+    found = [read_backup(store, small.dbname, label) for label in labels]
+
+    assert [b.manifest.previous for b in found if b.manifest] == [
+        None,
+        *(
+            Link(label=b.label, manifest_sha256=b.manifest_sha256, stores=(store.url,))
+            for b in found[:2]
+        ),
+    ]
+    assert states(store, small, tmp_path) == ["whole", "whole", "whole"]
+
+
+def test_a_backup_that_somebody_removed_is_missing_the_newest_too(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    store, labels = chained
+    shutil.rmtree(store.root / small.dbname / labels[1])
+    assert states(store, small, tmp_path) == ["whole", "missing", "unattested"]
+
+    shutil.rmtree(store.root / small.dbname / labels[2])
+    assert states(store, small, tmp_path) == ["missing", "unattested"]
+
+
+def test_a_backup_that_rotation_removed_has_expired(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    store, _ = chained
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    policy = Retention(keep_within=timedelta(0), keep_last=1)
+
+    rotate(store, small.dbname, policy, now=later, apply=True)
+
+    assert states(store, small, tmp_path) == ["whole", "expired", "expired"]
+
+
+def test_a_manifest_that_was_made_to_fit_itself_is_altered(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    """Its own checksum is right, and so are those of all files; only its successor knows."""
+    store, labels = chained
+    for label in labels[1:]:
+        path = store.root / small.dbname / label / MANIFEST
+        whole = path.read_bytes()
+        data = json.loads(whole)
+        data["tables"][0]["rows"] += 1
+        path.write_bytes(Manifest.model_validate_json(json.dumps(data)).to_bytes())
+        assert read_backup(store, small.dbname, label).is_good
+
+        found = dict(zip(labels[::-1], states(store, small, tmp_path), strict=True))
+
+        assert found[label] == "altered"
+        path.write_bytes(whole)
+
+
+def test_a_tombstone_for_another_backup_hides_nothing() -> None:
+    links = [Link(label="b", manifest_sha256="2"), Link(label="c", manifest_sha256="3")]
+
+    assert judge({"c": "3"}, [], {"b": "9"}, links, "here") == [
+        ChainEntry("c", State.WHOLE),
+        ChainEntry("b", State.ALTERED),
+    ]
+
+
+def test_a_store_that_was_added_later_misses_nothing(
+    chained: tuple[LocalStore, list[str]],
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+) -> None:
+    store, _ = chained
+    added = LocalStore(tmp_path / "added")
+    both = SeveralStores([store, added])
+
+    dump(small, both, tools=tools, chain=tmp_path / "chain")
+
+    assert states(added, small, tmp_path) == ["whole", "elsewhere"]
+    assert states(store, small, tmp_path) == ["whole"] * 4
+
+
+def test_a_failed_dump_does_not_move_the_head(
+    chained: tuple[LocalStore, list[str]],
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+) -> None:
+    store, labels = chained
+
+    with pytest.raises(RuntimeError):
+        dump(small, store, tools=tools, chain=tmp_path / "chain", on_progress=_fail_at_the_end)
+
+    head = read_head(tmp_path / "chain", small.dbname)
+    assert head
+    assert head.label == labels[-1]
+
+
+def test_a_head_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "app.json").write_text("{")
+
+    with pytest.raises(ConfigurationError, match="head of the chain"):
+        read_head(tmp_path, "app")
+    assert read_head(tmp_path, "other") is None
+
+
+def _fail_at_the_end(progress: object) -> None:
+    if getattr(progress, "phase", "") == "reading the archive back":
+        raise RuntimeError

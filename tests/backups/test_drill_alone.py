@@ -1,0 +1,155 @@
+"""Each check of a drill fails alone: one thing is changed on the restored copy, and it is named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import LiteralString
+
+import pytest
+
+from backups.catalog import read_backup
+from backups.drill import drill
+from backups.dump import dump
+from backups.load import analyze
+from backups.manifest import Manifest
+from backups.probes import newest_migration, probe_access
+from backups.stores import LocalStore
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import DifferenceError
+from casedb.seed import seed_demo
+from casedb.tools import PostgresTools
+from tests.backups.conftest import Made
+
+Spoil = Callable[[LiteralString], None]
+
+
+@pytest.fixture
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
+    """Change the restored database after it is loaded and before it is compared."""
+
+    def arrange(statements: LiteralString) -> None:
+
+        def and_spoil(target: Conninfo) -> None:
+            analyze(target)
+            with connect(target, purpose="spoil") as connection:
+                # As somebody who can do everything, triggers and policies notwithstanding.
+                connection.execute("SET session_replication_role = replica")
+                connection.execute(statements)
+
+        monkeypatch.setattr("backups.drill.analyze", and_spoil)
+
+    return arrange
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            "UPDATE app.cases SET title = 'x' WHERE id = (SELECT min(id) FROM app.cases)",
+            ["table app.cases has 100 rows as before, but other content"],
+        ),
+        (
+            "DELETE FROM app.cases WHERE id = (SELECT min(id) FROM app.cases)",
+            ["table app.cases had 100 rows and has 99"],
+        ),
+        (
+            "SELECT setval('app.cases_id_seq', 1)",
+            ["sequence app.cases_id_seq would give"],
+        ),
+        ("GRANT INSERT ON app.cases TO sample_reader", ["app.cases"]),
+        ("DROP POLICY cases_never_closed ON app.cases", ["policy app.cases.cases_never_closed"]),
+        ("ALTER TABLE app.cases NO FORCE ROW LEVEL SECURITY", ["app.cases"]),
+        ("ALTER DATABASE \"sample db\" SET work_mem = '9MB'", ["the database's settings"]),
+    ],
+    ids=["value", "row", "sequence", "grant", "policy", "row security", "database setting"],
+)
+def test_one_change_is_found_and_nothing_else(
+    copied: Made, tools: PostgresTools, spoil: Spoil, change: LiteralString, found: list[str]
+) -> None:
+    spoil(change)
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(copied.store, copied.label, tools=tools)
+
+    lines = (caught.value.detail or "").splitlines()
+    assert len(lines) == len(found), lines
+    assert all(part in line for part, line in zip(found, lines, strict=True))
+    backup = read_backup(copied.store, "sample db", copied.label)
+    assert backup.drilled
+    assert backup.drilled.outcome == "failed"
+
+
+@pytest.fixture
+def cases(database: Conninfo, tools: PostgresTools, tmp_path: Path) -> tuple[LocalStore, Manifest]:
+    """A backup of the toolkit's own database with its demo data."""
+    seed_demo(database.replace(user="case_seed"))
+    store = LocalStore(tmp_path)
+    return store, dump(database.replace(user="case_backup"), store, tools=tools)
+
+
+def test_every_role_logs_in_and_the_access_matrix_is_probed(
+    cases: tuple[LocalStore, Manifest], tools: PostgresTools
+) -> None:
+    store, manifest = cases
+
+    report = drill(store, manifest.label, tools=tools)
+
+    assert report.outcome == "passed"
+    assert manifest.migration_head == newest_migration()
+    assert not [note for note in report.notes if "not probed" in note]
+    assert report.phases_s["probe"] > 0
+
+
+def test_a_broken_link_of_the_audit_trail_is_found(
+    cases: tuple[LocalStore, Manifest], tools: PostgresTools, spoil: Spoil
+) -> None:
+    store, manifest = cases
+    spoil(
+        "ALTER TABLE public.case_logs DISABLE TRIGGER ALL;"
+        "UPDATE public.case_logs SET action = 'commented' WHERE action <> 'commented'"
+    )
+
+    with pytest.raises(DifferenceError, match="does not restore") as caught:
+        drill(store, manifest.label, tools=tools)
+
+    assert "audit trail: " in (caught.value.detail or "")
+
+
+def test_a_function_that_lies_about_who_acts_is_found_by_the_probe(
+    database: Conninfo, cases: tuple[LocalStore, Manifest]
+) -> None:
+    """No count, hash or policy differs: only trying it tells."""
+    _, manifest = cases
+    with connect(database, purpose="test") as connection:
+        connection.execute(
+            "ALTER ROLE case_clerk SET statement_timeout = 0;"
+            "CREATE POLICY open_door ON public.cases FOR SELECT TO case_clerk USING (true)"
+        )
+
+    wrong, notes = probe_access(database, manifest)
+
+    assert notes == []
+    assert any("case_clerk" in line and "cases" in line for line in wrong)
+
+
+def test_a_role_that_cannot_log_in_is_found(
+    database: Conninfo, cases: tuple[LocalStore, Manifest]
+) -> None:
+    _, manifest = cases
+    with connect(database, purpose="test") as connection:
+        connection.execute("ALTER ROLE case_readonly NOLOGIN")
+    try:
+        wrong, _ = probe_access(database, manifest)
+    finally:
+        with connect(database, purpose="test") as connection:
+            connection.execute("ALTER ROLE case_readonly LOGIN")
+
+    assert [line for line in wrong if line.startswith("role case_readonly cannot log in")]
+
+
+def test_another_applications_database_is_not_probed_and_that_is_said(
+    copied: Made, tools: PostgresTools
+) -> None:
+    report = drill(copied.store, copied.label, tools=tools)
+
+    assert report.notes[-1].startswith("access was not probed")

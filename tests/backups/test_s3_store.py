@@ -1,0 +1,410 @@
+"""A bucket is as good a store as a folder, on a forgiving server and on a real one."""
+
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backups.catalog import catalog, read_backup
+from backups.drill import drill
+from backups.dump import dump
+from backups.manifest import DUMP, MANIFEST
+from backups.records import read_tombstones
+from backups.retention import Retention
+from backups.rotate import rotate
+from backups.stores import LocalStore, Store, open_store
+from backups.stores import s3 as s3_store
+from backups.stores.s3 import S3Store
+from backups.verify import verify
+from casedb import s3
+from casedb.conninfo import Conninfo
+from casedb.errors import (
+    BackupDamagedError,
+    ConfigurationError,
+    LockedError,
+    ToolFailedError,
+    UnverifiedError,
+)
+from casedb.s3 import S3Error, parse_location
+from casedb.tools import PostgresTools
+from tests.backups.conftest import SAMPLE, Made
+from tests.s3.servers import Server, ceph, moto, why_no_ceph
+
+NOW = datetime.now(UTC)
+EVERYTHING = Retention(keep_within=timedelta(0), keep_last=1)
+
+
+@pytest.fixture(scope="module", params=["moto", pytest.param("ceph", marks=pytest.mark.real_s3)])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if request.param == "moto":
+        with moto() as started:
+            yield started
+        return
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with ceph() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def pruner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
+    # Small parts, so that small backups have several.
+    monkeypatch.setattr(s3, "PART_BYTES", 5 << 20)
+
+
+def store_in(server: Server, bucket: str, words: str = "") -> S3Store:
+    return S3Store(parse_location(f"s3://{bucket}/some/where?endpoint={server.endpoint}{words}"))
+
+
+@pytest.fixture(params=["plain", "versions", "lock"])
+def store(server: Server, request: pytest.FixtureRequest) -> S3Store:
+    kind = request.param
+    bucket = server.new_bucket(versions=kind == "versions", lock=kind == "lock")
+    return store_in(server, bucket)
+
+
+@pytest.fixture
+def versioned(server: Server) -> S3Store:
+    return store_in(server, server.new_bucket(versions=True))
+
+
+def put_set(store: Store, made: Made, *, days: int = 0, commit: bool = True) -> str:
+    """Write a copy of the sample's backup, `days` old."""
+    taken_at = NOW - timedelta(days=days)
+    label = f"{SAMPLE}-{taken_at:%Y%m%dT%H%M%SZ}"
+    manifest = made.manifest.model_copy(update={"label": label, "started_at": taken_at})
+    with store.lock(SAMPLE), store.new_set(SAMPLE, label) as new:
+        for path in made.folder.iterdir():
+            data = manifest.to_bytes() if path.name == MANIFEST else path.read_bytes()
+            with new.create(path.name) as file:
+                file.write(data)
+        if commit:
+            new.commit()
+    return label
+
+
+def keys(store: S3Store) -> list[str]:
+    return [v.key for v in store.bucket.listing("some/where/").versions if not v.is_marker]
+
+
+def test_a_dump_into_a_bucket_is_verified_and_drilled_from_there_alone(
+    store: S3Store, sample: Conninfo, tools: PostgresTools
+) -> None:
+    manifest = dump(sample.replace(user="sample_backup"), store, tools=tools)
+
+    assert store.databases() == [SAMPLE]
+    assert verify(store, manifest.label, tools=tools).outcome == "passed"
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+    (backup,) = catalog(store, SAMPLE)
+    assert backup.is_good
+    assert backup.passed_drill
+    assert not [key for key in keys(store) if ".begun" in key or ".leases" in key]
+
+
+def test_a_copy_of_the_bucket_is_a_local_store(
+    store: S3Store, made: Made, tools: PostgresTools, tmp_path: Path
+) -> None:
+    label = put_set(store, made)
+    for name in store.files(SAMPLE, label):
+        path = tmp_path / SAMPLE / label / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with store.open(SAMPLE, label, name) as file:
+            path.write_bytes(file.read())
+
+    assert verify(LocalStore(tmp_path), label, tools=tools).outcome == "passed"
+
+
+def test_many_parts_come_back_in_their_order(versioned: S3Store) -> None:
+    data = os.urandom(23 << 20)
+    with versioned.lock("x"), versioned.new_set("x", "x-20260101T000000Z") as new:
+        with new.create(DUMP) as file:
+            for start in range(0, len(data), 700_001):
+                file.write(data[start : start + 700_001])
+        with new.open(DUMP) as file:
+            assert file.read() == data
+        with new.open(DUMP) as file:
+            assert file.read(10) == data[:10]
+
+
+def test_a_set_that_was_not_committed_is_nowhere(store: S3Store, made: Made) -> None:
+    put_set(store, made, commit=False)
+
+    assert store.labels(SAMPLE) == []
+    assert not [key for key in keys(store) if ".lock" not in key]
+
+
+def test_what_a_killed_run_left_counts_for_nothing_and_is_swept(
+    server: Server, store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = f"{SAMPLE}-20260101T000000Z"
+    folder = f"some/where/{SAMPLE}"
+    # What a kill -9 in the middle of the third file leaves.
+    client, bucket = server.client(), store.location.bucket
+    client.put_object(Bucket=bucket, Key=f"{folder}/.begun/{label}", Body=b"begun")
+    client.put_object(Bucket=bucket, Key=f"{folder}/{label}/globals.sql", Body=b"x")
+    upload = client.create_multipart_upload(Bucket=bucket, Key=f"{folder}/{label}/{DUMP}")
+    client.upload_part(
+        Bucket=bucket,
+        Key=f"{folder}/{label}/{DUMP}",
+        UploadId=upload["UploadId"],
+        PartNumber=1,
+        Body=b"x" * (5 << 20),
+    )
+
+    assert store.labels(SAMPLE) == []
+    with store.lock(SAMPLE):
+        left = store.sweep(SAMPLE)
+
+    assert len(left) == 2
+    assert not [key for key in keys(store) if label in key]
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+def test_a_set_that_lost_its_manifest_is_damage_and_no_debris(server: Server, made: Made) -> None:
+    store = store_in(server, server.new_bucket())
+    label = put_set(store, made)
+    server.client().delete_object(
+        Bucket=store.location.bucket, Key=f"some/where/{SAMPLE}/{label}/{MANIFEST}"
+    )
+
+    with store.lock(SAMPLE):
+        assert store.sweep(SAMPLE) == []
+
+    (backup,) = catalog(store, SAMPLE)
+    assert not backup.is_good
+
+
+def test_deleting_and_overwriting_with_put_rights_changes_nothing_for_readers(
+    server: Server, versioned: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    """A delete without a version empties the bucket's listing; the versions are all there."""
+    label = put_set(versioned, made)
+    client, bucket = server.client(), versioned.location.bucket
+    for key in [key for key in keys(versioned) if f"/{label}/" in key]:
+        client.put_object(Bucket=bucket, Key=key, Body=b"ransom")
+        client.delete_object(Bucket=bucket, Key=key)
+    assert not client.list_objects_v2(Bucket=bucket, Prefix=f"some/where/{SAMPLE}/{label}").get(
+        "Contents"
+    )
+
+    assert versioned.labels(SAMPLE) == [label]
+    assert verify(versioned, label, tools=tools).outcome == "passed"
+
+
+def test_a_locked_backup_is_retained_and_no_error(
+    server: Server, made: Made, tools: PostgresTools
+) -> None:
+    bucket = server.new_bucket(lock=True)
+    locked = store_in(server, bucket, "&lock_days=3&lock_mode=GOVERNANCE")
+    old, new = put_set(locked, made, days=9), put_set(locked, made)
+
+    plan = rotate(locked, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert plan.retained == (old,)
+    assert plan.deleted == ()
+    assert locked.labels(SAMPLE) == [old, new]
+    assert verify(locked, old, tools=tools).outcome == "passed"
+    assert read_tombstones(locked, SAMPLE) == {}
+    # What drills and leases write is not locked: it has to change.
+    records = [v for v in locked.bucket.listing("some/where/").versions if "/records/" in v.key]
+    assert records
+    assert locked.bucket.retained_until(records[0].key, records[0].version_id) is None
+
+
+def test_even_a_pruner_cannot_delete_what_is_locked(server: Server, made: Made) -> None:
+    bucket = server.new_bucket(lock=True)
+    locked = store_in(server, bucket, "&lock_days=1&lock_mode=GOVERNANCE")
+    label = put_set(locked, made)
+    (manifest,) = [v for v in locked.bucket.listing("").versions if v.key.endswith(MANIFEST)]
+
+    with pytest.raises(S3Error) as caught:
+        locked.bucket.delete(manifest.key, manifest.version_id)
+
+    assert caught.value.is_denied
+    assert locked.labels(SAMPLE) == [label]
+
+
+def test_rotation_takes_every_version_and_leaves_a_tombstone(store: S3Store, made: Made) -> None:
+    old, new = put_set(store, made, days=9), put_set(store, made)
+
+    plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert plan.deleted == (old,)
+    assert store.labels(SAMPLE) == [new]
+    assert list(read_tombstones(store, SAMPLE)) == [old]
+    assert [key for key in keys(store) if old in key] == [
+        f"some/where/{SAMPLE}/records/{old}.expired.json"
+    ]
+
+
+def test_a_rotation_killed_half_way_leaves_nothing_that_counts(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = put_set(store, made, days=9), put_set(store, made)
+    delete = s3.Bucket.delete
+
+    def killed_after_the_manifest(self: s3.Bucket, key: str, version_id: str) -> None:
+        delete(self, key, version_id)
+        if key.endswith(MANIFEST):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3.Bucket, "delete", killed_after_the_manifest)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert store.labels(SAMPLE) == [new]
+    with store.lock(SAMPLE):
+        assert store.sweep(SAMPLE) == [f"the unfinished set {old}"]
+
+
+def test_a_backup_that_somebody_reads_stays(store: S3Store, made: Made) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+
+    with store.lease(SAMPLE, old):
+        plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert plan.in_use == (old,)
+    assert old in store.labels(SAMPLE)
+
+
+def test_a_dead_readers_lease_ends_by_itself(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    store.bucket.put(f"some/where/{SAMPLE}/.leases/{old}/dead", b"process 1 on nowhere")
+    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
+
+    assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
+
+
+def test_of_two_runs_one_is_turned_away_and_told_by_whom(store: S3Store) -> None:
+    with store.lock(SAMPLE), pytest.raises(LockedError) as caught, store.lock(SAMPLE):
+        pass
+    assert f"process {os.getpid()} on" in (caught.value.detail or "")
+
+    with store.lock(SAMPLE):
+        pass
+
+
+def test_of_many_who_want_the_lock_at_once_one_has_it(store: S3Store) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+    turned_away: list[int] = []
+
+    def work() -> None:
+        try:
+            with store.lock(SAMPLE):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+        except LockedError:
+            turned_away.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert max(most) == 1
+    assert len(most) + len(turned_away) == 8
+
+
+def test_a_killed_runs_lock_ends_by_itself(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.bucket.put(f"some/where/{SAMPLE}/.lock/0000000041", b"process 1 on nowhere")
+    with pytest.raises(LockedError, match="another run"), store.lock(SAMPLE):
+        pass
+
+    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
+    with store.lock(SAMPLE):
+        assert f"some/where/{SAMPLE}/.lock/0000000042" in keys(store)
+
+
+def test_one_changed_byte_in_a_bucket_is_found(
+    server: Server, made: Made, tools: PostgresTools
+) -> None:
+    store = store_in(server, server.new_bucket())
+    label = put_set(store, made)
+    data = bytearray((made.folder / DUMP).read_bytes())
+    data[-10] ^= 1
+    key = f"some/where/{SAMPLE}/{label}/{DUMP}"
+    server.client().put_object(Bucket=store.location.bucket, Key=key, Body=bytes(data))
+
+    with pytest.raises(BackupDamagedError, match="does not match"):
+        verify(store, label, tools=tools)
+
+    assert not read_backup(store, SAMPLE, label).is_good
+
+
+def test_a_missing_bucket_is_named(server: Server, sample: Conninfo, tools: PostgresTools) -> None:
+    store = store_in(server, "casedb-nowhere")
+
+    with pytest.raises(ConfigurationError, match="no bucket casedb-nowhere"):
+        catalog(store, SAMPLE)
+    with pytest.raises(ConfigurationError, match="no bucket casedb-nowhere"):
+        dump(sample, store, tools=tools)
+
+
+def test_a_server_that_is_gone_is_neither_damage_nor_success(
+    sample: Conninfo, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "REQUEST_ATTEMPTS", 1)
+    store = S3Store(parse_location("s3://bucket/x?endpoint=http://127.0.0.1:9"))
+
+    with pytest.raises(UnverifiedError, match="cannot be read"):
+        catalog(store, SAMPLE)
+    with pytest.raises((UnverifiedError, ToolFailedError)):
+        dump(sample, store, tools=tools)
+
+
+def test_a_server_that_dies_in_the_middle_of_an_upload_leaves_no_success(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(*_: Any, **__: Any) -> None:
+        raise S3Error("EndpointConnectionError", "gone")
+
+    monkeypatch.setattr(s3.Bucket, "end_upload", dead)
+    monkeypatch.setattr(s3.Bucket, "put", _once_small(s3.Bucket.put, dead))
+
+    with pytest.raises(ToolFailedError, match="cannot be written"):
+        put_set(store, made)
+
+    monkeypatch.undo()
+    assert store.labels(SAMPLE) == []
+
+
+def _once_small(put: Any, dead: Any) -> Any:
+    """Let our own marks pass, and fail the files of the set."""
+
+    def wrapped(self: s3.Bucket, key: str, data: bytes, **words: Any) -> Any:
+        if words.get("locked"):
+            dead()
+        return put(self, key, data, **words)
+
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("s3://key:secret@bucket/x", "has credentials in it"),
+        ("s3://bucket/x?lockdays=3", 'unknown option "lockdays"'),
+        ("s3:///x", "names no bucket"),
+        ("s3://bucket?lock_days=x", "not a number"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_refused(url: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(url)
+
+    assert complaint in str(caught.value)
+    assert "secret@" not in str(caught.value)

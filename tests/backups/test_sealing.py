@@ -1,0 +1,254 @@
+"""What is encrypted can be read by its recipients only, and proven by them all the same."""
+
+import io
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from backups.catalog import read_manifest
+from backups.compare import compare
+from backups.contents import full_manifest
+from backups.drill import drill
+from backups.dump import dump
+from backups.manifest import Manifest
+from backups.restore import restore
+from backups.sealing import (
+    Keys,
+    UnsealError,
+    new_key,
+    read_keys,
+    require_recipients,
+    seal,
+    unsealed,
+)
+from backups.stores import LocalStore
+from backups.streams import HashingWriter
+from backups.verify import read_catalog, verify
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import BackupDamagedError, ConfigurationError, UnverifiedError
+from casedb.throwaway import throwaway_cluster
+from casedb.tools import PostgresTools
+from tests.backups.conftest import SAMPLE
+from tests.backups.test_restore import run_all
+
+# What only somebody with the key may find: a title, a role, a policy, a column, a verifier.
+SECRETS = (b"case 77", b"sample_reader", b"cases_never_closed", b"SCRAM-SHA-256", b"app.cases")
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A store with one encrypted backup, and the key to it."""
+
+    store: LocalStore
+    manifest: Manifest
+    key_file: Path
+
+    @property
+    def keys(self) -> Keys:
+        return read_keys(self.key_file)
+
+    @property
+    def folder(self) -> Path:
+        return self.store.root / SAMPLE / self.manifest.label
+
+
+@pytest.fixture(scope="module")
+def sealed(
+    sample: Conninfo, tools: PostgresTools, tmp_path_factory: pytest.TempPathFactory
+) -> Sealed:
+    home = tmp_path_factory.mktemp("sealed")
+    public = new_key(home / "key")
+    store = LocalStore(home / "store")
+    with connect(sample, purpose="test") as connection:
+        connection.execute("ALTER ROLE sample_reader PASSWORD 'hush-hush'")
+    manifest = dump(sample.replace(user="sample_backup"), store, tools=tools, recipients=[public])
+    with connect(sample, purpose="test") as connection:
+        connection.execute("ALTER ROLE sample_reader PASSWORD NULL")
+    return Sealed(store, manifest, home / "key")
+
+
+@pytest.fixture
+def copied_seal(sealed: Sealed, tmp_path: Path) -> Sealed:
+    shutil.copytree(sealed.store.root, tmp_path / "store")
+    return Sealed(LocalStore(tmp_path / "store"), sealed.manifest, sealed.key_file)
+
+
+def test_nothing_of_the_content_lies_in_the_store_in_clear(sealed: Sealed) -> None:
+    for path in sealed.folder.iterdir():
+        data = path.read_bytes()
+        for secret in SECRETS:
+            assert secret not in data, (path.name, secret)
+    clear = {p.name for p in sealed.folder.iterdir() if p.suffix != ".age"}
+    assert clear == {"manifest.json", "RESTORE.txt"}
+    public = read_manifest(sealed.store, SAMPLE, sealed.manifest.label)
+    assert public.tables == ()
+    assert public.roles == ()
+    assert public.recipients == sealed.keys.recipients
+
+
+def test_its_bytes_can_be_verified_without_the_key(sealed: Sealed, tools: PostgresTools) -> None:
+    report = verify(sealed.store, sealed.manifest.label, tools=tools)
+
+    assert report.outcome == "passed"
+    assert report.notes == ("encrypted: its bytes are right, what is in it was not looked at",)
+
+
+def test_a_drill_with_the_key_proves_it_and_brings_the_passwords(
+    sealed: Sealed, tools: PostgresTools
+) -> None:
+    report = drill(sealed.store, sealed.manifest.label, tools=tools, keys=sealed.keys)
+
+    assert report.outcome == "passed"
+    assert report.rows == sealed.manifest.rows > 400
+
+
+def test_a_drill_without_the_key_or_with_another_proves_nothing(
+    sealed: Sealed, tools: PostgresTools, tmp_path: Path
+) -> None:
+    new_key(tmp_path / "other")
+
+    with pytest.raises(UnverifiedError, match="there is no key"):
+        drill(sealed.store, sealed.manifest.label, tools=tools)
+    with pytest.raises(UnverifiedError, match="does not open this backup"):
+        drill(sealed.store, sealed.manifest.label, tools=tools, keys=read_keys(tmp_path / "other"))
+
+
+def test_each_of_several_recipients_can_open_it_alone(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    publics = [new_key(tmp_path / name) for name in ("one", "two")]
+    store = LocalStore(tmp_path / "store")
+
+    manifest = dump(small, store, tools=tools, recipients=publics)
+
+    for name in ("one", "two"):
+        found = full_manifest(
+            store,
+            read_manifest(store, small.dbname, manifest.label),
+            read_keys(tmp_path / name),
+        )
+        assert found.tables == manifest.tables
+        assert len(found.tables) == 2
+
+
+def test_it_restores_into_a_living_server(
+    sealed: Sealed, cluster: Conninfo, tools: PostgresTools
+) -> None:
+    name = "sealed_restored"
+    try:
+        report = restore(
+            sealed.store, sealed.manifest.label, cluster, name, tools=tools, keys=sealed.keys
+        )
+        assert report.rows == sealed.manifest.rows
+    finally:
+        with connect(cluster, purpose="test") as connection:
+            statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+            connection.execute(statement)
+
+
+def test_the_instructions_restore_it_with_age_and_without_casedb(
+    sealed: Sealed, tools: PostgresTools, tmp_path: Path
+) -> None:
+    if shutil.which("age") is None or shutil.which("zstd") is None:
+        pytest.skip("there is no age or no zstd program")
+    text = (sealed.folder / "RESTORE.txt").read_text()
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    folder = tmp_path / "set"
+    shutil.copytree(sealed.folder, folder)
+    shutil.copy(sealed.key_file, tmp_path / "key")
+
+    with throwaway_cluster(tools) as server:
+        run_all(commands, folder, server, tools)
+        with connect(server.replace(dbname=f"{SAMPLE}_restored"), purpose="test") as connection:
+            catalog = read_catalog(sealed.store, sealed.manifest, sealed.keys)
+            found = compare(connection, sealed.manifest, catalog, with_roles=True)
+            verifier = connection.execute(
+                "SELECT rolpassword FROM pg_authid WHERE rolname = 'sample_reader'"
+            ).fetchone()
+
+    assert found.differences == ()
+    assert verifier
+    assert str(verifier[0]).startswith("SCRAM-SHA-256$")
+
+
+@pytest.mark.parametrize("position", [10, -10, 0.5])
+def test_a_flipped_bit_in_any_file_is_found_without_the_key(
+    copied_seal: Sealed, tools: PostgresTools, position: float
+) -> None:
+    for path in sorted(copied_seal.folder.iterdir()):
+        data = path.read_bytes()
+        changed = bytearray(data)
+        changed[int(position * len(data)) if position == 0.5 else int(position)] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(BackupDamagedError):
+            verify(copied_seal.store, copied_seal.manifest.label, tools=tools)
+        path.write_bytes(data)
+    assert verify(copied_seal.store, copied_seal.manifest.label, tools=tools).problems == ()
+
+
+def test_a_large_stream_comes_back_and_a_cut_one_does_not(tmp_path: Path) -> None:
+    public = new_key(tmp_path / "key")
+    keys = read_keys(tmp_path / "key")
+    data = os.urandom(3 << 20)
+    sink = io.BytesIO()
+    seal(io.BytesIO(data), HashingWriter(sink), [public])
+    stored = sink.getvalue()
+
+    with unsealed(io.BytesIO(stored), keys) as clear:
+        assert b"".join(iter(lambda: clear.read(1000), b"")) == data
+    for cut in (len(stored) - 1, len(stored) // 2, 100):
+        with unsealed(io.BytesIO(stored[:cut]), keys) as clear, pytest.raises(UnsealError):
+            list(iter(lambda: clear.read(1 << 16), b""))
+
+
+def test_who_stops_reading_half_way_waits_for_nothing(tmp_path: Path) -> None:
+    public = new_key(tmp_path / "key")
+    sink = io.BytesIO()
+    seal(io.BytesIO(os.urandom(3 << 20)), HashingWriter(sink), [public])
+
+    with unsealed(io.BytesIO(sink.getvalue()), read_keys(tmp_path / "key")) as clear:
+        assert len(clear.read(10)) == 10
+
+
+def test_what_fails_while_writing_is_told_as_it_was(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    public = new_key(tmp_path / "key")
+
+    with pytest.raises(OSError, match="No space left"):
+        seal(io.BytesIO(b"x" * (1 << 20)), HashingWriter(Full()), [public])
+
+
+def test_a_key_is_for_its_owner_only_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    public = new_key(path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_keys(path).recipients == (public,)
+    assert "SECRET" not in repr(read_keys(path))
+    with pytest.raises(ConfigurationError, match="no key can be written"):
+        new_key(path)
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="can be read by others"):
+        read_keys(path)
+
+
+def test_recipients_that_make_no_sense_are_refused_and_secrets_not_repeated(
+    tmp_path: Path,
+) -> None:
+    new_key(tmp_path / "key")
+    secret = (tmp_path / "key").read_text().splitlines()[1]
+
+    with pytest.raises(ConfigurationError) as caught:
+        require_recipients([secret])
+    assert secret not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="no public key"):
+        require_recipients(["age1nonsense"])
