@@ -33,6 +33,8 @@ _COMMANDS = {
     "restore": "casedb.cli.restore",
     "audit": "casedb.cli.audit",
     "access": "casedb.cli.access",
+    "tune": "casedb.cli.tune",
+    "rehearse": "casedb.cli.rehearse",
     "mark": "casedb.cli.mark",
     "check": "casedb.cli.check",
     "prisma": "casedb.cli.prisma",
