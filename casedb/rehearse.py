@@ -6,6 +6,7 @@ What `up` made is found again by its label, and is all that `down` removes.
 
 import hashlib
 import json
+import secrets
 import shutil
 import subprocess
 import time
@@ -20,6 +21,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 
 from casedb.errors import ConfigurationError, ToolFailedError
+from casedb.roles import LOGIN_ROLES
 
 RELEASES: dict[str, int] = {"bookworm": 12, "trixie": 13}
 """The Debian releases that can be rehearsed on, and their numbers."""
@@ -108,6 +110,7 @@ def up(
         hosts = _found(client, home)
         _write_known_hosts(client, hosts, home)
     _write(home, hosts)
+    _make_passwords(home)
     return hosts
 
 
@@ -342,6 +345,17 @@ def _write_known_hosts(client: Any, hosts: list[RehearsalHost], home: Path) -> N
         kind, key = output.decode().split()[:2]
         lines.append(f"[{host.address}]:{host.port} {kind} {key}\n")
     (home / "known_hosts").write_text("".join(lines), "utf-8")
+
+
+def _make_passwords(home: Path) -> None:
+    """Make up a password for each login role, for the inventory to name; kept between runs."""
+    folder = home / "passwords"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for role in LOGIN_ROLES:
+        path = folder / role
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(24) + "\n", "ascii")
 
 
 def _write(home: Path, hosts: list[RehearsalHost]) -> None:

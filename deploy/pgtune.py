@@ -58,7 +58,7 @@ def per_gather(cpus: int, workload: str) -> int:
 
 
 def pgtune(machine: Machine, workload: str, connections: int | None = None) -> dict[str, str]:
-    """Return pgtune's settings for `machine`, as it writes them. It sees no control group's limit."""
+    """Return pgtune's settings for `machine`, as it writes them. It sees no cgroup limit."""
     memory = machine.memory_bytes
     most = connections or CONNECTIONS[workload]
     buffers = shared_buffers(memory, workload)

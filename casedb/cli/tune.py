@@ -12,7 +12,7 @@ from deploy.tuning import Tuning, Workload, as_conf, phase0
 from deploy.tuning import tune as tune_machine
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[int]):
     name = "size"
 
     def convert(
