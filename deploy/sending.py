@@ -45,7 +45,7 @@ def file_command(path: str, content: str, *, user: str, group: str, mode: str) -
     """
     quoted = QuoteString(path)
     return StringCommand(
-        "umask 077 && mkdir -p -m 755", _parent(path), "&& t=$(mktemp", _beside(path), ")",
+        "umask 022 && mkdir -p", _parent(path), "&& umask 077 && t=$(mktemp", _beside(path), ")",
         "&& cat >$t && chown", QuoteString(f"{user}:{group}"), "$t && chmod", mode, "$t",
         "&& mv -fT $t", quoted, "|| { rm -f $t; exit 1; }",
         _stdin=content,

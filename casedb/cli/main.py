@@ -33,6 +33,7 @@ _COMMANDS = {
     "restore": "casedb.cli.restore",
     "audit": "casedb.cli.audit",
     "access": "casedb.cli.access",
+    "host": "casedb.cli.host",
     "tune": "casedb.cli.tune",
     "rehearse": "casedb.cli.rehearse",
     "mark": "casedb.cli.mark",

@@ -1,6 +1,6 @@
 """Roles, databases, grants, extensions: what is in a running server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyinfra import host
@@ -26,14 +26,23 @@ _DOWN = "the server does not answer"
 
 
 @operation()
-def role(wish: Role) -> Commands:
-    """Make a role what `wish` says: attributes, password, memberships, settings, comment."""
+def roles(wishes: Sequence[Role]) -> Commands:
+    """Make roles what `wishes` say: attributes, passwords, memberships, settings, comments.
+
+    In one transaction: all of it, or none.
+    """
     server, problem = _server()
     if problem:
         yield failing(problem)
         return
-    statements = role_statements(server["roles"].get(wish.name), wish)
-    yield from _run(f"role {wish.name}", statements)
+    statements = []
+    for wish in wishes:
+        found = server["roles"].get(wish.name)
+        made = role_statements(found, wish)
+        if made:
+            note(host, Change(f"role {wish.name}", tuple(f"+{statement}" for statement in made)))
+        statements += made
+    yield from _run("roles", statements, noted_already=True)
 
 
 @operation()
@@ -76,18 +85,19 @@ def grants(
 
 
 @operation()
-def extension(
-    database: str, extension_name: str, *, present: bool = True, schema: str | None = None
-) -> Commands:
-    """Make an extension be in a database, in its newest installed version, or be gone from it."""
+def extensions(database: str, wanted: Mapping[str, bool]) -> Commands:
+    """Make extensions be in a database, in their newest installed version, or (False) be gone."""
     server, problem = _server()
     if problem:
         yield failing(problem)
         return
-    contents = server["contents"].get(database, {"extensions": {}})
-    found = contents["extensions"].get(extension_name)
-    statements = extension_statements(found, extension_name, present=present, schema=schema)
-    yield from _run(f"extension {extension_name} in {database}", statements, database=database)
+    found = server["contents"].get(database, {"extensions": {}})["extensions"]
+    statements = [
+        statement
+        for name, present in wanted.items()
+        for statement in extension_statements(found.get(name), name, present=present)
+    ]
+    yield from _run(f"extensions in {database}", statements, database=database)
 
 
 @operation()
@@ -118,12 +128,18 @@ def access(database: str) -> Commands:
 
 
 def _run(
-    what: str, statements: list[Statement], *, database: str = "postgres", transaction: bool = True
+    what: str,
+    statements: list[Statement],
+    *,
+    database: str = "postgres",
+    transaction: bool = True,
+    noted_already: bool = False,
 ) -> Commands:
     if not statements:
         host.noop(f"{what} is as wanted")
         return
-    note(host, Change(what, tuple(f"+{statement}" for statement in statements)))
+    if not noted_already:
+        note(host, Change(what, tuple(f"+{statement}" for statement in statements)))
     sql = ";\n".join(statement.sql for statement in statements) + ";"
     # CREATE DATABASE cannot be part of a transaction.
     whole = f"BEGIN;\n{sql}\nCOMMIT;" if transaction else sql

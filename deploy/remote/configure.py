@@ -87,6 +87,10 @@ class Scratch:
         self.bindir = Path(f"/usr/lib/postgresql/{ASKED['major']}/bin")
 
     def prepare(self) -> None:
+        # Our postgresql.conf includes it, and not every cluster was made with one.
+        if not (etc() / "conf.d").exists():
+            (etc() / "conf.d").mkdir(mode=0o755)
+            shutil.chown(etc() / "conf.d", "postgres", "postgres")
         shutil.copytree(etc(), self.etc, symlinks=False)
         give_to_postgres(self.folder)
         done = as_postgres(

@@ -4,7 +4,7 @@ from typing import Any
 
 from pyinfra.api import deploy
 
-from deploy.operations.postgres import access, database, extension, role
+from deploy.operations.postgres import access, database, extensions, roles
 from deploy.secrets import resolve
 from deploy.statements import Database, Role, plain_role
 
@@ -18,22 +18,17 @@ def fill(data: dict[str, Any]) -> None:
             wish=Database(name, settings={"casedb.mark": mark}),
         )
         access(name=f"Apply sql/roles/ to {name}", database=name)
-    for name, wanted in data["roles"].items():
-        role(name=f"Make role {name}", wish=plain_role(name, **wanted))
-    for name, reference in data["passwords"].items():
-        role(
-            name=f"Set the password of {name} if it is another",
-            wish=Role(name, password=resolve(reference)),
-        )
+    made = [plain_role(name, **wanted) for name, wanted in data["roles"].items()]
+    known = [Role(name, password=resolve(where)) for name, where in data["passwords"].items()]
+    roles(name="Make further roles, set passwords that are others", wishes=[*made, *known])
 
 
 @deploy("Extensions")
 def extend(data: dict[str, Any]) -> None:
-    """Make each extension in each database."""
-    for database_name in data["databases"]:
-        for name in data["extensions"]:
-            extension(
-                name=f"Make extension {name} in {database_name}",
-                database=database_name,
-                extension_name=name,
-            )
+    """Make the extensions in each database."""
+    for name in data["databases"]:
+        extensions(
+            name=f"Make extensions in {name}",
+            database=name,
+            wanted=dict.fromkeys(data["extensions"], True),
+        )

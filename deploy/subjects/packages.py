@@ -9,6 +9,7 @@ from deploy.operations.system import managed_file, packages
 _CREATE_CLUSTER = """\
 # Written by casedb; a change made here is put back.
 create_main_cluster = false
+add_include_dir = 'conf.d'
 """
 
 
