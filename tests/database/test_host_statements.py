@@ -48,7 +48,7 @@ def _asked(admin: Conninfo, name: str) -> dict[str, Any]:
 def run(admin: Conninfo, statements: list[Statement]) -> None:
     with connect(admin, purpose="test") as connection:
         for statement in statements:
-            connection.execute(statement.sql)  # type: ignore[arg-type]
+            connection.execute(statement.sql)
 
 
 def converge(admin: Conninfo, wish: Role) -> list[Statement]:
@@ -268,8 +268,8 @@ def test_a_quoted_text_is_read_as_it_was_written(
     cluster: Conninfo, text: str, conforming: str
 ) -> None:
     with psycopg.connect(cluster.dsn) as connection:
-        connection.execute(f"SET standard_conforming_strings = {conforming}")  # type: ignore[arg-type]
-        found = connection.execute(f"SELECT {quote_text(text)}").fetchone()  # type: ignore[arg-type]
+        connection.execute(f"SET standard_conforming_strings = {conforming}")
+        found = connection.execute(f"SELECT {quote_text(text)}").fetchone()
 
     assert found == (text,)
 
