@@ -69,7 +69,7 @@ LEFT_OUT_OF_COMPARISON = {*OVERRIDES, *ASKED_ALONE, "config_file", "archive_libr
 
 
 CHATTER = re.compile(
-    "starting PostgreSQL|listening on|database system|shutting down|log output|checkpoint"
+    "starting PostgreSQL|extension initialized|listening on|database system|shutting down|log output|checkpoint"
 )
 
 
@@ -93,6 +93,14 @@ class Scratch:
             shutil.chown(etc() / "conf.d", "postgres", "postgres")
         shutil.copytree(etc(), self.etc, symlinks=False)
         give_to_postgres(self.folder)
+        for path, file in ASKED["files"].items():
+            place = self.place(path)
+            if place is not None and place.is_relative_to(self.etc):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(file["content"], "utf-8")
+        give_to_postgres(self.folder)
+
+    def make_cluster(self) -> None:
         done = as_postgres(
             str(self.bindir / "initdb"), "--no-sync", "--auth=peer", "-E", "UTF8", "--locale=C",
             "-D", str(self.data),
@@ -104,8 +112,7 @@ class Scratch:
             shutil.copy(auto, self.data / "postgresql.auto.conf")
         for path, file in ASKED["files"].items():
             place = self.place(path)
-            if place is not None:
-                place.parent.mkdir(parents=True, exist_ok=True)
+            if place is not None and place.is_relative_to(self.data):
                 place.write_text(file["content"], "utf-8")
         give_to_postgres(self.folder)
 
@@ -365,7 +372,9 @@ def preflight() -> tuple[list[str], dict[str, str]]:
     try:
         scratch = Scratch(folder)
         scratch.prepare()
+        # Most mistakes are found here already, before a cluster has to be made.
         found = alone(scratch)
+        scratch.make_cluster()
         arithmetic(scratch)
         with scratch.started():
             problems, error = query(HBA_PROBLEMS, folder=folder, port=5432)
