@@ -26,7 +26,8 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # no
 from pyinfra_cli.inventory import make_inventory_from_files  # noqa: E402
 
 from deploy.changes import mask, noted  # noqa: E402
-from deploy.facts import HostFailedError, forget  # noqa: E402
+from deploy.check import without_verifiers  # noqa: E402
+from deploy.facts import HostFailedError, forget, host_state  # noqa: E402
 from deploy.site import site  # noqa: E402
 
 _CONNECT_TIMEOUT_S = 15
@@ -40,6 +41,7 @@ class Run:
         self.errors: dict[str, str] = {}
         self.commands: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
+        self.gathered: dict[str, dict[str, Any]] = {}
         inventory = self._inventory(request["inventory"])
         config = Config(CONNECT_TIMEOUT=_CONNECT_TIMEOUT_S)
         self.state = State(inventory, config)
@@ -105,6 +107,21 @@ class Run:
             return run_shell_command(*args, **kwargs)
 
         host.connector.run_shell_command = counted  # type: ignore[method-assign]
+
+    def gather(self, host: Host) -> None:
+        """Read the state, and nothing else."""
+        self.gathered[host.name] = without_verifiers(host_state())
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return the state of all hosts asked for."""
+        return [
+            {
+                "host": host.name,
+                "error": self.errors.get(host.name),
+                "state": self.gathered.get(host.name),
+            }
+            for host in self.hosts
+        ]
 
     def prepare(self, host: Host) -> None:
         """Find out what has to be done."""
@@ -195,6 +212,10 @@ def main() -> int:
         tell({"event": "unmatched", "names": unmatched})
         return 0
     run.each(StateStage.Connect, run.connect)
+    if request.get("action") == "states":
+        run.each(StateStage.Prepare, run.gather)
+        tell({"event": "states", "hosts": run.states()})
+        return 0
     run.each(StateStage.Prepare, run.prepare)
     tell({"event": "plan", "hosts": run.shown(executed=False)})
     if sys.stdin.readline().strip() != "go":

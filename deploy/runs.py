@@ -56,22 +56,45 @@ class HostRun:
         return tuple(step for step in self.steps if step.changed)
 
 
+@dataclass(frozen=True)
+class HostFacts:
+    """What was gathered on one host, password verifiers left out; None with the error why."""
+
+    host: str
+    error: str | None
+    state: dict[str, Any] | None
+
+
 class Session:
     """A run that has made its plan and waits for the word."""
 
     def __init__(self, process: "subprocess.Popen[str]", tell: Tell) -> None:
         self._process = process
         self._tell = tell
-        self.plan: tuple[HostRun, ...] = self._read("plan")
+        self.plan: tuple[HostRun, ...] = ()
 
     def apply(self) -> tuple[HostRun, ...]:
         """Carry the plan out and return what was done; every host is in it, failed or not."""
         assert self._process.stdin
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        return self._read("result")
+        return tuple(_host(found) for found in self._read("result"))
 
-    def _read(self, wanted: str) -> tuple[HostRun, ...]:
+    def read_plan(self) -> "Session":
+        """Wait for the plan."""
+        self.plan = tuple(_host(found) for found in self._read("plan"))
+        if not self.plan:
+            raise _no_host()
+        return self
+
+    def read_states(self) -> tuple[HostFacts, ...]:
+        """Wait for the states of all hosts."""
+        states = tuple(HostFacts(**found) for found in self._read("states"))
+        if not states:
+            raise _no_host()
+        return states
+
+    def _read(self, wanted: str) -> list[dict[str, Any]]:
         assert self._process.stdout
         for line in self._process.stdout:
             event = json.loads(line)
@@ -84,7 +107,8 @@ class Session:
                     hint="Give --limit once for each host; a comma makes another name.",
                 )
             elif event["event"] == wanted:
-                return tuple(_host(found) for found in event["hosts"])
+                hosts: list[dict[str, Any]] = event["hosts"]
+                return hosts
         raise CasedbError(
             "pyinfra ended without an answer",
             detail="\n".join(_tail(self._process.stderr)) or None,
@@ -102,12 +126,33 @@ def session(
         ConfigurationError: there is no such inventory, or it has no host.
         UsageError: `limit` names what is not in it.
     """
+    with _started(inventory, limit, "plan", tell) as found:
+        yield found.read_plan()
+
+
+def host_states(
+    inventory: Path, *, limit: Sequence[str] = (), tell: Tell = lambda _step: None
+) -> tuple[HostFacts, ...]:
+    """Return what is gathered on the hosts of `inventory`; raises as `session` does."""
+    with _started(inventory, limit, "states", tell) as found:
+        return found.read_states()
+
+
+def _no_host() -> ConfigurationError:
+    return ConfigurationError(
+        "the inventory has no host",
+        hint="For the rehearsal hosts: `casedb rehearse up` first.",
+    )
+
+
+@contextmanager
+def _started(inventory: Path, limit: Sequence[str], action: str, tell: Tell) -> Iterator[Session]:
     if not inventory.exists() and not str(inventory).startswith("@"):
         raise ConfigurationError(
             f"there is no inventory {inventory}",
             hint="inventories/ has examples; run casedb in the root of the checkout.",
         )
-    request = {"inventory": str(inventory), "limit": list(limit)}
+    request = {"inventory": str(inventory), "limit": list(limit), "action": action}
     process = subprocess.Popen(
         # -P: what lies in the current folder must not stand in for a module of Python's own.
         [sys.executable, "-P", "-m", "deploy.runner"],
@@ -124,13 +169,7 @@ def session(
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         process.stderr = log  # type: ignore[assignment]
-        found = Session(process, tell)
-        if not found.plan:
-            raise ConfigurationError(
-                f"the inventory {inventory} has no host",
-                hint="For the rehearsal hosts: `casedb rehearse up` first.",
-            )
-        yield found
+        yield Session(process, tell)
     finally:
         process.terminate()
         process.wait()

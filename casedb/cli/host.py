@@ -1,6 +1,7 @@
 """`casedb host`: plan, apply, drift and prove what hosts become."""
 
 import json
+import tomllib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,9 @@ import click
 
 from casedb.cli.options import json_option
 from casedb.cli.output import plain, print_json, print_table, progress
-from casedb.errors import ExitCode, RefusedError
-from deploy.runs import VERSION, HostRun, session
+from casedb.errors import ConfigurationError, ExitCode, RefusedError
+from deploy.check import check as judge
+from deploy.runs import VERSION, HostRun, host_states, session
 
 _LINES_SHOWN = 20
 
@@ -93,9 +95,9 @@ def apply(inventory: Path, limit: tuple[str, ...], yes: bool, as_json: bool) -> 
 def prove(
     inventory: Path, limit: tuple[str, ...], yes: bool, report: Path | None, as_json: bool
 ) -> int:
-    """Apply, then plan once more: a second run must find nothing to change.
+    """Apply, apply again, which must change nothing, and judge the security controls.
 
-    Exit code 9 if it does.
+    Exit code 9 if the second run changes something or a control does not hold.
 
     \b
     Example:
@@ -110,6 +112,9 @@ def prove(
             first = run.apply()
         with session(inventory, limit=limit, tell=tell) as run:
             second = run.apply()
+        states = host_states(inventory, limit=limit, tell=tell)
+    findings = {s.host: judge(s.state, {}) if s.state else [] for s in states}
+    unwell = [f for found in findings.values() for f in found if not f.well]
     proof = {
         "version": VERSION,
         "action": "prove",
@@ -119,6 +124,8 @@ def prove(
         "first_run": first,
         "second_run": second,
         "second_run_changes": sum(len(found.changed) for found in second),
+        "checks": findings,
+        "checks_failed": len(unwell),
     }
     if report is not None:
         report.write_text(json.dumps(plain(proof), indent=2) + "\n", "utf-8")
@@ -128,11 +135,65 @@ def prove(
         _summary("first run", first)
         _summary("second run", second)
         _errors([*first, *second])
+        checked = sum(map(len, findings.values()))
+        click.echo(f"\n{checked} security controls checked, {len(unwell)} do not hold")
     return (
         _code(first)
         or _code(second)
-        or (ExitCode.DIFFERENT if proof["second_run_changes"] else ExitCode.WELL)
+        or (ExitCode.DIFFERENT if proof["second_run_changes"] or unwell else ExitCode.WELL)
     )
+
+
+@host.command()
+@click.option(
+    "--waivers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='TOML: control = "why it need not hold".',
+)
+@_options
+def check(inventory: Path, limit: tuple[str, ...], waivers: Path | None, as_json: bool) -> int:
+    """Judge the security controls on the hosts of INVENTORY.
+
+    Exit code 9 if one that is not waived does not hold.
+
+    \b
+    Example:
+        casedb host check inventories/containers.py
+    """
+    reasons = _read_waivers(waivers)
+    with progress("host check") as tell:
+        states = host_states(inventory, limit=limit, tell=tell)
+    try:
+        found = {s.host: judge(s.state, reasons) if s.state else [] for s in states}
+    except ValueError as error:
+        raise ConfigurationError(f"{waivers} cannot be used", detail=f"{error}.") from None
+    failed = [s for s in states if s.error]
+    if as_json:
+        hosts = [{"host": s.host, "error": s.error, "findings": found[s.host]} for s in states]
+        print_json({"version": VERSION, "action": "check", "hosts": hosts})
+    else:
+        rows = [
+            (name, f.control, "well" if f.holds else "waived" if f.waived else "FAILS",
+             f.title if f.holds else f"{f.found}. {f.waived or f.mend}")
+            for name, findings in found.items()
+            for f in findings
+        ]  # fmt: skip
+        print_table(["host", "control", "", ""], rows)
+        for s in failed:
+            click.echo(f"ERROR:  {s.host}: {s.error}", err=True)
+    if failed:
+        return ExitCode.TOOL_FAILED
+    well = all(f.well for findings in found.values() for f in findings)
+    return ExitCode.WELL if well else ExitCode.DIFFERENT
+
+
+def _read_waivers(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        return {str(k): str(v) for k, v in tomllib.loads(path.read_text("utf-8")).items()}
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read", detail=f"{error}.") from None
 
 
 def _ask() -> None:

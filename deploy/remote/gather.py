@@ -190,6 +190,7 @@ def gather() -> dict[str, Any]:
         "clusters": clusters(),
         "files": {},
         "server": None,
+        "data_directory": file(f"/var/lib/postgresql/{major}/{ASKED['cluster']}", secret=True),
         "unit": unit(f"postgresql@{major}-{ASKED['cluster']}.service"),
     }
     for path, secret in ASKED["files"].items():

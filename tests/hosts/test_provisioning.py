@@ -25,10 +25,36 @@ def test_a_second_run_changes_nothing(proof: dict[str, Any]) -> None:
     assert all(found["commands"] <= 3 for found in proof["second_run"]), proof["second_run"]
 
 
+def test_every_security_control_holds(proof: dict[str, Any]) -> None:
+    assert proof["checks_failed"] == 0
+    assert {name: len(found) > 25 for name, found in proof["checks"].items()} == {
+        "bookworm": True,
+        "trixie": True,
+    }
+
+
+def test_a_control_that_somebody_broke_is_found_and_can_be_waived(
+    host: "Host", rehearsal: "Rehearsal"
+) -> None:
+    host.sql("CREATE ROLE somebody SUPERUSER")
+    waivers = rehearsal.folder / "waivers.toml"
+    waivers.write_text('"roles.superuser" = "a test"\n')
+    try:
+        code, found = rehearsal.host("check", "--limit", host.name)
+        waived, _answer = rehearsal.host("check", "--limit", host.name, "--waivers", str(waivers))
+    finally:
+        host.sql("DROP ROLE somebody")
+
+    (about,) = found["hosts"]
+    assert [f["control"] for f in about["findings"] if not f["holds"]] == ["roles.superuser"]
+    assert (code, waived) == (9, 0)
+
+
 def test_the_server_is_what_was_promised(host: "Host") -> None:
     shown = host.sql(
         "SELECT current_setting('server_version_num')::int / 10000,"
-        " current_setting('data_checksums'), pg_encoding_to_char(encoding), datcollate, current_setting('ssl'),"
+        " current_setting('data_checksums'), pg_encoding_to_char(encoding), datcollate,"
+        " current_setting('ssl'),"
         " current_setting('shared_preload_libraries'), current_setting('casedb.mark')"
         " FROM pg_database WHERE datname = current_database()"
     )
