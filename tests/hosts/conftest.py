@@ -50,16 +50,19 @@ class Host:
         assert not check or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
-    def start(self, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-        argv = [
+    @property
+    def argv(self) -> list[str]:
+        """The words that start a root shell on the host, which reads its script from input."""
+        return [
             "ssh", "-q", "-i", self.about.key, "-o", f"UserKnownHostsFile={self.about.known_hosts}",
             "-o", "StrictHostKeyChecking=yes", "-p", str(self.about.port),
             f"{self.about.user}@{self.about.address}", "sudo", "sh", "-s",
         ]  # fmt: skip
-        # The command and its input both travel on standard input.
-        script = f"{command} <<'END_OF_TEXT'\n{text}\nEND_OF_TEXT\n"
+
+    def start(self, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+        script = self._heredoc(command, text)
         return subprocess.run(
-            argv, input=script, capture_output=True, text=True, check=False, timeout=300
+            self.argv, input=script, capture_output=True, text=True, check=False, timeout=300
         )
 
     def sql(self, sql: str, database: str = "case_management") -> str:
@@ -81,8 +84,13 @@ class Host:
             }
         return found
 
-    def configure(self, files: dict[str, dict[str, str]], **asked: Any) -> dict[str, Any]:
-        """Run configure.py on the host, past pyinfra."""
+    @staticmethod
+    def _heredoc(command: str, text: str) -> str:
+        # The command and its input both travel on standard input.
+        return f"{command} <<'END_OF_TEXT'\n{text}\nEND_OF_TEXT\n"
+
+    def asking(self, files: dict[str, dict[str, str]], **asked: Any) -> str:
+        """Return configure.py with what is asked of it."""
         whole = {
             "major": self.major,
             "cluster": "main",
@@ -92,7 +100,21 @@ class Host:
             "memory_limit_bytes": 2 * 1024**3,
             **asked,
         }
-        done = self.start("python3 -", program([configure], whole))
+        return program([configure], whole)
+
+    def popen(self, files: dict[str, dict[str, str]]) -> "subprocess.Popen[str]":
+        """Start configure.py on the host and return the connection, for a test to break."""
+        process = subprocess.Popen(
+            self.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        assert process.stdin
+        process.stdin.write(self._heredoc("python3 -", self.asking(files)))
+        process.stdin.close()
+        return process
+
+    def configure(self, files: dict[str, dict[str, str]], **asked: Any) -> dict[str, Any]:
+        """Run configure.py on the host, past pyinfra."""
+        done = self.start("python3 -", self.asking(files, **asked))
         assert done.stdout, done.stderr
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found

@@ -195,6 +195,24 @@ def test_a_run_killed_between_two_files_is_undone_by_the_next(host: "Host") -> N
     assert host.run(f"ls {folder}") == "last-good"
 
 
+def test_a_broken_connection_does_not_leave_a_server_between_two_configurations(
+    host: "Host",
+) -> None:
+    before = host.files()
+    running = host.popen(files_with(host, conf="work_mem = '6MB'"))
+    time.sleep(1)
+    running.kill()
+    running.wait()
+
+    deadline = time.monotonic() + 60
+    while host.sql("SHOW work_mem") != "6MB":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    # Waits for the lock of the one that goes on.
+    assert host.configure(before)["result"] == "applied"
+    assert host.files() == before
+
+
 def test_a_candidates_archive_command_is_never_run(host: "Host") -> None:
     conf = "archive_mode = on\narchive_command = 'touch /tmp/archived-by-candidate'"
 
