@@ -43,6 +43,8 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.gathered: dict[str, dict[str, Any]] = {}
         inventory = self._inventory(request["inventory"])
+        if not len(inventory):
+            raise ValueError("it has no host")
         config = Config(CONNECT_TIMEOUT=_CONNECT_TIMEOUT_S)
         self.state = State(inventory, config)
         self.state.cwd = str(Path.cwd())
@@ -207,7 +209,13 @@ def main() -> int:
     """Serve one request."""
     request = json.loads(sys.stdin.readline())
     sys.stdout = sys.stderr
-    run = Run(request)
+    try:
+        run = Run(request)
+    except Exception as error:
+        # An inventory is a program: it may fail in every way.
+        inner = error.__context__ or error
+        tell({"event": "invalid", "problem": mask(f"{type(inner).__name__}: {inner}")})
+        return 0
     if unmatched := run.unmatched():
         tell({"event": "unmatched", "names": unmatched})
         return 0

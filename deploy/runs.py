@@ -83,16 +83,11 @@ class Session:
     def read_plan(self) -> "Session":
         """Wait for the plan."""
         self.plan = tuple(_host(found) for found in self._read("plan"))
-        if not self.plan:
-            raise _no_host()
         return self
 
     def read_states(self) -> tuple[HostFacts, ...]:
         """Wait for the states of all hosts."""
-        states = tuple(HostFacts(**found) for found in self._read("states"))
-        if not states:
-            raise _no_host()
-        return states
+        return tuple(HostFacts(**found) for found in self._read("states"))
 
     def _read(self, wanted: str) -> list[dict[str, Any]]:
         assert self._process.stdout
@@ -106,13 +101,18 @@ class Session:
                     detail="Nothing was done.",
                     hint="Give --limit once for each host; a comma makes another name.",
                 )
+            elif event["event"] == "invalid":
+                raise ConfigurationError(
+                    "the inventory cannot be used",
+                    detail=f"{event['problem']}.",
+                    hint="Mend it. For the rehearsal hosts: `casedb rehearse up` first.",
+                )
             elif event["event"] == wanted:
                 hosts: list[dict[str, Any]] = event["hosts"]
                 return hosts
         raise CasedbError(
             "pyinfra ended without an answer",
             detail="\n".join(_tail(self._process.stderr)) or None,
-            hint="`casedb --debug host plan ...` shows all it printed.",
         )
 
 
@@ -136,13 +136,6 @@ def host_states(
     """Return what is gathered on the hosts of `inventory`; raises as `session` does."""
     with _started(inventory, limit, "states", tell) as found:
         return found.read_states()
-
-
-def _no_host() -> ConfigurationError:
-    return ConfigurationError(
-        "the inventory has no host",
-        hint="For the rehearsal hosts: `casedb rehearse up` first.",
-    )
 
 
 @contextmanager
