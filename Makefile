@@ -11,7 +11,7 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore test test-all bench-rls lint format requirements clean venv venv-dev
+	restore rehearse test test-all test-hosts bench-rls lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -58,6 +58,14 @@ rotate: venv  ## Show what the retention policy would delete (ARGS=--apply delet
 
 restore: venv  ## Load a backup into a new database: make restore ARGS="latest --into NAME"
 	@$(CASEDB) restore $(ARGS)
+
+rehearse: venv  ## Make real Debian hosts in Docker, provision and prove them, remove them (Docker, root)
+	@$(CASEDB) rehearse up
+	@$(CASEDB) host prove inventories/containers.py --yes --report .casedb/rehearsal-proof.json; \
+		code=$$?; $(CASEDB) rehearse down; exit $$code
+
+test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root)
+	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)
 
 test: venv-dev  ## Run the test suite on real throwaway servers
 	@.venv/bin/pytest $(PARALLEL) --cov --cov-report=term $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)

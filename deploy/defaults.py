@@ -1,0 +1,44 @@
+"""The data of a host, and what holds where an inventory says nothing.
+
+An inventory overrides each by its name, in group_data/ or for one host. Secrets are references:
+"file:PATH", "env:NAME" or "command:WORDS" (deploy/secrets.py).
+"""
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    # PostgreSQL's major version; None: the one Debian has (12: 15, 13: 17).
+    "pg_version": None,
+    "pg_cluster": "main",
+    "pg_port": 5432,
+    "listen_addresses": "localhost",
+    # Networks that clients come from; always by TLS and SCRAM.
+    "client_networks": [],
+    # Complete rules (deploy.hba.Rule) instead of those made from client_networks.
+    "hba_rules": None,
+    # "oltp", "web", "mixed" or "dw"; or the preset "phase0" instead of computed settings.
+    "workload": "oltp",
+    "tuning_preset": None,
+    # "ssd", "hdd", "san" or "nvme". Not measured: a virtual disk always says that it turns.
+    "disk": "ssd",
+    "max_connections": None,
+    # Settings beside or instead of ours: {"work_mem": "64MB"}.
+    "pg_settings": {},
+    # When the server may be restarted, in UTC: "always", "never" or "22:00-04:00".
+    "restart": "always",
+    # Where the site's certificate authority is kept; made on the first run.
+    "pki_folder": ".casedb/pki",
+    # Further names and addresses that clients reach the host by.
+    "tls_names": [],
+    "tls_renew_before_days": 30,
+    # Databases with the roles of sql/roles/: name to mark (development, staging, production).
+    "databases": {"case_management": "production"},
+    # Passwords of login roles: {"case_app": "file:/etc/casedb/case_app"}.
+    "passwords": {},
+    # Further roles: {"reports": {"login": True, "member_of": ["case_readonly"]}}.
+    "roles": {},
+    "extensions": ["pg_stat_statements", "pgaudit"],
+    "extra_packages": [],
+    # Queries slower than this are logged, in milliseconds.
+    "log_slow_ms": 1000,
+}

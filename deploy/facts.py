@@ -1,0 +1,110 @@
+"""The one fact of ours: all that provisioning compares, gathered in one round trip and remembered.
+
+pyinfra asks for a fact again whenever an operation does; over a slow line that is what takes the
+time. Whatever changes a host calls `forget`, and the next operation asks anew.
+"""
+
+import json
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import FactBase
+
+from casedb.sqlfiles import folder, read_sql
+from deploy.defaults import DEFAULTS
+from deploy.sending import gathering
+
+_REMEMBERED = "casedb_state"
+
+
+class HostFailedError(Exception):
+    """A host cannot be provisioned as it is; the others can."""
+
+
+class HostState(FactBase[dict[str, Any]]):
+    """What deploy/remote/gather.py found; the program goes in by way of `_stdin`."""
+
+    def command(self) -> str:
+        """Return the command; python3 reads its program from standard input."""
+        return "python3 -"
+
+    def requires_command(self, *_args: Any, **_kwargs: Any) -> str:
+        """Return what has to be there."""
+        return "python3"
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Return the object in the last line of `output`."""
+        found: dict[str, Any] = json.loads(output[-1])
+        return found
+
+
+def host_state() -> dict[str, Any]:
+    """Return the state of the current host, asked for at most once between two changes.
+
+    Raises:
+        HostFailedError: it could not be gathered.
+    """
+    remembered: dict[str, Any] | None = host.connector_data.get(_REMEMBERED)
+    if remembered is None:
+        remembered = host.get_fact(HostState, _stdin=gathering(asked()))
+        if remembered is None:
+            raise HostFailedError(
+                "its state could not be gathered: is python3 installed, and may we become root?"
+            )
+        host.connector_data[_REMEMBERED] = remembered
+    return remembered
+
+
+def forget() -> None:
+    """Say that something has changed on the current host."""
+    host.connector_data.pop(_REMEMBERED, None)
+
+
+def host_data() -> dict[str, Any]:
+    """Return the current host's data, the defaults where it says nothing."""
+    return {name: host.data.get(name, default) for name, default in DEFAULTS.items()}
+
+
+def asked() -> dict[str, Any]:
+    """Return what has to be gathered from the current host, by its data."""
+    data = host_data()
+    etc = f"/etc/postgresql/{{major}}/{data['pg_cluster']}"
+    live = f"/var/lib/postgresql/{{major}}/{data['pg_cluster']}"
+    return {
+        "major": data["pg_version"],
+        "cluster": data["pg_cluster"],
+        "packages": [
+            "postgresql-common",
+            "postgresql-{major}",
+            "postgresql-client-{major}",
+            "postgresql-{major}-pgaudit",
+            *data["extra_packages"],
+        ],
+        # The path, and whether its content must not leave the host.
+        "files": {
+            "/etc/postgresql-common/createcluster.conf": False,
+            "/etc/logrotate.d/postgresql-common": False,
+            f"{etc}/postgresql.conf": False,
+            f"{etc}/pg_hba.conf": False,
+            f"{etc}/pg_ident.conf": False,
+            f"{live}/postgresql.auto.conf": False,
+            "/etc/casedb/tls/ca.crt": False,
+            "/etc/casedb/tls/server.crt": False,
+            "/etc/casedb/tls/server.key": True,
+        },
+        "databases": list(data["databases"]),
+        "server_sql": read_sql("catalog/host-server.sql"),
+        "database_sql": read_sql("catalog/host-database.sql"),
+        "access_sql": read_sql("catalog/host-access.sql"),
+        "roles_sql": {name: role_files() for name in data["databases"]},
+    }
+
+
+def role_files() -> str:
+    """Return the text of sql/roles/, without its transactions."""
+    text = [
+        read_sql(f"roles/{path.name}") for path in sorted((folder("sql") / "roles").glob("*.sql"))
+    ]
+    return "\n".join(
+        line for part in text for line in part.splitlines() if line not in ("BEGIN;", "COMMIT;")
+    )

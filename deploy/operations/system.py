@@ -1,0 +1,94 @@
+"""Packages and files."""
+
+import hashlib
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from deploy.changes import Change, note, secret_change, text_change
+from deploy.facts import forget, host_state
+from deploy.sending import file_command
+
+Commands = Generator[StringCommand, None, None]
+
+# Somebody else's apt (unattended-upgrades) may hold the lock for a while.
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120"
+
+
+@operation()
+def packages(names: Sequence[str], *, held: Sequence[str] = ()) -> Commands:
+    """Install packages; those in `held` are kept from being upgraded by apt on its own.
+
+    A server package that is upgraded restarts the server, at whatever time of day that happens.
+    """
+    found = host_state()["packages"]
+    missing = [name for name in names if name not in found]
+    loose = [name for name in held if not found.get(name, {}).get("held")]
+    if missing:
+        note(host, Change("packages", tuple(f"+{name}" for name in missing)))
+        words = " ".join(missing)
+        yield StringCommand(f"{_APT} -qq update >/dev/null")
+        # Without --no-install-recommends a compiler comes along.
+        yield StringCommand(f"{_APT} -qq -y --no-install-recommends install {words} >/dev/null")
+    if loose:
+        note(host, Change("held packages", tuple(f"+{name}" for name in loose)))
+        yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
+    if missing or loose:
+        forget()
+
+
+@operation()
+def managed_file(
+    path: str,
+    content: str,
+    *,
+    user: str = "root",
+    group: str = "root",
+    mode: str = "644",
+    secret: bool = False,
+) -> Commands:
+    """Make a file what it should be, with its owner and mode; never half, never readable by others.
+
+    `path` has to be among those that `deploy.facts.asked` asks for.
+    """
+    found: dict[str, Any] | None = host_state()["files"][path]
+    problems = file_differences(found, content, user=user, group=group, mode=mode)
+    if not problems:
+        host.noop(f"{path} is as wanted")
+        return
+    if secret:
+        note(host, secret_change(path))
+    else:
+        change = text_change(path, (found or {}).get("content"), content)
+        note(host, Change(path, (*problems, *change.lines)))
+    yield file_command(path, content, user=user, group=group, mode=mode)
+    forget()
+
+
+def file_differences(
+    found: dict[str, Any] | None, content: str, *, user: str, group: str, mode: str
+) -> tuple[str, ...]:
+    """Return in what the file `found` differs from what is wanted; nothing if in nothing."""
+    if found is None:
+        return ("it is not there",)
+    if found["kind"] != "file":
+        return (f"it is a {found['kind']}",)
+    wanted = {
+        "content": hashlib.sha256(content.encode()).hexdigest(),
+        "owner": user,
+        "group": group,
+        "mode": mode.lstrip("0"),
+    }
+    has = {
+        "content": found["sha256"],
+        "owner": found["user"],
+        "group": found["group"],
+        "mode": found["mode"],
+    }
+    return tuple(
+        f"its {name} differs" if name == "content" else f"its {name} is {has[name]}, not {value}"
+        for name, value in wanted.items()
+        if has[name] != value
+    )

@@ -1,0 +1,77 @@
+"""How our programs and files reach a host: on standard input, never in an argument list."""
+
+import inspect
+import json
+from types import ModuleType
+from typing import Any
+
+from pyinfra.api import QuoteString, StringCommand
+
+import deploy.machine
+from deploy.remote import configure, gather
+
+# A verifier is not a password, but whoever has it can try passwords against it at leisure.
+_SILENT = """\
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_error_statement = 'panic';
+SET client_min_messages = 'warning';
+SET lock_timeout = '10s';
+"""
+
+
+def program(modules: list[ModuleType], asked: dict[str, Any]) -> str:
+    """Return one Python program made of `modules`, that knows what is `asked` of it."""
+    text = [f"import json\nASKED = json.loads({json.dumps(asked)!r})\n"]
+    # Only the last one is the program; the others lend it their functions.
+    text += [inspect.getsource(module) for module in modules]
+    return "\n".join(text)
+
+
+def gathering(asked: dict[str, Any]) -> str:
+    """Return the program that gathers the facts."""
+    return program([deploy.machine, gather], asked)
+
+
+def configuring(asked: dict[str, Any]) -> StringCommand:
+    """Return the command that puts a configuration in place, or refuses or undoes it."""
+    return StringCommand("python3", "-", _stdin=program([configure], asked))
+
+
+def file_command(path: str, content: str, *, user: str, group: str, mode: str) -> StringCommand:
+    """Return the command that writes a file whole or not at all, and readable by nobody meanwhile.
+
+    `content` has to end with a line break: pyinfra would add one.
+    """
+    quoted = QuoteString(path)
+    return StringCommand(
+        "umask 022 && mkdir -p", _parent(path), "&& umask 077 && t=$(mktemp", _beside(path), ")",
+        "&& cat >$t && chown", QuoteString(f"{user}:{group}"), "$t && chmod", mode, "$t",
+        "&& mv -fT $t", quoted, "|| { rm -f $t; exit 1; }",
+        _stdin=content,
+    )  # fmt: skip
+
+
+def sql_command(sql: str, *, port: int, database: str) -> StringCommand:
+    """Return the command that runs `sql` as postgres up to its first error, unlogged."""
+    return StringCommand(
+        "cd / && LC_ALL=C runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -p", str(port),
+        "-d", QuoteString(database), "-f -",
+        _stdin=_SILENT + sql + "\n",
+    )  # fmt: skip
+
+
+def failing(message: str) -> StringCommand:
+    """Return a command that fails with `message`: an operation's only way to fail its host alone.
+
+    An exception raised while operations run would end the run for every host.
+    """
+    return StringCommand("echo", QuoteString(message), ">&2; exit 1")
+
+
+def _parent(path: str) -> QuoteString:
+    return QuoteString(path.rpartition("/")[0] or "/")
+
+
+def _beside(path: str) -> QuoteString:
+    return QuoteString(f"{path}.XXXXXXXX")

@@ -1,0 +1,3 @@
+"""This machine itself."""
+
+databases = {"case_management": "development"}

@@ -1,0 +1,16 @@
+"""Production. An example."""
+
+databases = {"case_management": "production"}
+
+# A changed setting that needs a restart waits for this window (UTC); until then it is pending.
+restart = "01:00-03:00"
+
+# listen_addresses = "*"
+# client_networks = ["10.10.0.0/16"]
+# tls_names = ["db.example.org"]
+# passwords = {
+#     "case_app": "command:sops -d --extract '[\"case_app\"]' secrets.yaml",
+#     "case_backup": "file:/etc/casedb/secrets/case_backup",
+# }
+# disk = "nvme"
+# workload = "oltp"

@@ -1,0 +1,3 @@
+"""This machine itself, without SSH."""
+
+local = ["@local"]

@@ -1,0 +1,169 @@
+"""Every security control holds on a good host, and each can be made not to."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deploy.check import CONTROLS, check, parse_rules, without_verifiers
+from deploy.hba import Rule, local_rules, render
+from deploy.statements import NEW_ROLE
+
+HBA = "/etc/postgresql/17/main/pg_hba.conf"
+KEY = "/etc/casedb/tls/server.key"
+SETTINGS = {
+    "password_encryption": "scram-sha-256",
+    "ssl": "on",
+    "ssl_min_protocol_version": "TLSv1.2",
+    "log_connections": "on",
+    "log_disconnections": "on",
+    "log_line_prefix": "%m [%p] %q%u@%d/%a from %h ",
+    "log_statement": "ddl",
+    "log_parameter_max_length": "0",
+    "debug_print_parse": "off",
+    "shared_preload_libraries": "pg_stat_statements, pgaudit",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "wal_level": "replica",
+    "data_checksums": "on",
+}
+
+
+def good() -> dict[str, Any]:
+    def role(**attributes: Any) -> dict[str, Any]:
+        return {**NEW_ROLE, "verifier": "SCRAM-SHA-256$x", **attributes}
+
+    mighty = ("superuser", "createrole", "createdb", "replication", "bypassrls")
+    return {
+        "major": 17,
+        "packages": {"postgresql-17": {"version": "17", "held": True}},
+        "data_directory": {"kind": "directory", "mode": "700", "user": "postgres"},
+        "files": {
+            HBA: {"kind": "file", "mode": "640", "content": render(local_rules(["10.0.0.0/8"]))},
+            KEY: {"kind": "file", "mode": "640"},
+        },
+        "server": {
+            "hba_errors": [],
+            "settings": {
+                name: {"value": value, "pending_restart": False} for name, value in SETTINGS.items()
+            },
+            "roles": {
+                "postgres": role(**dict.fromkeys(mighty, True), verifier=None),
+                "case_backup": role(bypassrls=True),
+                "case_app": role(),
+            },
+            "databases": {"app": {"grants": {"case_owner": ["CONNECT"]}}},
+            "contents": {
+                "app": {
+                    "extensions": {"pgaudit": {}, "pg_stat_statements": {}},
+                    "schemas": {"public": {"grants": {"PUBLIC": ["USAGE"]}}},
+                }
+            },
+        },
+    }
+
+
+def app(attribute: str, value: Any = True) -> Callable[[dict[str, Any]], None]:
+    return lambda s: s["server"]["roles"]["case_app"].update({attribute: value})
+
+
+def setting(name: str, value: str) -> Callable[[dict[str, Any]], None]:
+    return lambda s: s["server"]["settings"][name].update(value=value)
+
+
+SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "server.answers": lambda s: s["server"].update(error="FATAL: no"),
+    "roles.superuser": app("superuser"),
+    "roles.createrole": app("createrole"),
+    "roles.createdb": app("createdb"),
+    "roles.replication": app("replication"),
+    "roles.bypassrls": app("bypassrls"),
+    "roles.passwords": app("verifier", "md5"),
+    "access.database": lambda s: s["server"]["databases"]["app"]["grants"].update(PUBLIC=["C"]),
+    "access.schema": lambda s: s["server"]["contents"]["app"]["schemas"]["public"].update(
+        grants={"PUBLIC": ["CREATE"]}
+    ),
+    "authentication.rules": lambda s: s["files"][HBA].update(
+        content=s["files"][HBA]["content"] + "host all all 10.0.0.0 255.0.0.0 trust\n"
+    ),
+    "authentication.errors": lambda s: s["server"]["hba_errors"].append("line 7: no"),
+    "authentication.scram": setting("password_encryption", "md5"),
+    "tls.on": setting("ssl", "off"),
+    "tls.version": setting("ssl_min_protocol_version", "TLSv1"),
+    "logging.connections": setting("log_connections", "off"),
+    "logging.disconnections": setting("log_disconnections", "off"),
+    "logging.prefix": setting("log_line_prefix", "%m [%p] "),
+    "logging.ddl": setting("log_statement", "none"),
+    "logging.parameters": setting("log_parameter_max_length", "-1"),
+    "logging.debug": setting("debug_print_parse", "on"),
+    "files.modes": lambda s: s["files"][KEY].update(mode="644"),
+    "files.data": lambda s: s["data_directory"].update(mode="750"),
+    "extensions.pgaudit": lambda s: s["server"]["contents"]["app"]["extensions"].pop("pgaudit"),
+    "extensions.statements": setting("shared_preload_libraries", "pgaudit"),
+    "wal.fsync": setting("fsync", "off"),
+    "wal.pages": setting("full_page_writes", "off"),
+    "wal.commit": setting("synchronous_commit", "off"),
+    "wal.level": setting("wal_level", "minimal"),
+    "wal.checksums": setting("data_checksums", "off"),
+    "server.pending": lambda s: s["server"]["settings"]["ssl"].update(pending_restart=True),
+    "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
+}
+
+
+def failing(state: dict[str, Any], waivers: dict[str, str] | None = None) -> list[str]:
+    return [finding.control for finding in check(state, waivers or {}) if not finding.well]
+
+
+def test_a_good_host_is_green() -> None:
+    assert failing(good()) == []
+
+
+def test_every_control_has_a_test_that_makes_it_red() -> None:
+    assert list(SPOILED) == [control.name for control in CONTROLS]
+
+
+@pytest.mark.parametrize("control", SPOILED)
+def test_each_control_alone_can_fail_and_says_how_to_mend_it(control: str) -> None:
+    state = copy.deepcopy(good())
+    SPOILED[control](state)
+
+    assert failing(state) == [control]
+    (finding,) = [f for f in check(state, {}) if not f.holds]
+    assert finding.found
+    assert finding.mend
+    assert finding.source.startswith("https://")
+
+
+def test_a_host_without_a_server_is_red_and_not_a_crash() -> None:
+    assert "server.answers" in failing({**good(), "server": None})
+
+
+def test_a_waiver_needs_a_reason_and_a_control() -> None:
+    state = good()
+    SPOILED["tls.on"](state)
+
+    assert failing(state, {"tls.on": "a lab without certificates"}) == []
+    with pytest.raises(ValueError, match="gives no reason"):
+        check(state, {"tls.on": " "})
+    with pytest.raises(ValueError, match=r"tls\.onn"):
+        check(state, {"tls.onn": "because"})
+
+
+def test_verifiers_do_not_travel_on() -> None:
+    shown = without_verifiers(good())
+
+    assert "SCRAM-SHA-256$x" not in str(shown)
+    assert shown["server"]["roles"]["case_app"]["verifier"] == "scram-sha-256"
+    assert without_verifiers({"server": None}) == {"server": None}
+
+
+def test_rules_are_read_as_they_were_written() -> None:
+    rules = [*local_rules(["10.0.0.0/8"]), Rule("hostssl", ("a b",), ("x",), "samenet", "reject")]
+
+    read = parse_rules(render(rules))
+
+    assert [(r.type, r.users, r.address, r.method) for r in read] == [
+        (r.type, r.users, r.address, r.method) for r in rules
+    ]
