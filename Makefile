@@ -10,7 +10,7 @@ TEST_PG_BIN ?= $(PG_BIN)
 PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
+.PHONY: help access test-property up down reset status shell migrate rollback seed dump backups verify drill rotate \
 	restore rehearse test test-all test-hosts bench-rls lint format requirements clean venv venv-dev
 
 help:  ## Print this list
@@ -56,6 +56,9 @@ drill: venv  ## Restore the newest backup for real and compare
 rotate: venv  ## Show what the retention policy would delete (ARGS=--apply deletes)
 	@$(CASEDB) rotate $(ARGS)
 
+access: venv  ## Try who may do what, and compare it with what is expected
+	@$(CASEDB) access $(ARGS)
+
 restore: venv  ## Load a backup into a new database: make restore ARGS="latest --into NAME"
 	@$(CASEDB) restore $(ARGS)
 
@@ -83,6 +86,10 @@ lint: venv-dev  ## Check style, types, imports and migrations
 
 format: venv-dev  ## Put the code into its form
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
+
+test-property: venv-dev  ## 100,000 random statements against the model of row security
+	@PROPERTY_STATEMENTS=100000 .venv/bin/pytest -q -s $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) \
+		tests/database/test_row_security_property.py $(ARGS)
 
 bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -75,6 +75,7 @@ def check(
         notes.append("contract: the previous head cannot be found (no history of it in git)")
     elif not contract.queries and not contract.prisma:
         notes.append(f"contract: there were no queries and no Prisma schema at {contract.origin}")
+        contract = None
     with throwaway_cluster(tools) as admin:
         target = _prepared(admin)
         findings += _up_down_up(target, files, tools, contract, on_step)

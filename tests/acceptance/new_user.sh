@@ -55,6 +55,10 @@ casedb drill latest --json | tee "$home/drill.json"
 grep -q '"outcome": "passed"' "$home/drill.json" || fail "the drill did not pass"
 expect 0 casedb backups
 expect 0 casedb rotate
+expect 0 casedb access
+expect 0 casedb audit verify
+expect 0 casedb check schema
+expect 0 casedb query my_open_cases --as clerk@example.com
 expect 0 casedb restore latest --into copy
 expect 7 casedb restore latest --into copy
 expect 0 casedb shell --psql --login postgres -- -c 'DROP DATABASE copy'
