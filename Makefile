@@ -10,7 +10,7 @@ TEST_PG_BIN ?= $(PG_BIN)
 PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help access test-property up down reset status shell migrate rollback seed dump backups verify drill rotate \
+.PHONY: help access test-property kill-matrix up down reset status shell migrate rollback seed dump backups verify drill rotate \
 	restore rehearse test test-all test-hosts bench-rls lint format requirements clean venv venv-dev
 
 help:  ## Print this list
@@ -77,6 +77,8 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \
 		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
 		.venv/bin/pytest $(PARALLEL) -q $${bin:+--pg-bin="$$bin"} $(ARGS); done
+	@KILL_REPEATS=20 $(MAKE) kill-matrix
+	@$(MAKE) test-property
 
 lint: venv-dev  ## Check style, types, imports and migrations
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
@@ -90,6 +92,9 @@ format: venv-dev  ## Put the code into its form
 test-property: venv-dev  ## 100,000 random statements against the model of row security
 	@PROPERTY_STATEMENTS=100000 .venv/bin/pytest -q -s $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) \
 		tests/database/test_row_security_property.py $(ARGS)
+
+kill-matrix: venv-dev  ## Kill migrations at every step and show what a retry makes of each
+	@.venv/bin/pytest tests/migrations_kill -q $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
 bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -181,7 +181,10 @@ def stop(data_dir: Path, *, how: signal.Signals = signal.SIGINT) -> bool:
         os.kill(found.pid, how)
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        if _has_ended(found.pid) or postmaster(data_dir) is None:
+        gone = postmaster(data_dir) is None
+        # After the look, not before: what ended in between would stay a zombie, whose number in
+        # postmaster.pid keeps the next start from happening.
+        if _has_ended(found.pid) or gone:
             return True
         time.sleep(_POLL_S)
     raise ToolFailedError(
