@@ -13,7 +13,7 @@ from deploy import hba
 
 _DOCS = "https://www.postgresql.org/docs/current/"
 # Who sees all rows on purpose: sql/roles/10-roles.sql says why each of them does.
-_BYPASS = {"postgres", "case_seed", "case_backup", "case_readonly"}
+_BYPASS = {"postgres", "case_seed", "case_backup", "case_readonly", "case_lookup"}
 _FORBIDDEN_MODE = 0o022
 
 
