@@ -11,7 +11,7 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help access test-property up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore rehearse test test-all test-hosts bench-rls lint format requirements clean venv venv-dev
+	restore rehearse test test-all test-hosts bench-rls bench-backup lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -90,6 +90,9 @@ format: venv-dev  ## Put the code into its form
 test-property: venv-dev  ## 100,000 random statements against the model of row security
 	@PROPERTY_STATEMENTS=100000 .venv/bin/pytest -q -s $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) \
 		tests/database/test_row_security_property.py $(ARGS)
+
+bench-backup: venv-dev  ## Backup speed against the plan's script (CASES=1000000)
+	@.venv/bin/python benchmarks/backup_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)
