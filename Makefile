@@ -10,8 +10,9 @@ TEST_PG_BIN ?= $(PG_BIN)
 PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help access test-property kill-matrix up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore rehearse test test-all test-hosts bench-rls lint format requirements clean venv venv-dev
+.PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
+	restore access rehearse test test-all test-property test-hosts kill-matrix bench-rls bench-backup \
+	lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -95,6 +96,9 @@ test-property: venv-dev  ## 100,000 random statements against the model of row s
 
 kill-matrix: venv-dev  ## Kill migrations at every step and show what a retry makes of each
 	@.venv/bin/pytest tests/migrations_kill -q $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
+
+bench-backup: venv-dev  ## Backup speed against the plan's script (CASES=1000000)
+	@.venv/bin/python benchmarks/backup_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)

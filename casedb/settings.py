@@ -63,6 +63,9 @@ class Values(BaseModel):
         (), description="Where backups are kept, one or several; empty: in data_dir/backups."
     )
     recipients: Words = Field((), description="Public keys (age1...) that dump encrypts to.")
+    metrics_file: Path | None = Field(
+        None, description="Where dump, drill and rotate write metrics: a .prom of node_exporter's."
+    )
     key_file: Path | None = Field(None, description="The secret key that opens backups.")
     keep_within: Age = Field(timedelta(days=7), description="All backups of this time stay.")
     keep_last: int = Field(2, ge=1, description="The newest so many stay, whatever their age.")
@@ -119,6 +122,12 @@ class Settings:
     def chain_dir(self) -> Path:
         """Where this host remembers the newest backup it took."""
         return self.home / "chain"
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """Where metrics are written, absolute; None if they are not."""
+        named = self.values.metrics_file
+        return (self.root / named.expanduser()).absolute() if named else None
 
     @property
     def key_path(self) -> Path | None:

@@ -11,6 +11,7 @@ from backups.sealing import Keys
 from backups.stores import Store, open_store
 from casedb.cli.options import json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_error, print_json, print_table, progress, seconds
+from casedb.cli.signals import metrics_after
 from casedb.connections import client_tools
 from casedb.errors import BackupDamagedError, CasedbError, ExitCode
 from casedb.settings import Settings
@@ -55,7 +56,8 @@ def drill(
     reports, worst = [], ExitCode.WELL
     for url in urls:
         try:
-            report = _drill(settings, open_store(url), label, scratch, keys, newest_undrilled)
+            with metrics_after(settings):
+                report = _drill(settings, open_store(url), label, scratch, keys, newest_undrilled)
         except CasedbError as error:
             # With one store it is the answer; of several, each is told of.
             if len(urls) == 1:

@@ -7,6 +7,7 @@ from backups.stores import open_store
 from backups.stores.several import SeveralStores
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, progress, seconds, size
+from casedb.cli.signals import metrics_after
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect
 from casedb.errors import ToolFailedError
@@ -38,7 +39,7 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
     with connect(target, purpose="dump") as connection:
         tools = client_tools(settings, connection.info.server_version // 10000)
     stores = SeveralStores([open_store(url) for url in settings.store_urls])
-    with progress("dump") as tell:
+    with metrics_after(settings), progress("dump") as tell:
         manifest = take_backup(
             target,
             stores,

@@ -14,6 +14,7 @@ from backups.stores import open_store
 from casedb.ages import format_age, parse_age
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
+from casedb.cli.signals import metrics_after
 from casedb.settings import Settings
 
 _CALENDAR = ("hourly", "daily", "weekly", "monthly", "yearly")
@@ -70,15 +71,16 @@ def rotate(
     if confirmed is not None and len(settings.store_urls) > 1:
         raise click.UsageError("--confirm N is for one store: name it with --store.")
     plans = {}
-    for url in settings.store_urls:
-        plans[url] = expire(
-            open_store(url),
-            settings.values.database,
-            policy,
-            now=now,
-            apply=apply_it,
-            confirmed=confirmed,
-        )
+    with metrics_after(settings):
+        for url in settings.store_urls:
+            plans[url] = expire(
+                open_store(url),
+                settings.values.database,
+                policy,
+                now=now,
+                apply=apply_it,
+                confirmed=confirmed,
+            )
     if as_json:
         shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
         print_json({"stores": shown} if len(shown) > 1 else shown[0])

@@ -144,13 +144,13 @@ def test_what_cannot_be_read_back_is_not_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def flipping(source: object, sink: object) -> object:
+    def flipping(source: object, sink: object, _recipients: object) -> object:
         facts = compress(source, sink)  # type: ignore[arg-type]
         sink.seek(100)  # type: ignore[attr-defined]
         sink.write(b"\0\0\0\0")  # type: ignore[attr-defined]
         return facts
 
-    monkeypatch.setattr("backups.dump.compress", flipping)
+    monkeypatch.setattr("backups.dump.compress_for", flipping)
     store = LocalStore(tmp_path)
 
     with pytest.raises(ToolFailedError, match="cannot be read back"):

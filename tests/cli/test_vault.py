@@ -61,3 +61,17 @@ def test_the_rules_of_retention_can_be_given_each_time(brought_up: Casedb) -> No
     (entry,) = result.json["entries"]
     assert entry["kept"]
     assert "daily" in entry["reason"]
+
+
+def test_metrics_are_written_after_a_dump_and_cannot_fail_it(casedb: Casedb) -> None:
+    assert casedb("up").code == 0
+    metrics = casedb.folder / "casedb.prom"
+
+    assert casedb("dump", CASEDB_METRICS_FILE=str(metrics)).code == 0
+
+    lines = metrics.read_text().splitlines()
+    counts = [line for line in lines if line.startswith("casedb_backups{")]
+    assert [line.split()[-1] for line in counts] == ["2"]
+    nowhere = casedb("dump", CASEDB_METRICS_FILE="/nowhere/casedb.prom")
+    assert nowhere.code == 0
+    assert "metrics cannot be written" in nowhere.err

@@ -1,0 +1,102 @@
+"""The state of the backups for node_exporter's textfile collector. Pure, but for `write_metrics`.
+
+Times are given as times, not as ages: a file that is no longer written must not look fresh. An
+alert on the absence of a metric finds a host that has gone silent.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backups.catalog import Backup
+from casedb.errors import ToolFailedError
+
+_METRICS = {
+    "backups": "Complete backups in the store.",
+    "backups_damaged": "Backups that something is known against.",
+    "backup_last_success_timestamp_seconds": "When the newest complete backup was taken.",
+    "backup_last_drilled_timestamp_seconds": "When the newest drilled backup was taken.",
+    "backup_last_drill_timestamp_seconds": "When the last drill ended.",
+    "backup_last_drill_passed": "Whether the last drill passed.",
+    "backup_size_bytes": "Size of the newest complete backup.",
+    "backup_duration_seconds": "How long the newest complete backup took.",
+    "backup_restore_seconds": "How long the last passed drill took to restore.",
+}
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """One store and what it holds of one database."""
+
+    url: str
+    database: str
+    backups: Sequence[Backup]
+    """Newest first, as `catalog` returns them."""
+
+
+def metrics_of(state: StoreState) -> Mapping[str, float]:
+    """Return the value of each metric that has one."""
+    good = [b for b in state.backups if b.is_good and b.manifest]
+    drills = [b.drilled for b in state.backups if b.drilled]
+    passed = [b for b in good if b.passed_drill]
+    values: dict[str, float] = {
+        "backups": len(good),
+        "backups_damaged": len(state.backups) - len(good),
+    }
+    if good and (newest := good[0].manifest):
+        values["backup_last_success_timestamp_seconds"] = newest.started_at.timestamp()
+        values["backup_size_bytes"] = good[0].size_bytes
+        values["backup_duration_seconds"] = (newest.ended_at - newest.started_at).total_seconds()
+    if drills:
+        last = max(drills, key=lambda drill: drill.at)
+        values["backup_last_drill_timestamp_seconds"] = last.at.timestamp()
+        values["backup_last_drill_passed"] = float(last.outcome == "passed")
+    if passed and passed[0].manifest and passed[0].drilled:
+        values["backup_last_drilled_timestamp_seconds"] = passed[0].manifest.started_at.timestamp()
+        values["backup_restore_seconds"] = passed[0].drilled.recovery_s
+    return values
+
+
+def metrics_text(states: Sequence[StoreState]) -> str:
+    """Return the file's content, in Prometheus' text format."""
+    found = [(state, metrics_of(state)) for state in states]
+    lines = []
+    for name, help_text in _METRICS.items():
+        samples = [
+            f"casedb_{name}{{{_labels(state)}}} {values[name]:.15g}"
+            for state, values in found
+            if name in values
+        ]
+        if samples:
+            lines += [f"# HELP casedb_{name} {help_text}", f"# TYPE casedb_{name} gauge", *samples]
+    return "\n".join(lines) + "\n"
+
+
+def write_metrics(path: Path, states: Sequence[StoreState]) -> None:
+    """Write the file in one step: the collector must never read half of it.
+
+    Raises:
+        ToolFailedError: if it cannot be written.
+    """
+    # The collector reads what ends in .prom only.
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_text(metrics_text(states))
+        # It is for another user to read, and there is nothing secret in it.
+        new.chmod(0o644)
+        new.rename(path)
+    except OSError as error:
+        raise ToolFailedError(
+            "the metrics cannot be written",
+            detail=f"{error.filename or path}: {error.strerror}.",
+            hint="Does the collector's folder exist, and may this user write to it?",
+        ) from error
+
+
+def _labels(state: StoreState) -> str:
+    return f'database="{_escaped(state.database)}",store="{_escaped(state.url)}"'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,61 @@
+"""What node_exporter reads is true, whole, and says nothing that is not known."""
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import catalog
+from backups.manifest import DUMP
+from backups.metrics import StoreState, metrics_of, metrics_text, write_metrics
+from backups.records import DrillReport
+from casedb.errors import ToolFailedError
+from tests.backups.conftest import SAMPLE, Made
+
+
+def state_of(made: Made) -> StoreState:
+    return StoreState(made.store.url, SAMPLE, catalog(made.store, SAMPLE))
+
+
+def test_a_drilled_backup_has_every_metric(drilled: tuple[Made, DrillReport]) -> None:
+    made, report = drilled
+
+    values = metrics_of(state_of(made))
+
+    assert values["backups"] == 1
+    assert values["backups_damaged"] == 0
+    assert values["backup_last_success_timestamp_seconds"] == made.manifest.started_at.timestamp()
+    assert values["backup_last_drilled_timestamp_seconds"] == made.manifest.started_at.timestamp()
+    assert values["backup_last_drill_passed"] == 1
+    assert values["backup_restore_seconds"] == report.recovery_s
+    assert len(values) == 9
+
+
+def test_what_is_not_known_has_no_value_and_no_zero(made: Made) -> None:
+    empty = metrics_of(StoreState("file:///x", "app", []))
+    assert empty == {"backups": 0, "backups_damaged": 0}
+
+    never_drilled = metrics_text([state_of(made)])
+    assert "drill" not in never_drilled
+
+
+def test_a_damaged_backup_is_no_success(copied: Made) -> None:
+    (copied.folder / DUMP).write_bytes(b"x")
+
+    assert metrics_of(state_of(copied)) == {"backups": 0, "backups_damaged": 1}
+
+
+def test_the_file_is_prometheus_text_whole_and_readable(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "casedb.prom"
+    odd = StoreState('s3://b/"\\', "a\nb", state_of(made).backups)
+
+    write_metrics(path, [state_of(made), odd])
+
+    sample = r'casedb_\w+\{database="(?:[^"\\\n]|\\.)*",store="(?:[^"\\\n]|\\.)*"\} [\d.e+]+'
+    for line in path.read_text().splitlines():
+        assert re.fullmatch(rf"# (HELP|TYPE) casedb_\w+ .+|{sample}", line), line
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ToolFailedError, match="metrics cannot be written"):
+        write_metrics(tmp_path / "nowhere" / "casedb.prom", [odd])
