@@ -25,7 +25,7 @@ def new(file: Path, as_json: bool) -> None:
 
     \b
     Example:
-        casedb key new /root/backup.key
+        casedb key new /etc/casedb/backup.key
     """
     public = new_key(file)
     if as_json:
