@@ -80,6 +80,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 		.venv/bin/pytest $(PARALLEL) -q $${bin:+--pg-bin="$$bin"} $(ARGS); done
 	@KILL_REPEATS=20 $(MAKE) kill-matrix
 	@$(MAKE) test-property
+	@$(MAKE) test-hosts
 
 lint: venv-dev  ## Check style, types, imports and migrations
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
