@@ -36,12 +36,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _tools(config).source != "wheel":
-        return
-    full = [item for item in items if item.get_closest_marker("full_server")]
-    if full:
-        config.hook.pytest_deselected(items=full)
-        items[:] = [item for item in items if item not in full]
+    tools = _tools(config)
+    left_out = [
+        item
+        for item in items
+        if (tools.source == "wheel" and item.get_closest_marker("full_server"))
+        or (tools.major < 16 and item.get_closest_marker("since_16"))
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)
