@@ -17,10 +17,10 @@ from casedb.cli.options import (
 from casedb.cli.output import print_json, print_table, progress
 from casedb.connections import Verb, client_tools, embedded_tools, target_for
 from casedb.errors import ExitCode, RefusedError
-from casedb.migration_check import check as check_migrations
-from casedb.migration_new import new as write_new
-from casedb.migration_plan import plan as make_plan
-from casedb.migration_repair import repair as repair_indexes
+from casedb.migrations.check import check as check_migrations
+from casedb.migrations.new import new as write_new
+from casedb.migrations.plan import plan as make_plan
+from casedb.migrations.repair import repair as repair_indexes
 from casedb.settings import Settings
 from casedb.sqlfiles import folder
 

@@ -11,8 +11,8 @@ from casedb.cli.output import Tell
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect
 from casedb.errors import CasedbError, RefusedError
-from casedb.migration_losses import Loss
 from casedb.migrations import BeforeDestructive
+from casedb.migrations.losses import Loss
 from casedb.settings import Settings
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from casedb.cli.output import size
-from casedb.migration_losses import TableSize
-from casedb.migration_plan import MigrationPlan, PlannedMigration
+from casedb.migrations.losses import TableSize
+from casedb.migrations.plan import MigrationPlan, PlannedMigration
 
 
 def plan_lines(plan: MigrationPlan) -> Iterator[str]:

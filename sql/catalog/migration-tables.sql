@@ -1,7 +1,7 @@
 -- What we keep beside yoyo's own tables, and yoyo's lock table, which its command wants to find.
 CREATE TABLE IF NOT EXISTS ops.casedb_migration (
     migration_id text        NOT NULL,
-    -- SHA-256 of the migration and its rollback, as casedb.migration_files computes it.
+    -- SHA-256 of the migration and its rollback, as casedb.migrations.files computes it.
     checksum     text        NOT NULL,
     recorded_at  timestamptz NOT NULL DEFAULT now(),
     recorded_by  text        NOT NULL DEFAULT session_user,

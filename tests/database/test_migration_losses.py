@@ -9,8 +9,8 @@ from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import RefusedError
-from casedb.migration_losses import Loss
-from casedb.migration_statements import Announced, LossKind, announced_losses
+from casedb.migrations.losses import Loss
+from casedb.migrations.statements import Announced, LossKind, announced_losses
 from casedb.roles import apply_roles
 
 TREES = (

@@ -9,7 +9,7 @@ from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import LockedError, ToolFailedError
-from casedb.migration_repair import repair
+from casedb.migrations.repair import repair
 from casedb.roles import apply_roles
 
 TREES = "CREATE TABLE public.trees (id int);"

@@ -9,10 +9,10 @@ from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import ConfigurationError, UsageError
-from casedb.migration_check import check, schema_of
-from casedb.migration_contract import broken, models
-from casedb.migration_new import new
-from casedb.migration_plan import MigrationPlan, plan
+from casedb.migrations.check import check, schema_of
+from casedb.migrations.contract import broken, models
+from casedb.migrations.new import new
+from casedb.migrations.plan import MigrationPlan, plan
 from casedb.roles import apply_roles
 from casedb.tools import PostgresTools
 

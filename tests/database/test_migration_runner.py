@@ -11,8 +11,8 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import ConfigurationError, LockedError, RefusedError, ToolFailedError, UsageError
 from casedb.locks import maintenance_lock
-from casedb.migration_backend import MigrationBackend
-from casedb.migration_files import read_folder
+from casedb.migrations.backend import MigrationBackend
+from casedb.migrations.files import read_folder
 from casedb.roles import apply_roles
 
 Write = Callable[..., None]
@@ -379,7 +379,7 @@ def test_a_migration_that_cannot_get_a_lock_gives_way_and_tries_again(
 def test_a_lock_that_never_comes_ends_in_an_error_with_a_way_out(
     migrator: Conninfo, source: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("casedb.migration_backend.LOCK_ATTEMPTS", 2)
+    monkeypatch.setattr("casedb.migrations.backend.LOCK_ATTEMPTS", 2)
     write("0001-create-trees", TREES)
     migrations.apply(migrator, source=source)
     write("0002-drop-trees", "-- depends: 0001-create-trees\nDROP TABLE public.trees;")

@@ -10,7 +10,7 @@ import pytest
 from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.migration_files import read_folder
+from casedb.migrations.files import read_folder
 from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 from casedb.tools import PostgresTools, run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from casedb.migration_backend import LOCK_TIMEOUT_MS
+from casedb.migrations.backend import LOCK_TIMEOUT_MS
 from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 

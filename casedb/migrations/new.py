@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from casedb.errors import ConfigurationError, UsageError
-from casedb.migration_files import read_folder
+from casedb.migrations.files import read_folder
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casedb.errors import ConfigurationError, ToolFailedError
-from casedb.migration_files import MigrationFile
+from casedb.migrations.files import MigrationFile
 
 # The runner sets lock_timeout itself; the rule wants it in every file.
 _EXCLUDED = "require-timeout-settings"

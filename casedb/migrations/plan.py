@@ -7,11 +7,11 @@ from pathlib import Path
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError
-from casedb.migration_files import MigrationFile, read_folder
-from casedb.migration_lint import LintWarning, lint
-from casedb.migration_losses import Loss, TableSize, announced, read_sizes
-from casedb.migration_records import find_problems, read_records
-from casedb.migration_rehearsal import Lock, Rehearsed, rehearse
+from casedb.migrations.files import MigrationFile, read_folder
+from casedb.migrations.lint import LintWarning, lint
+from casedb.migrations.losses import Loss, TableSize, announced, read_sizes
+from casedb.migrations.records import find_problems, read_records
+from casedb.migrations.rehearsal import Lock, Rehearsed, rehearse
 from casedb.roles import OWNER
 from casedb.tools import PostgresTools
 

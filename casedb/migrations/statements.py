@@ -2,7 +2,7 @@
 
 Two questions only: what does a statement outside of a transaction leave when it is killed, and
 which statements announce that they throw data away. What the text does not show (a DO block, a
-CASCADE) the runner finds in the catalog instead, before it commits: see casedb.migration_losses.
+CASCADE) the runner finds in the catalog instead, before it commits: see casedb.migrations.losses.
 """
 
 import re

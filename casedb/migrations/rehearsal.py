@@ -14,11 +14,11 @@ from psycopg import Connection, sql
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError
-from casedb.migration_backend import MigrationBackend
-from casedb.migration_files import MigrationFile
-from casedb.migration_losses import Table, compare, read_tables
-from casedb.migration_statements import LossKind, Outside, outside_statement
-from casedb.migrations import session
+from casedb.migrations.backend import MigrationBackend
+from casedb.migrations.files import MigrationFile
+from casedb.migrations.losses import Table, compare, read_tables
+from casedb.migrations.runner import session
+from casedb.migrations.statements import LossKind, Outside, outside_statement
 from casedb.roles import OWNER, apply_roles
 from casedb.sqlfiles import read_sql
 from casedb.throwaway import throwaway_cluster

@@ -29,14 +29,14 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import default_migration_table
 
-from casedb import migration_outside
 from casedb.conninfo import Conninfo
 from casedb.database import open_connection, scalar
 from casedb.errors import CasedbError, LockedError, ServerUnreachableError
 from casedb.locks import maintenance_lock
-from casedb.migration_errors import failed, roles_missing
-from casedb.migration_files import MigrationFile
-from casedb.migration_losses import Gone, LossAheadError, gone_since, read_tables, weigh
+from casedb.migrations import outside
+from casedb.migrations.errors import failed, roles_missing
+from casedb.migrations.files import MigrationFile
+from casedb.migrations.losses import Gone, LossAheadError, gone_since, read_tables, weigh
 from casedb.roles import OWNER
 from casedb.sqlfiles import read_sql
 
@@ -273,12 +273,12 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         # giving up half-way would leave an invalid index.
         self.execute("SET lock_timeout = 0")
         self._statements.clear()
-        if not migration_outside.prepare(self.connection, file, direction, self._on_step):
+        if not outside.prepare(self.connection, file, direction, self._on_step):
             self._run_steps(file, direction, "SET")
             if direction == "apply":
-                migration_outside.require_usable(self.connection, file)
+                outside.require_usable(self.connection, file)
         with self.transaction():
-            migration_outside.forget(self.connection, file.id)
+            outside.forget(self.connection, file.id)
             if record:
                 self._record(file, direction)
 
@@ -308,7 +308,7 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
             # Whatever it SET for itself must not make this fail.
             with suppress(psycopg.Error):
                 self._forget_settings()
-                left = migration_outside.forget_if_nothing_is_left(self.connection, file, direction)
+                left = outside.forget_if_nothing_is_left(self.connection, file, direction)
         return failed(file, direction, self._statements, error, invalid_index=left)
 
     def _forget_settings(self) -> None:

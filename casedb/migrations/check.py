@@ -11,10 +11,10 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError
 from casedb.lint import run_checks
-from casedb.migration_contract import Contract, broken, read_from_folder, read_from_git, try_out
-from casedb.migration_files import MigrationFile, read_folder
-from casedb.migration_lint import lint
-from casedb.migrations import session
+from casedb.migrations.contract import Contract, broken, read_from_folder, read_from_git, try_out
+from casedb.migrations.files import MigrationFile, read_folder
+from casedb.migrations.lint import lint
+from casedb.migrations.runner import session
 from casedb.roles import apply_roles
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, run

@@ -1,4 +1,4 @@
-"""Migrations: applied, rolled back and accounted for. yoyo does the work, wrapped once.
+"""Apply and roll back, and tell what stands: the steps of a run, in their order.
 
 A migration and the record that it was applied are one transaction: a run that is killed, at any
 moment, leaves nothing behind, and the next one carries on. What was applied is known by its
@@ -15,10 +15,10 @@ from pathlib import Path
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar, server_errors
 from casedb.errors import ConfigurationError, LockedError, RefusedError, UsageError
-from casedb.migration_backend import LOCK_TIMEOUT_MS, MigrationBackend
-from casedb.migration_files import MigrationFile, read_folder
-from casedb.migration_losses import Loss, LossAheadError, announced
-from casedb.migration_records import (
+from casedb.migrations.backend import LOCK_TIMEOUT_MS, MigrationBackend
+from casedb.migrations.files import MigrationFile, read_folder
+from casedb.migrations.losses import Loss, LossAheadError, announced
+from casedb.migrations.records import (
     ChecksumState,
     Records,
     checksum_state,

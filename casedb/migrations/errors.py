@@ -8,7 +8,7 @@ from psycopg import errors
 from casedb.conninfo import redact
 from casedb.database import from_server
 from casedb.errors import CasedbError, ConfigurationError, ToolFailedError
-from casedb.migration_files import MigrationFile, place_of
+from casedb.migrations.files import MigrationFile, place_of
 
 
 def failed(

@@ -9,8 +9,8 @@ from typing import Any
 from psycopg import Connection
 
 from casedb.database import scalar
-from casedb.migration_files import MigrationFile
-from casedb.migration_outside import Unfinished, read_unfinished
+from casedb.migrations.files import MigrationFile
+from casedb.migrations.outside import Unfinished, read_unfinished
 from casedb.sqlfiles import read_sql
 
 

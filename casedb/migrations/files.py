@@ -19,7 +19,7 @@ from yoyo import exceptions, migrations
 from yoyo.topologicalsort import CycleError
 
 from casedb.errors import ConfigurationError
-from casedb.migration_statements import Outside, outside_statement
+from casedb.migrations.statements import Outside, outside_statement
 
 _ROLLBACK = ".rollback.sql"
 _ID = re.compile(r"\d{4}(-[a-z0-9]+)+")

@@ -7,8 +7,8 @@ from typing import Any
 from psycopg import Connection
 
 from casedb.database import scalar
-from casedb.migration_files import MigrationFile
-from casedb.migration_statements import LossKind, announced_losses
+from casedb.migrations.files import MigrationFile
+from casedb.migrations.statements import LossKind, announced_losses
 from casedb.sqlfiles import read_sql
 
 

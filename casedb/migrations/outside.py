@@ -17,8 +17,8 @@ from psycopg import Connection, sql
 
 from casedb.database import scalar
 from casedb.errors import LockedError, ToolFailedError
-from casedb.migration_files import MigrationFile
-from casedb.migration_statements import Outside, OutsideStatement, outside_statement
+from casedb.migrations.files import MigrationFile
+from casedb.migrations.statements import Outside, OutsideStatement, outside_statement
 from casedb.sqlfiles import read_sql
 
 # What REINDEX CONCURRENTLY calls its new and its old index, with a number if the name was taken.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from psycopg import sql
 
-from casedb import migration_outside
 from casedb.conninfo import Conninfo
-from casedb.migration_files import MigrationFile, read_folder
-from casedb.migration_outside import InvalidIndex
-from casedb.migration_records import read_records
-from casedb.migration_statements import Outside, outside_statement
-from casedb.migrations import session
+from casedb.migrations import outside
+from casedb.migrations.files import MigrationFile, read_folder
+from casedb.migrations.outside import InvalidIndex
+from casedb.migrations.records import read_records
+from casedb.migrations.runner import session
+from casedb.migrations.statements import Outside, outside_statement
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ def repair(
         applied = read_records(connection).ids
         # Waits for others, stops nobody: giving up half-way would leave a further invalid index.
         connection.execute("SET lock_timeout = 0")
-        for index in migration_outside.read_invalid(connection):
+        for index in outside.read_invalid(connection):
             found = _decide(index, [file for file in files if file.id not in applied])
             done.append(found)
             if dry_run:
                 continue
             on_step(f"{found.action} {found.index}")
             if found.action == "drop":
-                migration_outside.drop(connection, index)
+                outside.drop(connection, index)
             else:
                 connection.execute(
                     sql.SQL("REINDEX INDEX CONCURRENTLY {}").format(
