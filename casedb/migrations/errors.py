@@ -64,9 +64,9 @@ def _hint(file: MigrationFile, error: psycopg.Error, invalid_index: str | None) 
         message = error.diag.message_primary or ""
         if "row-level security" in message:
             return (
-                "Nothing of it was changed. Row security binds the owner too. In the same file, "
-                "put `ALTER TABLE ... NO FORCE ROW LEVEL SECURITY` before the change of data and "
-                "`ALTER TABLE ... FORCE ROW LEVEL SECURITY` after it: nobody else ever sees it off."
+                "Nothing of it was changed. Row security binds the owner too. Put "
+                "`SET LOCAL ROLE case_seed;` before the change of data, which sees all rows, and "
+                "`SET LOCAL ROLE case_owner;` after it."
             )
         own += "Migrations run as case_owner; `sql/roles` gives it what it needs. "
     if file.transactional:

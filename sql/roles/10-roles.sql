@@ -27,7 +27,7 @@ BEGIN
             ('case_chair', false, false, false, 'A chair of the application: sees all cases and assigns them.'),
             ('case_caseworker', false, false, false, 'A caseworker of the application: sees the cases assigned to him.'),
             -- NOINHERIT: what is created without becoming the owner first would have the wrong owner.
-            ('case_migrator', true, false, false, 'Applies migrations, as case_owner.'),
+            ('case_migrator', true, false, false, 'Applies migrations as case_owner, and changes data in them as case_seed.'),
             -- NOINHERIT: the three roles above differ in what they see; none of it holds before SET ROLE.
             ('case_app', true, false, false, 'The back end: becomes case_clerk, case_chair or case_caseworker for one transaction.'),
             ('case_seed', true, false, true, 'Loads sample data and maintains the users, for all of them at once.'),
@@ -69,7 +69,7 @@ DECLARE
         "case_clerk": [],
         "case_chair": [],
         "case_caseworker": [],
-        "case_migrator": ["case_owner"],
+        "case_migrator": ["case_owner", "case_seed"],
         "case_app": ["case_clerk", "case_chair", "case_caseworker"],
         "case_seed": [],
         "case_backup": ["pg_read_all_data", "pg_read_all_stats"],
