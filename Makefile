@@ -86,7 +86,7 @@ lint: venv-dev  ## Check style, types, imports and migrations
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
-	@.venv/bin/squawk --config .squawk.toml migrations/*.sql
+	@$(CASEDB) migrate check
 
 format: venv-dev  ## Put the code into its form
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .

@@ -1,6 +1,6 @@
 """squawk over the migrations: what is slow, locks too much or cannot be undone.
 
-One set of options for `make lint`, `migrate plan` and `migrate check`. A comment
+One set of options for `migrate plan` and `migrate check`, which `make lint` runs. A comment
 `-- squawk-ignore RULE` in a file, with its reason, silences one rule there.
 """
 

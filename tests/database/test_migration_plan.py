@@ -1,6 +1,7 @@
 """The plan tells the truth about locks, rewrites, sizes and losses, and changes nothing."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import ConfigurationError, UsageError
 from casedb.migrations.check import check, schema_of
-from casedb.migrations.contract import broken, models
+from casedb.migrations.contract import broken, models, read_from_git
 from casedb.migrations.new import new
 from casedb.migrations.plan import MigrationPlan, plan
 from casedb.roles import apply_roles
@@ -327,6 +328,70 @@ def test_check_keeps_the_contract_of_the_previous_head(
         assert any(message.startswith(f"{complaint}:") for message in found), found
     if not complaints:
         assert found == []
+
+
+@pytest.fixture
+def checkout(source: Path) -> Callable[[str], None]:
+    """Commit what lies in the checkout around `source`, under a message."""
+    root = source.parent
+
+    def commit(message: str) -> None:
+        for words in (("add", "-A"), ("commit", "-q", "-m", message)):
+            subprocess.run(["git", "-C", str(root), *words], check=True)
+
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    for key, value in (("user.name", "Test"), ("user.email", "test@example.com")):
+        subprocess.run(["git", "-C", str(root), "config", key, value], check=True)
+    return commit
+
+
+def test_the_previous_contract_is_that_of_the_commit_before_the_newest_migration(
+    source: Path, checkout: Callable[[str], None], tools: PostgresTools
+) -> None:
+    root = source.parent
+    query = root / "sql" / "queries" / "by_name.sql"
+    query.parent.mkdir(parents=True)
+    (root / "sql" / "prisma").mkdir()
+    (root / "sql" / "prisma" / "schema.prisma").write_text(PRISMA)
+    query.write_text("SELECT name FROM public.trees\n")
+    write(source, "0001-create-trees", TREES, UNDO)
+    checkout("Create trees")
+    query.write_text("SELECT called FROM public.trees\n")
+    write(
+        source,
+        "0002-rename-trees",
+        "-- Called.\n-- depends: 0001-create-trees\n-- squawk-ignore-file renaming-column\n"
+        "ALTER TABLE public.trees RENAME COLUMN name TO called;\n",
+        "ALTER TABLE public.trees RENAME COLUMN called TO name;\n",
+    )
+    ids = ["0001-create-trees", "0002-rename-trees"]
+
+    not_committed = read_from_git(root, ids)
+    checkout("Rename trees")
+    (root / "README").write_text("Later.")
+    checkout("Say more")
+    committed = read_from_git(root, ids)
+    report = check(source=source, tools=tools, on_step=lambda _step: None)
+
+    for found in (not_committed, committed):
+        assert found is not None
+        assert (found.head, found.prisma) == ("0001-create-trees", PRISMA)
+        assert found.queries == {"by_name": "SELECT name FROM public.trees\n"}
+    assert committed
+    assert report.contract == committed.origin
+    broken_parts = {finding.where for finding in report.findings if finding.check == "contract"}
+    assert {"query by_name as case_owner", "Prisma Tree.name"} <= broken_parts
+
+
+def test_without_git_the_contract_is_said_not_to_be_checked(
+    source: Path, tools: PostgresTools
+) -> None:
+    write(source, "0001-create-trees", TREES, UNDO)
+
+    report = check(source=source, tools=tools, on_step=lambda _step: None)
+
+    assert report.contract is None
+    assert any("contract" in note for note in report.notes)
 
 
 def test_a_prisma_schema_is_read_without_its_relations() -> None:
