@@ -75,7 +75,7 @@ def _squawk(paths: Sequence[Path], pg_version: int, options: Sequence[str]) -> l
         raise ConfigurationError(
             "squawk is not installed",
             detail=f"There is no {program}.",
-            hint="Install it beside casedb: pip install squawk-cli.",
+            hint="It belongs to casedb's requirements: install those anew.",
         ) from error
     try:
         entries = json.loads(done.stdout or "[]")

@@ -18,3 +18,7 @@ CASEDB_PG_MAJOR=18 venv/bin/casedb up
 venv/bin/casedb status
 venv/bin/casedb dump
 venv/bin/casedb drill latest
+# What a migration would do is said in full where nothing but the wheel is: the linter comes with it.
+said=$(venv/bin/casedb migrate check 2>&1)
+printf '%s\n' "$said"
+case $said in *squawk*) exit 1 ;; esac
