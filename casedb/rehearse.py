@@ -38,6 +38,7 @@ _PACKAGES = (
 # Every host gets its own SSH host keys and machine id at its first boot.
 _CUSTOMIZE = 'rm -f "$1"/etc/ssh/ssh_host_*; : > "$1"/etc/machine-id'
 _INIT = 'CMD ["/sbin/init"]'
+_TRUST = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 _BOOT_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10
 _POLL_S = 0.2
@@ -272,6 +273,16 @@ def _boot(client: Any, release: str, home: Path, public_key: str, tell: Tell) ->
         )
 
 
+def _volumes(unified: bool) -> dict[str, dict[str, str]]:
+    """Return what a host sees of this machine: control groups, whom to trust, where pip looks."""
+    found = {"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw" if unified else "ro"}}
+    # Behind a proxy of its own authority, a host gets its packages as this machine does.
+    for path in _TRUST:
+        if Path(path).is_file():
+            found[path] = {"bind": path, "mode": "ro"}
+    return found
+
+
 def _create(client: Any, release: str, name: str, home: Path) -> Any:
     unified = str(client.info().get("CgroupVersion", "1")) == "2"
     return client.containers.run(
@@ -286,7 +297,7 @@ def _create(client: Any, release: str, name: str, home: Path) -> Any:
         cap_add=["SYS_ADMIN", "NET_ADMIN"],
         security_opt=["apparmor=unconfined", "seccomp=unconfined"],
         tmpfs={"/run": "", "/run/lock": ""},
-        volumes={"/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw" if unified else "ro"}},
+        volumes=_volumes(unified),
         cgroupns="host" if unified else None,
         # The first of all free ports, on this machine only.
         ports={"22/tcp": ("127.0.0.1", None)},

@@ -44,6 +44,16 @@ def note(host: Any, change: Change) -> None:
     noted.setdefault(host.current_op_hash, {})[change.what] = change
 
 
+def remark(host: Any, text: str) -> None:
+    """Remember what whoever provisions `host` has to know, though it is no change."""
+    host.connector_data.setdefault("casedb_remarks", {})[text] = None
+
+
+def remarks(host: Any) -> list[str]:
+    """Return what was remarked of `host`."""
+    return list(host.connector_data.get("casedb_remarks", {}))
+
+
 def noted(host: Any, op_hash: str) -> list[Change]:
     """Return the changes noted for one operation of `host`."""
     return list(host.connector_data.get("casedb_changes", {}).get(op_hash, {}).values())

@@ -1,7 +1,7 @@
 """postgresql.conf out of settings, each with its reason. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 AUTO_CONF = (
@@ -9,7 +9,11 @@ AUTO_CONF = (
 )
 """postgresql.auto.conf as initdb makes it: on our servers nothing is set past the inventory."""
 
-IDENT_CONF = "# Written by casedb; a change made here is put back.\n"
+SERVICE_USER = "casedb"
+"""The account on the host that the toolkit runs as, and the name of its map in pg_ident.conf."""
+
+MADE_BY_US = "casedb.made"
+"""In a data directory: we made this cluster."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?")
 
@@ -46,6 +50,11 @@ class Place:
         return f"postgresql@{self.major}-{self.name}.service"
 
     @property
+    def made_by_us(self) -> str:
+        """The file that says that we made this cluster; it lives and dies with the data."""
+        return f"{self.data}/{MADE_BY_US}"
+
+    @property
     def bindir(self) -> str:
         """Where the server's programs are."""
         return f"/usr/lib/postgresql/{self.major}/bin"
@@ -80,6 +89,13 @@ def render(place: Place, subjects: Mapping[str, list[Line]]) -> str:
             given[line.name] = subject
             reason = f"  # {line.reason}" if line.reason else ""
             lines.append(f"{line.name} = {quote(line.value)}{reason}")
+    return "\n".join(lines) + "\n"
+
+
+def ident_conf(roles: Sequence[str]) -> str:
+    """Return pg_ident.conf: the service account may be these `roles`, nobody else is mapped."""
+    lines = ["# Written by casedb; a change made here is put back."]
+    lines += [f"{SERVICE_USER}  {SERVICE_USER}  {role}" for role in roles]
     return "\n".join(lines) + "\n"
 
 

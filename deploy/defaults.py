@@ -39,6 +39,26 @@ DEFAULTS: dict[str, Any] = {
     "roles": {},
     "extensions": ["pg_stat_statements", "pgaudit"],
     "extra_packages": [],
+    # PostgreSQL from its own project's repository: {} takes https://apt.postgresql.org with the key
+    # that Debian's postgresql-common has; {"url": ..., "key": PATH} a mirror. Only PostgreSQL's own
+    # packages come from there. Needed for a pg_version that Debian does not have.
+    "pgdg": None,
+    # How long to wait for somebody else's apt, in seconds.
+    "apt_wait_s": 120,
+    # A cluster that others made is refused; True takes it over, with the data that is in it.
+    "adopt": False,
+    # Kernel settings and limits computed for the server; False leaves the kernel alone.
+    "kernel": True,
+    # Kernel settings beside or instead of ours: {"vm.swappiness": 10}; None leaves that one alone.
+    "sysctl": {},
+    # nftables: the server's port is for client_networks alone. SSH is not touched.
+    "firewall": False,
+    # casedb itself in /opt/casedb, its account, its settings; False: none of it, and no migrations.
+    "toolkit": True,
+    # casedb.toml on the host beside or instead of ours: {"store": ["s3://bucket/prefix"]}.
+    "toolkit_settings": {},
+    # Bring the schema to its head; False leaves that to somebody else.
+    "migrate": True,
     # Queries slower than this are logged, in milliseconds.
     "log_slow_ms": 1000,
 }

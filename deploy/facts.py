@@ -11,6 +11,8 @@ from pyinfra import host
 from pyinfra.api import FactBase
 
 from casedb.sqlfiles import folder, read_sql
+from deploy import firewall, kernel, pgdg, toolkit
+from deploy.conf import MADE_BY_US, SERVICE_USER
 from deploy.defaults import DEFAULTS
 from deploy.sending import gathering
 
@@ -78,6 +80,8 @@ def asked() -> dict[str, Any]:
             "postgresql-{major}",
             "postgresql-client-{major}",
             "postgresql-{major}-pgaudit",
+            *toolkit.PACKAGES,
+            "nftables",
             *data["extra_packages"],
         ],
         # The path, and whether its content must not leave the host.
@@ -91,7 +95,23 @@ def asked() -> dict[str, Any]:
             "/etc/casedb/tls/ca.crt": False,
             "/etc/casedb/tls/server.crt": False,
             "/etc/casedb/tls/server.key": True,
+            f"{live}/{MADE_BY_US}": False,
+            kernel.SYSCTL_FILE: False,
+            kernel.LIMITS_FILE: False,
+            firewall.RULES_FILE: False,
+            firewall.UNIT_FILE: False,
+            pgdg.SOURCE_FILE: False,
+            pgdg.PIN_FILE: False,
+            pgdg.KEY_FILE: False,
+            toolkit.SETTINGS_FILE: False,
+            toolkit.COMMAND_FILE: False,
+            toolkit.HOME: False,
+            toolkit.INSTALLED_FILE: False,
         },
+        "sysctl": [*kernel.ASKED, *(n for n in data["sysctl"] if n not in kernel.ASKED)],
+        "account": SERVICE_USER,
+        "firewall": {"table": firewall.TABLE, "loaded": firewall.LOADED_FILE},
+        "firewall_unit": firewall.UNIT,
         "databases": list(data["databases"]),
         "server_sql": read_sql("catalog/host-server.sql"),
         "database_sql": read_sql("catalog/host-database.sql"),

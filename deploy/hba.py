@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deploy.conf import SERVICE_USER
+
 # What lets somebody in without a proof, or with one that can be read or replayed on the way.
 _FORBIDDEN = {
     "trust": "lets everybody in without a proof",
@@ -32,13 +34,32 @@ class Rule:
     comment: str = ""
 
 
-def local_rules(port_networks: Sequence[str] = ()) -> list[Rule]:
+TOOLKIT_ROLES = ("case_migrator", "case_seed", "case_backup", "case_readonly", "case_monitor")
+"""Whom the toolkit's account on the host may log in as, by its socket and without a password."""
+
+
+def local_rules(port_networks: Sequence[str] = (), service_roles: Sequence[str] = ()) -> list[Rule]:
     """Return the rules of every server of ours: postgres by its socket, all others by SCRAM on TLS.
 
     `port_networks` are the networks from which clients may come; this machine always may.
+    `service_roles` are those that the toolkit's own account on the host may be.
     """
     found = [
         Rule("local", ("all",), ("postgres",), method="peer", comment="the administrator's way in"),
+        *(
+            [
+                Rule(
+                    "local",
+                    ("all",),
+                    tuple(service_roles),
+                    method="peer",
+                    options=(("map", SERVICE_USER),),
+                    comment="the toolkit's account on this host",
+                )
+            ]
+            if service_roles
+            else []
+        ),
         Rule("local", ("all",), ("all",), comment="services on this machine, with a passfile"),
     ]
     for network in ("127.0.0.1/32", "::1/128", *port_networks):

@@ -58,6 +58,15 @@ def machine_from_facts(
     )
 
 
+def provisioned_machine(facts: dict[str, Any], *, pg_major: int, disk: str) -> Machine:
+    """Return the machine that a host is tuned for; `facts` as gathered on it."""
+    free = int(facts["data_free_bytes"])
+    # It changes with every file that somebody writes; the configuration must not.
+    steady = 1 << max(free.bit_length() - 1, 0)
+    known = {**facts, "data_free_bytes": steady}
+    return machine_from_facts(known, pg_major=pg_major, disk=Disk(disk))
+
+
 def local_facts(root: Path = Path("/")) -> dict[str, Any]:
     """Return the facts of the machine this runs on; `root` is where proc and sys are looked for."""
     return {

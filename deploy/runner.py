@@ -25,7 +25,7 @@ from pyinfra.api.state import StateStage  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 from pyinfra_cli.inventory import make_inventory_from_files  # noqa: E402
 
-from deploy.changes import mask, noted  # noqa: E402
+from deploy.changes import mask, noted, remarks  # noqa: E402
 from deploy.check import without_verifiers  # noqa: E402
 from deploy.facts import HostFailedError, forget, host_state  # noqa: E402
 from deploy.site import site  # noqa: E402
@@ -168,6 +168,7 @@ class Run:
                 "error": self.errors.get(host.name),
                 "commands": self.commands.get(host.name, 0),
                 "seconds": self.seconds.get(host.name, 0.0),
+                "remarks": remarks(host),
                 "steps": [self._step(host, h, executed=executed) for h in host.op_hash_order],
             }
             for host in self.hosts

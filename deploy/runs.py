@@ -48,6 +48,8 @@ class HostRun:
     commands: int
     """How many remote commands were run."""
     seconds: float
+    remarks: tuple[str, ...]
+    """What whoever provisions the host has to know, though it is no change."""
     steps: tuple[Step, ...]
 
     @property
@@ -207,4 +209,11 @@ def _host(found: dict[str, Any]) -> HostRun:
         )
         for step in found["steps"]
     )
-    return HostRun(found["host"], found["error"], found["commands"], found["seconds"], steps)
+    return HostRun(
+        found["host"],
+        found["error"],
+        found["commands"],
+        found["seconds"],
+        tuple(found["remarks"]),
+        steps,
+    )

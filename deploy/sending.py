@@ -8,7 +8,7 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
-from deploy.remote import configure, gather
+from deploy.remote import configure, gather, install
 
 # A verifier is not a password, but whoever has it can try passwords against it at leisure.
 _SILENT = """\
@@ -20,12 +20,26 @@ SET lock_timeout = '10s';
 """
 
 
+# Each module keeps its name, so that the imports of one from another work as they do here.
+_LOADER = """\
+import json, sys, types
+asked = json.loads({asked!r})
+for name, text in json.loads({sources!r}):
+    module = types.ModuleType(name)
+    module.ASKED = asked
+    sys.modules[name] = module
+    exec(compile(text, name, "exec"), module.__dict__)
+"""
+
+
 def program(modules: list[ModuleType], asked: dict[str, Any]) -> str:
-    """Return one Python program made of `modules`, that knows what is `asked` of it."""
-    text = [f"import json\nASKED = json.loads({json.dumps(asked)!r})\n"]
-    # Only the last one is the program; the others lend it their functions.
-    text += [inspect.getsource(module) for module in modules]
-    return "\n".join(text)
+    """Return one Python program made of `modules`, that knows what is `asked` of it.
+
+    The last one is run as the program; it and all before may import those before by their names.
+    """
+    sources = [[module.__name__, inspect.getsource(module)] for module in modules]
+    sources[-1][0] = "__main__"
+    return _LOADER.format(asked=json.dumps(asked), sources=json.dumps(sources))
 
 
 def gathering(asked: dict[str, Any]) -> str:
@@ -36,6 +50,11 @@ def gathering(asked: dict[str, Any]) -> str:
 def configuring(asked: dict[str, Any]) -> StringCommand:
     """Return the command that puts a configuration in place, or refuses or undoes it."""
     return StringCommand("python3", "-", _stdin=program([configure], asked))
+
+
+def installing(asked: dict[str, Any]) -> StringCommand:
+    """Return the command that installs casedb."""
+    return StringCommand("python3", "-", _stdin=program([install], asked))
 
 
 def file_command(path: str, content: str, *, user: str, group: str, mode: str) -> StringCommand:

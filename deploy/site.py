@@ -7,14 +7,19 @@ from typing import Any
 
 from pyinfra.api import deploy
 
+from casedb.tools import SUPPORTED_MAJORS
 from deploy.conf import Place
 from deploy.facts import HostFailedError, host_data, host_state
+from deploy.machine import provisioned_machine
 from deploy.operations.cluster import cluster
 from deploy.subjects.configuration import configure
 from deploy.subjects.contents import extend, fill
+from deploy.subjects.firewall import guard
+from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
 from deploy.subjects.tls import secure
+from deploy.subjects.toolkit import equip, migrate
 
 SUPPORTED = {"12": 15, "13": 17}
 """Debian's releases, and the PostgreSQL each of them has."""
@@ -29,30 +34,46 @@ def site() -> None:
         ValueError: its data make no sense.
     """
     facts = host_state()
-    place = place_of(facts)
     data = host_data()
-    install(place=place, extra=list(data["extra_packages"]))
+    place = place_of(facts, data)
+    machine = provisioned_machine(facts["machine"], pg_major=place.major, disk=data["disk"])
+    install(place=place, codename=facts["os"]["version_codename"], data=data)
+    prepare_kernel(machine=machine, data=data)
     cluster(
         name=f"Make cluster {place.major}/{place.name} with checksums",
         place=place,
         port=int(data["pg_port"]),
+        adopt=bool(data["adopt"]),
     )
     secure(hostname=str(facts["hostname"]))
-    configure(place=place, facts=facts, data=data)
+    configure(place=place, machine=machine, data=data)
+    guard(data=data)
     fill(data=data)
     extend(data=data)
     rotate_logs()
+    if data["toolkit"]:
+        equip(place=place, data=data)
+        if data["migrate"]:
+            migrate(data=data)
 
 
-def place_of(facts: dict[str, Any]) -> Place:
+def place_of(facts: dict[str, Any], data: dict[str, Any]) -> Place:
     """Return where the cluster is.
 
     Raises:
         HostFailedError: it is no Debian that we support, or has no such PostgreSQL.
     """
-    system = facts["os"]
+    system, major = facts["os"], facts["major"]
     if system["id"] != "debian" or system["version_id"] not in SUPPORTED:
         raise HostFailedError(
             f"{system['id']} {system['version_id']} is not supported; Debian 12 and 13 are"
         )
-    return Place(int(facts["major"]), host_data()["pg_cluster"])
+    of_debian = SUPPORTED[system["version_id"]]
+    if major != of_debian and data["pgdg"] is None:
+        raise HostFailedError(
+            f"Debian {system['version_id']} has PostgreSQL {of_debian}; "
+            f"{major} needs pgdg in the inventory"
+        )
+    if major not in SUPPORTED_MAJORS:
+        raise HostFailedError(f"PostgreSQL {major} is not supported; 15 to 18 are")
+    return Place(int(major), data["pg_cluster"])

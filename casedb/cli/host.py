@@ -248,6 +248,8 @@ def _summary(action: str, hosts: Sequence[HostRun]) -> None:
 
 
 def _errors(hosts: Sequence[HostRun]) -> None:
+    for line in dict.fromkeys(f"{found.host}: {text}" for found in hosts for text in found.remarks):
+        click.echo(f"NOTE:  {line}", err=True)
     for found in hosts:
         if found.error:
             click.echo(f"ERROR:  {found.host}: {found.error}", err=True)

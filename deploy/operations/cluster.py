@@ -13,33 +13,61 @@ from deploy.sending import configuring, failing
 
 
 @operation()
-def cluster(place: Place, *, port: int, locale: str = "C.UTF-8") -> Commands:
+def cluster(place: Place, *, port: int, adopt: bool = False, locale: str = "C.UTF-8") -> Commands:
     """Make a cluster with UTF8 and data checksums, and start it with the machine.
 
-    One that exists is never made anew: it is somebody's data.
+    One that exists is never made anew: it is somebody's data. One that others made is refused,
+    unless `adopt` says that it is to be taken over, with its data.
     """
     state = host_state()
     same = [c for c in state["clusters"] if (c["major"], c["name"]) == (place.major, place.name)]
-    others = [c for c in state["clusters"] if c not in same and c["port"] == port]
-    if not same and others:
-        other = others[0]
-        yield failing(
-            f"port {port} belongs to cluster {other['major']}/{other['name']} already; "
-            "it was left alone (pg_port in the inventory chooses another)"
-        )
+    enabled = state["unit"]["enabled"] in ("enabled", "enabled-runtime")
+    if problem := _in_the_way(state, place, port, bool(same), adopt):
+        yield failing(problem)
         return
+    ours = bool(same and state["files"][place.made_by_us])
+    if ours and enabled:
+        host.noop("the cluster is there")
+        return
+    if not ours:
+        line = "+taken over" if same else "+UTF8, checksums"
+        note(host, Change(f"cluster {place.major}/{place.name}", (line,)))
+    if not enabled:
+        note(host, Change(place.unit, ("+enabled",)))
     if not same:
-        note(host, Change(f"cluster {place.major}/{place.name}", ("+UTF8, checksums",)))
         yield StringCommand(
             f"pg_createcluster --port {port} --encoding UTF8 --locale {locale} --start-conf auto "
             f"{place.major} {place.name} -- --data-checksums --auth-local=peer "
             "--auth-host=scram-sha-256 >/dev/null"
         )
-    if state["unit"]["enabled"] not in ("enabled", "enabled-runtime"):
-        note(host, Change(place.unit, ("+enabled",)))
+    if not ours:
+        yield StringCommand(f"install -m 600 -o postgres -g postgres /dev/null {place.made_by_us}")
+    if not enabled:
         yield StringCommand(f"systemctl enable --quiet {place.unit}")
-    if not same or state["unit"]["enabled"] not in ("enabled", "enabled-runtime"):
-        forget()
+    forget()
+
+
+def _in_the_way(state: dict[str, Any], place: Place, port: int, there: bool, adopt: bool) -> str:
+    """Return why this cluster cannot be ours; empty if it can."""
+    what = f"cluster {place.major}/{place.name}"
+    if there:
+        if state["files"][place.made_by_us] or adopt:
+            return ""
+        return (
+            f"{what} exists already and was not made by casedb; it was left alone "
+            "(adopt = True in the inventory takes it over with its data, pg_cluster names another)"
+        )
+    for other in state["clusters"]:
+        if other["port"] == port:
+            return (
+                f"port {port} belongs to cluster {other['major']}/{other['name']} already; "
+                "it was left alone (pg_port in the inventory chooses another)"
+            )
+    if port in state["listening"]:
+        return (
+            f"port {port} is in use by another program (pg_port in the inventory chooses another)"
+        )
+    return ""
 
 
 @operation()

@@ -31,7 +31,7 @@ def roles(wishes: Sequence[Role]) -> Commands:
 
     In one transaction: all of it, or none.
     """
-    server, problem = _server()
+    server, problem = server_or_problem()
     if problem:
         yield failing(problem)
         return
@@ -48,7 +48,7 @@ def roles(wishes: Sequence[Role]) -> Commands:
 @operation()
 def database(wish: Database) -> Commands:
     """Make a database what `wish` says; one that is not there gets its name when it is whole."""
-    server, problem = _server()
+    server, problem = server_or_problem()
     if problem:
         yield failing(problem)
         return
@@ -62,7 +62,7 @@ def grants(
     database: str, kind: str, object_name: str, wanted: dict[str, Sequence[str]]
 ) -> Commands:
     """Leave just these privileges on a DATABASE, SCHEMA or TABLE; the owner's are left alone."""
-    server, problem = _server()
+    server, problem = server_or_problem()
     if problem:
         yield failing(problem)
         return
@@ -87,7 +87,7 @@ def grants(
 @operation()
 def extensions(database: str, wanted: Mapping[str, bool]) -> Commands:
     """Make extensions be in a database, in their newest installed version, or (False) be gone."""
-    server, problem = _server()
+    server, problem = server_or_problem()
     if problem:
         yield failing(problem)
         return
@@ -106,7 +106,7 @@ def access(database: str) -> Commands:
 
     Whether anything differs is found out by a trial that is rolled back.
     """
-    server, problem = _server()
+    server, problem = server_or_problem()
     if problem:
         yield failing(problem)
         return
@@ -147,8 +147,8 @@ def _run(
     forget()
 
 
-def _server() -> tuple[dict[str, Any], str]:
-    """Return what the server has and no problem, or an empty server and the problem.
+def server_or_problem() -> tuple[dict[str, Any], str]:
+    """Return what the current host's server has and no problem, or an empty server and the problem.
 
     While a plan is made, a server that does not run yet counts as empty; while operations run, the
     ones before have started it.

@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 
 from deploy.changes import Change, note, secret_change, text_change
 from deploy.facts import forget, host_state
@@ -13,27 +13,29 @@ from deploy.sending import file_command
 
 Commands = Generator[StringCommand, None, None]
 
-# Somebody else's apt (unattended-upgrades) may hold the lock for a while.
-_APT = "DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120"
-
 
 @operation()
-def packages(names: Sequence[str], *, held: Sequence[str] = ()) -> Commands:
+def packages(names: Sequence[str], *, held: Sequence[str] = (), wait_s: int = 120) -> Commands:
     """Install packages; those in `held` are kept from being upgraded by apt on its own.
 
     A server package that is upgraded restarts the server, at whatever time of day that happens.
+    Somebody else's apt (unattended-upgrades) may hold the lock for a while: `wait_s` seconds.
     """
+    apt = f"DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout={wait_s}"
     found = host_state()["packages"]
     missing = [name for name in names if name not in found]
     loose = [name for name in held if not found.get(name, {}).get("held")]
+    # All of it before the first command: a plan asks for no more than that.
     if missing:
         note(host, Change("packages", tuple(f"+{name}" for name in missing)))
-        words = " ".join(missing)
-        yield StringCommand(f"{_APT} -qq update >/dev/null")
-        # Without --no-install-recommends a compiler comes along.
-        yield StringCommand(f"{_APT} -qq -y --no-install-recommends install {words} >/dev/null")
     if loose:
         note(host, Change("held packages", tuple(f"+{name}" for name in loose)))
+    if missing:
+        words = " ".join(missing)
+        yield StringCommand(f"{apt} -qq update >/dev/null")
+        # Without --no-install-recommends a compiler comes along.
+        yield StringCommand(f"{apt} -qq -y --no-install-recommends install {words} >/dev/null")
+    if loose:
         yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
     if missing or loose:
         forget()
@@ -42,7 +44,7 @@ def packages(names: Sequence[str], *, held: Sequence[str] = ()) -> Commands:
 @operation()
 def managed_file(
     path: str,
-    content: str,
+    content: str | None,
     *,
     user: str = "root",
     group: str = "root",
@@ -51,9 +53,18 @@ def managed_file(
 ) -> Commands:
     """Make a file what it should be, with its owner and mode; never half, never readable by others.
 
-    `path` has to be among those that `deploy.facts.asked` asks for.
+    Without `content` there is to be none. `path` has to be among those that `deploy.facts.asked`
+    asks for.
     """
     found: dict[str, Any] | None = host_state()["files"][path]
+    if content is None:
+        if found is None:
+            host.noop(f"{path} is not there, as wanted")
+            return
+        note(host, text_change(path, found.get("content"), ""))
+        yield StringCommand("rm -f", QuoteString(path))
+        forget()
+        return
     problems = file_differences(found, content, user=user, group=group, mode=mode)
     if not problems:
         host.noop(f"{path} is as wanted")

@@ -44,12 +44,14 @@ def certificate(
     )
     if other_authority:
         note(host, Change(f"{FOLDER}/ca.crt", other_authority))
-        yield file_command(f"{FOLDER}/ca.crt", authority.certificate_pem, **shown)
     if problem:
         note(
             host, Change(f"{FOLDER}/server.crt", (f"+for {', '.join(names)}: {problem}",), "reload")
         )
         note(host, secret_change(f"{FOLDER}/server.key", effect="reload"))
+    if other_authority:
+        yield file_command(f"{FOLDER}/ca.crt", authority.certificate_pem, **shown)
+    if problem:
         certificate_pem, key_pem = authority.issue(names, now=utc_now())
         yield file_command(f"{FOLDER}/server.key", key_pem, **hidden)
         yield file_command(f"{FOLDER}/server.crt", certificate_pem, **shown)

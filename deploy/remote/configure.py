@@ -70,7 +70,7 @@ LEFT_OUT_OF_COMPARISON = {*OVERRIDES, *ASKED_ALONE, "config_file", "archive_libr
 
 CHATTER = re.compile(
     "starting PostgreSQL|extension initialized|listening on|database system"
-    "|shutting down|log output|checkpoint"
+    "|shutting down|log output|checkpoint|skipping missing configuration file"
 )
 
 

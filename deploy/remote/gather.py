@@ -1,9 +1,10 @@
 """Gather everything provisioning compares on this host, in one go, as one line of JSON.
 
-Sent after the text of deploy/machine.py, with ASKED set to what is wanted. Read-only, but for the
+Sent together with deploy/machine.py, with ASKED set to what is wanted. Read-only, but for the
 trial of sql/roles/, which is rolled back.
 """
 
+import contextlib
 import grp
 import hashlib
 import json
@@ -14,10 +15,9 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from deploy.machine import local_facts
+from deploy.machine import local_facts
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
 # Larger files are compared by their hash alone.
@@ -167,6 +167,64 @@ def unit(name: str) -> dict[str, str]:
     }
 
 
+def kernel(names: list[str]) -> dict[str, Any]:
+    """Return the kernel settings, whether they may be changed here, and memory in bytes."""
+    values, fixed = {}, []
+    for name in names:
+        place = Path("/proc/sys", *name.split("."))
+        with contextlib.suppress(OSError):
+            values[name] = place.read_text().strip()
+        # In a container /proc/sys is read-only, whoever asks.
+        if not os.access(place, os.W_OK):
+            fixed.append(name)
+    memory = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        number, *unit_name = rest.split()
+        memory[name] = int(number) * (1024 if unit_name else 1)
+    return {"values": values, "fixed": fixed, "memory": memory, "hard_files": hard_files()}
+
+
+def hard_files() -> int:
+    """Return how many open files the service manager may give a service."""
+    for line in Path("/proc/1/limits").read_text().splitlines():
+        if line.startswith("Max open files"):
+            hard = line.split()[4]
+            return 1 << 30 if hard == "unlimited" else int(hard)
+    return 0
+
+
+def listening() -> list[int]:
+    """Return the TCP ports that somebody listens on."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", name).read_text().splitlines()[1:]:
+                _number, local, _remote, state = line.split()[:4]
+                if state == "0A":
+                    found.add(int(local.rpartition(":")[2], 16))
+    return sorted(found)
+
+
+def account(name: str) -> dict[str, str] | None:
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return {"home": found.pw_dir, "shell": found.pw_shell}
+
+
+def firewall(table: str, loaded: str) -> dict[str, Any]:
+    """Return whether our rules are in force, and are what they were when they were loaded."""
+    code, out, _err = run(["nft", "list", "table", *table.split()])
+    there = code == 0
+    try:
+        same = there and Path(loaded).read_text() == out
+    except OSError:
+        same = False
+    return {"loaded": there, "unchanged": same}
+
+
 def free_bytes(path: str) -> int:
     place = Path(path)
     while not place.exists():
@@ -192,6 +250,11 @@ def gather() -> dict[str, Any]:
         "server": None,
         "data_directory": file(f"/var/lib/postgresql/{major}/{ASKED['cluster']}", secret=True),
         "unit": unit(f"postgresql@{major}-{ASKED['cluster']}.service"),
+        "kernel": kernel(ASKED["sysctl"]),
+        "listening": listening(),
+        "account": account(ASKED["account"]),
+        "firewall": firewall(**ASKED["firewall"]),
+        "firewall_unit": unit(ASKED["firewall_unit"]),
     }
     for path, secret in ASKED["files"].items():
         name = path.replace("{major}", str(major))

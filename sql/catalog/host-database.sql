@@ -1,6 +1,12 @@
--- What of the connected database provisioning compares, as one JSON object: extensions, schemas, tables.
+-- What of the connected database provisioning compares, as one JSON object: migrations, extensions, schemas, tables.
 
 SELECT jsonb_build_object(
+    -- By way of XML: a table that may not be there cannot be named in a query.
+    'migrations', CASE WHEN to_regclass('ops._yoyo_migration') IS NULL THEN '[]'::jsonb ELSE (
+        SELECT coalesce((xpath('/row/ids/text()', query_to_xml(
+            'SELECT jsonb_agg(migration_id ORDER BY migration_id) AS ids FROM ops._yoyo_migration', false, true, ''
+        )))[1]::text::jsonb, '[]')
+    ) END,
     'extensions', (
         SELECT coalesce(jsonb_object_agg(e.extname, jsonb_build_object(
             'version', e.extversion,

@@ -118,13 +118,39 @@ UNIT = {"active": "active", "enabled": "enabled"}
 def test_a_cluster_that_exists_is_never_made_anew(on_host: Host) -> None:
     there = {"major": 15, "name": "main", "port": 5432, "running": False}
 
-    assert on_host(cluster, {"clusters": [there], "unit": UNIT}, PLACE, port=5432) == []
+    assert on_host(cluster, standing(there, made=file("")), PLACE, port=5432) == []
+
+
+def standing(*clusters: dict[str, Any], **differences: Any) -> dict[str, Any]:
+    """Return the facts that `cluster` compares."""
+    made = differences.pop("made", None)
+    files = {PLACE.made_by_us: made}
+    return {
+        "clusters": list(clusters), "unit": UNIT, "files": files, "listening": [], **differences
+    }  # fmt: skip
+
+
+def test_a_cluster_of_others_is_refused_unless_it_is_to_be_taken_over(on_host: Host) -> None:
+    there = {"major": 15, "name": "main", "port": 5432, "running": True}
+
+    (refused,) = on_host(cluster, standing(there), PLACE, port=5432)
+    (taken,) = on_host(cluster, standing(there), PLACE, port=5432, adopt=True)
+
+    assert "was not made by casedb" in refused
+    assert refused.endswith("exit 1")
+    assert taken == f"install -m 600 -o postgres -g postgres /dev/null {PLACE.made_by_us}"
+
+
+def test_a_port_that_another_program_has_is_refused(on_host: Host) -> None:
+    (command,) = on_host(cluster, standing(listening=[22]), PLACE, port=22)
+
+    assert "port 22 is in use by another program" in command
 
 
 def test_a_port_of_another_cluster_is_refused_and_the_cluster_left_alone(on_host: Host) -> None:
     other = {"major": 14, "name": "old", "port": 5432, "running": True}
 
-    (command,) = on_host(cluster, {"clusters": [other], "unit": UNIT}, PLACE, port=5432)
+    (command,) = on_host(cluster, standing(other), PLACE, port=5432)
 
     assert command.startswith("echo 'port 5432 belongs to cluster 14/old")
     assert command.endswith(">&2; exit 1")
@@ -133,10 +159,11 @@ def test_a_port_of_another_cluster_is_refused_and_the_cluster_left_alone(on_host
 def test_a_new_cluster_has_utf8_and_checksums_and_starts_with_the_machine(on_host: Host) -> None:
     unit = {"active": "inactive", "enabled": "disabled"}
 
-    make, enable = on_host(cluster, {"clusters": [], "unit": unit}, PLACE, port=5433)
+    make, mark, enable = on_host(cluster, standing(unit=unit), PLACE, port=5433)
 
     assert "--port 5433 --encoding UTF8 --locale C.UTF-8" in make
     assert "--data-checksums" in make
+    assert mark.endswith(PLACE.made_by_us)
     assert enable == "systemctl enable --quiet postgresql@15-main.service"
 
 
