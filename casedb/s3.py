@@ -9,136 +9,22 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
 
-from casedb.errors import ConfigurationError
+from casedb.s3_model import Listing, Location, S3Error, Version
+from casedb.s3_streams import STREAMS, Download, Upload
 
-PART_BYTES = 8 << 20
-"""Of an upload or download; parts grow with the object, because there may be 10,000 of them."""
-STREAMS = 4
-"""Parts in flight at once: what a stream takes of memory is this many, and two more."""
-_PARTS_BEFORE_GROWTH = 1000
 REQUEST_ATTEMPTS = 8
 """Of each request, with growing pauses: half a minute until a server counts as gone."""
 _ATTEMPTS = 5
-
-_OPTIONS = {
-    "endpoint": "address of a compatible server",
-    "region": "AWS region",
-    "profile": "section of ~/.aws/config",
-    "storage_class": "such as STANDARD_IA",
-    "sse": "AES256 or aws:kms",
-    "sse_key": "the KMS key's id",
-    "lock_days": "days that nobody can delete an object of a backup",
-    "lock_mode": "COMPLIANCE or GOVERNANCE",
-}
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a bucket is and how objects are put into it."""
-
-    bucket: str
-    prefix: str
-    """Empty, or with a slash at its end."""
-    endpoint: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    storage_class: str | None = None
-    sse: str | None = None
-    sse_key: str | None = None
-    lock_days: int = 0
-    lock_mode: str = "COMPLIANCE"
-
-    @property
-    def url(self) -> str:
-        """The address without its options."""
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of one object, or the marker that a delete left."""
-
-    key: str
-    version_id: str
-    size_bytes: int
-    modified: datetime
-    is_marker: bool
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What lies below a prefix, and the server's own time when it said so."""
-
-    versions: tuple[Version, ...]
-    server_time: datetime
-
-
-class S3Error(Exception):
-    """The server refused or could not be asked; `code` is S3's own word, or the exception's."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether there is no such object."""
-        return self.code in ("NoSuchKey", "NoSuchVersion", "404", "NotFound")
-
-    @property
-    def is_denied(self) -> bool:
-        """Whether the credentials do not allow it, or an object lock forbids it."""
-        return self.code in ("AccessDenied", "403", "Forbidden")
-
-    @property
-    def is_taken(self) -> bool:
-        """Whether there was an object already where none should have been."""
-        return self.code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
-
-
-def parse_location(url: str) -> Location:
-    """Return the location that `url` names: s3://BUCKET/PREFIX?endpoint=...&lock_days=30.
-
-    Raises:
-        ConfigurationError: no bucket, an unknown option, or a secret in the address.
-    """
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise ConfigurationError(
-            "the store's address has credentials in it",
-            detail="Addresses are shown, logged and kept in the history of shells.",
-            hint="Put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials.",
-        )
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
-    unknown = sorted(options.keys() - _OPTIONS.keys())
-    if unknown or not parts.netloc:
-        raise ConfigurationError(
-            "the store's address cannot be used",
-            detail=f'It has an unknown option "{unknown[0]}".'
-            if unknown
-            else "It names no bucket.",
-            hint="Write s3://BUCKET/PREFIX; options after a ? are "
-            + ", ".join(f"{name} ({what})" for name, what in _OPTIONS.items())
-            + ".",
-        )
-    if "lock_days" in options:
-        if not str(options["lock_days"]).isdigit():
-            raise ConfigurationError("lock_days in the store's address is not a number of days")
-        options["lock_days"] = int(options["lock_days"])
-    prefix = unquote(parts.path).strip("/")
-    return Location(parts.netloc, f"{prefix}/" if prefix else "", **options)
 
 
 class Bucket:
@@ -292,7 +178,7 @@ class Bucket:
         """Read one version from its beginning to its end, some parts ahead."""
         with (
             ThreadPoolExecutor(STREAMS) as pool,
-            _Download(self, pool, key, version_id, size_bytes) as raw,
+            Download(self, pool, key, version_id, size_bytes) as raw,
             io.BufferedReader(raw, 1 << 20) as file,
         ):
             yield cast("BinaryIO", file)
@@ -380,104 +266,6 @@ class Bucket:
             words["ObjectLockMode"] = place.lock_mode
             words["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=place.lock_days)
         return {name: value for name, value in words.items() if value is not None}
-
-
-class Upload:
-    """A file to write to; sends parts while it is written to, with bounded memory."""
-
-    def __init__(self, bucket: Bucket, pool: ThreadPoolExecutor, key: str, *, locked: bool) -> None:
-        self._bucket, self._pool, self._key, self._locked = bucket, pool, key, locked
-        self._buffer = bytearray()
-        self._part_bytes = PART_BYTES
-        self._id: str | None = None
-        self._number = 0
-        self._in_flight: list[Future[Mapping[str, Any]]] = []
-        self._sent: list[Mapping[str, Any]] = []
-
-    def write(self, data: bytes) -> int:
-        """Write `data`, all of it."""
-        self._buffer += data
-        while len(self._buffer) >= self._part_bytes:
-            part = bytes(self._buffer[: self._part_bytes])
-            del self._buffer[: self._part_bytes]
-            self._send(part)
-        return len(data)
-
-    def finish(self) -> None:
-        """Send the rest and make it one object."""
-        if self._id is None:
-            self._bucket.put(self._key, bytes(self._buffer), locked=self._locked)
-            return
-        if self._buffer:
-            self._send(bytes(self._buffer))
-        while self._in_flight:
-            self._sent.append(self._in_flight.pop(0).result())
-        self._bucket.end_upload(self._key, self._id, self._sent)
-
-    def abort(self) -> None:
-        """Leave nothing of it, as far as the server can be reached."""
-        for future in self._in_flight:
-            future.cancel()
-        for future in self._in_flight:
-            with suppress(BaseException):
-                future.result()
-        if self._id is not None:
-            with suppress(S3Error):
-                self._bucket.abort_upload(self._key, self._id)
-
-    def _send(self, part: bytes) -> None:
-        if self._id is None:
-            self._id = self._bucket.begin_upload(self._key, locked=self._locked)
-        if len(self._in_flight) >= STREAMS:
-            self._sent.append(self._in_flight.pop(0).result())
-        self._number += 1
-        if self._number % _PARTS_BEFORE_GROWTH == 0:
-            self._part_bytes *= 2
-        self._in_flight.append(
-            self._pool.submit(self._bucket.send_part, self._key, self._id, self._number, part)
-        )
-
-
-class _Download(io.RawIOBase):
-    def __init__(
-        self, bucket: Bucket, pool: ThreadPoolExecutor, key: str, version_id: str, size_bytes: int
-    ) -> None:
-        self._bucket, self._pool, self._key = bucket, pool, key
-        self._version_id = version_id
-        self._size = size_bytes
-        self._asked = 0
-        self._ahead: list[Future[bytes]] = []
-        self._part = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._part:
-            self._ask()
-            if not self._ahead:
-                return 0
-            self._part = memoryview(self._ahead.pop(0).result())
-            self._ask()
-        count = min(len(buffer), len(self._part))
-        buffer[:count] = self._part[:count]
-        self._part = self._part[count:]
-        return count
-
-    def close(self) -> None:
-        for future in self._ahead:
-            future.cancel()
-        super().close()
-
-    def _ask(self) -> None:
-        while self._asked < self._size and len(self._ahead) < STREAMS:
-            count = min(PART_BYTES, self._size - self._asked)
-            self._ahead.append(
-                self._pool.submit(
-                    self._bucket.part, self._key, self._version_id, self._asked, count
-                )
-            )
-            self._asked += count
 
 
 def _version(entry: Mapping[str, Any], *, is_marker: bool) -> Version:

@@ -22,7 +22,7 @@ def open_store(url: str) -> Store:
     if parts.scheme == "s3":
         # Only who uses it waits for boto3.
         from backups.stores.s3 import S3Store
-        from casedb.s3 import parse_location
+        from casedb.s3_model import parse_location
 
         return S3Store(parse_location(url))
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:

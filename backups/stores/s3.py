@@ -12,35 +12,23 @@ deletion, are ignored. Only a pruner with the right to delete versions can take 
 """
 
 import io
-import os
-import re
 import secrets
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import BinaryIO, cast
 
 from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST
 from backups.stores.base import NewSet, RecordKind, RetainedError, WriteOnlyError
-from casedb.errors import (
-    CasedbError,
-    ConfigurationError,
-    LockedError,
-    RefusedError,
-    ToolFailedError,
-    UnverifiedError,
-)
-from casedb.s3 import Bucket, Listing, Location, S3Error, Version
+from backups.stores.s3_errors import reading, writing
+from backups.stores.s3_lock import LIFETIME, RunLock, renewed, whoami
+from casedb.errors import CasedbError, LockedError, UnverifiedError
+from casedb.s3 import Bucket
+from casedb.s3_model import Listing, Location, S3Error, Version
 
-LIFETIME = timedelta(minutes=10)
-"""How long a lock or lease holds without being renewed, by the server's clock."""
-_RENEW_S = LIFETIME.total_seconds() / 5
 _RECORDS = "records"
 _KINDS_OF_A_SET: tuple[RecordKind, ...] = ("verify", "drill")
-_LOCK_NAME = re.compile(r"(\d{10})(\.released)?")
 
 
 class S3Store:
@@ -57,7 +45,7 @@ class S3Store:
 
     def databases(self) -> list[str]:
         """Return the names of the databases that have something here, sorted."""
-        with self._reading():
+        with reading(self.location):
             folders = self.bucket.folders(self.location.prefix)
         return sorted(database_of_folder(name) for name in folders)
 
@@ -82,7 +70,7 @@ class S3Store:
         if version is None:
             raise FileNotFoundError(name)
         with (
-            self._reading(),
+            reading(self.location),
             self.bucket.reading(version.key, version.version_id, version.size_bytes) as file,
         ):
             yield file
@@ -90,16 +78,11 @@ class S3Store:
     @contextmanager
     def lock(self, database: str) -> Iterator[None]:
         """Hold the right to add and delete backups of `database`."""
-        with self._writing():
-            number = self._take_lock(database)
-        key = self._key(database, f".lock/{number:010d}")
-        try:
-            with self._renewed(key):
-                yield
-        finally:
-            with suppress(S3Error):
-                self.bucket.put(f"{key}.released", b"")
-            self._tidy_locks(database, number)
+        run = RunLock(self.bucket, self._key(database, ".lock"))
+        with writing(self.location):
+            run.take()
+        with run.held():
+            yield
 
     @contextmanager
     def lease(self, database: str, label: str) -> Iterator[None]:
@@ -109,15 +92,15 @@ class S3Store:
         """
         key = self._key(database, f".leases/{label}/{secrets.token_hex(8)}")
         try:
-            self.bucket.put(key, _whoami())
+            self.bucket.put(key, whoami())
         except S3Error as error:
             if not error.is_denied:
-                with self._reading():
+                with reading(self.location):
                     raise
             yield
             return
         try:
-            with self._renewed(key):
+            with renewed(self.bucket, key):
                 yield
         finally:
             self._forget(key)
@@ -125,7 +108,7 @@ class S3Store:
     def sweep(self, database: str) -> list[str]:
         """Remove what killed runs left, and return what it was."""
         left = []
-        with self._writing():
+        with writing(self.location):
             try:
                 for key in self.bucket.abort_uploads(self._key(database)):
                     left.append(f"an unfinished upload of {key.rpartition('/')[2]}")
@@ -148,7 +131,7 @@ class S3Store:
     @contextmanager
     def new_set(self, database: str, label: str) -> Iterator[NewSet]:
         """Begin a backup. Unless committed, it is gone when the block ends."""
-        with self._writing():
+        with writing(self.location):
             self.bucket.put(self._key(database, f".begun/{label}"), b"begun")
         new = S3Set(self, database, label)
         try:
@@ -175,7 +158,7 @@ class S3Store:
                     detail="A verify, a drill or a restore is reading it, here or elsewhere.",
                     hint="Try again when it has ended.",
                 )
-        with self._writing():
+        with writing(self.location):
             self._remove(database, label, self._list(database, f"{label}/"))
             for kind in _KINDS_OF_A_SET:
                 self._forget(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
@@ -186,7 +169,7 @@ class S3Store:
         manifest = files.get(MANIFEST)
         if manifest is None:
             return None
-        with self._reading():
+        with reading(self.location):
             return self.bucket.retained_until(manifest.key, manifest.version_id)
 
     def recorded(self, database: str, kind: RecordKind) -> list[str]:
@@ -197,7 +180,7 @@ class S3Store:
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
-        with self._reading():
+        with reading(self.location):
             try:
                 return self.bucket.get(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
             except S3Error as error:
@@ -207,7 +190,7 @@ class S3Store:
 
     def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:
         """Write a record in one step, in place of an earlier one."""
-        with self._writing():
+        with writing(self.location):
             self.bucket.put(self._key(database, f"{_RECORDS}/{label}.{kind}.json"), data)
 
     def free_bytes(self, database: str) -> int | None:
@@ -218,7 +201,7 @@ class S3Store:
         return f"{self.location.prefix}{folder_of(database)}/{rest}"
 
     def _list(self, database: str, rest: str = "") -> Listing:
-        with self._reading():
+        with reading(self.location):
             return self.bucket.listing(self._key(database, rest))
 
     def _sets(self, listing: Listing, database: str) -> dict[str, dict[str, Version]]:
@@ -233,7 +216,7 @@ class S3Store:
     def _is_debris(self, database: str, label: str) -> bool:
         """Whether a set without a manifest was never finished, or is half deleted on purpose."""
         try:
-            with self._reading():
+            with reading(self.location):
                 return self.bucket.get(self._key(database, f".begun/{label}")) == b"begun"
         except UnverifiedError as error:
             cause = error.__cause__
@@ -264,133 +247,6 @@ class S3Store:
             with suppress(S3Error):
                 self.bucket.put(key, b"")
 
-    def _take_lock(self, database: str) -> int:
-        listing = self._list(database, ".lock/")
-        newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
-        last, released, touched = 0, False, None
-        for key, version in newest.items():
-            found = _LOCK_NAME.fullmatch(key.rpartition("/")[2])
-            if not found:
-                continue
-            number = int(found[1])
-            if number > last:
-                last, released, touched = number, False, None
-            if number == last:
-                released = released or bool(found[2])
-                touched = touched if found[2] else version.modified
-        held = touched is not None and listing.server_time - touched < LIFETIME
-        key = self._key(database, f".lock/{last:010d}")
-        if last and not released and held:
-            raise self._locked(key)
-        key = self._key(database, f".lock/{last + 1:010d}")
-        try:
-            mine = self.bucket.put(key, _whoami(), if_absent=True)
-        except S3Error as error:
-            if error.is_taken:
-                raise self._locked(key) from None
-            raise
-        if mine == "null":
-            self._require_conditional_put(key)
-        else:
-            self._require_first(key, mine)
-        return last + 1
-
-    def _require_first(self, key: str, mine: str) -> None:
-        """Where there are versions, the first one of a lock has it, whatever was put later."""
-        first = next(v for v in self.bucket.listing(key).versions if v.key == key)
-        if first.version_id != mine:
-            with suppress(S3Error):
-                self.bucket.delete(key, mine)
-            raise self._locked(key)
-
-    def _require_conditional_put(self, key: str) -> None:
-        try:
-            self.bucket.put(key, _whoami(), if_absent=True)
-        except S3Error as error:
-            if error.is_taken:
-                return
-            raise
-        raise RefusedError(
-            "this S3 server cannot keep two runs apart",
-            detail="It ignores If-None-Match, and overwrote what it should have left alone.",
-            hint="Use AWS, Ceph, MinIO or another server that honours conditional requests.",
-        )
-
-    def _locked(self, key: str) -> LockedError:
-        holder = "unknown"
-        with suppress(S3Error):
-            holder = self.bucket.get(key).decode(errors="replace") or holder
-        return LockedError(
-            f"another run is at work on {self.url}",
-            detail=f"Its lock is held by {holder}.",
-            hint=f"Try again when it has ended; a killed run's lock ends by itself after "
-            f"{LIFETIME.total_seconds() / 60:g} minutes.",
-        )
-
-    def _tidy_locks(self, database: str, number: int) -> None:
-        with suppress(S3Error, CasedbError):
-            for version in self._list(database, ".lock/").versions:
-                found = _LOCK_NAME.fullmatch(version.key.rpartition("/")[2])
-                if found and int(found[1]) < number:
-                    self.bucket.delete(version.key, version.version_id)
-
-    @contextmanager
-    def _renewed(self, key: str) -> Iterator[None]:
-        """Write `key` anew every now and then for the length of the block."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(_RENEW_S):
-                with suppress(S3Error):
-                    self.bucket.put(key, _whoami())
-
-        thread = threading.Thread(target=renew, name="casedb lease", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Tell "could not read" from "is damaged": only the second is the backup's fault."""
-        try:
-            yield
-        except S3Error as error:
-            if error.is_missing and error.code in ("NoSuchKey", "NoSuchVersion"):
-                raise UnverifiedError(
-                    "an object went away while it was read", detail=f"{error}."
-                ) from error
-            if error.code == "NoSuchBucket":
-                raise self._no_bucket() from error
-            raise UnverifiedError(
-                f"the store cannot be read at {self.url}",
-                detail=f"{error}.",
-                hint="Whether the backups are whole is unknown until it can be read; check the "
-                "network and the credentials.",
-            ) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except S3Error as error:
-            if error.code == "NoSuchBucket":
-                raise self._no_bucket() from error
-            raise ToolFailedError(
-                f"the store cannot be written at {self.url}",
-                detail=f"{error}.",
-                hint="Check the network and the credentials; what was begun does not count.",
-            ) from error
-
-    def _no_bucket(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"there is no bucket {self.location.bucket}",
-            detail=f"Asked {self.location.endpoint or 'AWS'}.",
-            hint="Make it first, with versioning and, against ransomware, object lock.",
-        )
-
 
 class S3Set:
     """A backup being written."""
@@ -419,7 +275,7 @@ class S3Set:
             self._manifest = buffer
             return
         with (
-            self._store._writing(),
+            writing(self._store.location),
             self._store.bucket.writing(self._path(name), locked=True) as upload,
         ):
             yield cast("BinaryIO", upload)
@@ -439,7 +295,7 @@ class S3Set:
         """Make the set visible."""
         if self._manifest is None:
             raise AssertionError("the manifest is what makes a set complete")
-        with self._store._writing():
+        with writing(self._store.location):
             data = self._manifest.getvalue()
             self._store.bucket.put(self._path(MANIFEST), data, if_absent=True, locked=True)
         self.is_committed = True
@@ -447,7 +303,3 @@ class S3Set:
 
     def _path(self, name: str) -> str:
         return self._store._key(self._database, f"{self._label}/{name}")
-
-
-def _whoami() -> bytes:
-    return f"process {os.getpid()} on {socket.gethostname()}".encode()

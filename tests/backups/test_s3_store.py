@@ -1,6 +1,8 @@
 """A bucket is as good a store as a folder, on a forgiving server and on a real one."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,11 +18,11 @@ from backups.manifest import DUMP, MANIFEST
 from backups.records import read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
-from backups.stores import LocalStore, Store, open_store
+from backups.stores import LocalStore, Store, open_store, s3_lock
 from backups.stores import s3 as s3_store
 from backups.stores.s3 import S3Store
 from backups.verify import verify
-from casedb import s3
+from casedb import s3, s3_streams
 from casedb.conninfo import Conninfo
 from casedb.errors import (
     BackupDamagedError,
@@ -29,7 +31,7 @@ from casedb.errors import (
     ToolFailedError,
     UnverifiedError,
 )
-from casedb.s3 import S3Error, parse_location
+from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made
 from tests.s3.servers import Server, ceph, moto, why_no_ceph
@@ -55,7 +57,7 @@ def pruner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
     # Small parts, so that small backups have several.
-    monkeypatch.setattr(s3, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(s3_streams, "PART_BYTES", 5 << 20)
 
 
 def store_in(server: Server, bucket: str, words: str = "") -> S3Store:
@@ -319,12 +321,34 @@ def test_of_many_who_want_the_lock_at_once_one_has_it(store: S3Store) -> None:
     assert len(most) + len(turned_away) == 8
 
 
-def test_a_killed_runs_lock_ends_by_itself(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_a_run_that_died_on_this_machine_ends_at_once(store: S3Store) -> None:
+    died = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from backups.stores.s3_lock import whoami; print(whoami().decode(), end='')",
+        ],
+        capture_output=True,
+        check=True,
+    ).stdout
+    lock = f"some/where/{SAMPLE}/.lock/0000000007"
+    store.bucket.put(lock, s3_lock.whoami())
+    with pytest.raises(LockedError, match="another run"), store.lock(SAMPLE):
+        pass
+
+    store.bucket.put(lock, died)
+    with store.lock(SAMPLE):
+        pass
+
+
+def test_a_killed_runs_lock_on_another_machine_ends_by_itself(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.bucket.put(f"some/where/{SAMPLE}/.lock/0000000041", b"process 1 on nowhere")
     with pytest.raises(LockedError, match="another run"), store.lock(SAMPLE):
         pass
 
-    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
+    monkeypatch.setattr(s3_lock, "LIFETIME", -timedelta(minutes=1))
     with store.lock(SAMPLE):
         assert f"some/where/{SAMPLE}/.lock/0000000042" in keys(store)
 

@@ -1,0 +1,50 @@
+"""What S3 answers, in the words of a store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from casedb.errors import ConfigurationError, ToolFailedError, UnverifiedError
+from casedb.s3_model import Location, S3Error
+
+
+@contextmanager
+def reading(location: Location) -> Iterator[None]:
+    """Tell "could not read" from "is damaged": only the second is the backup's fault."""
+    try:
+        yield
+    except S3Error as error:
+        if error.is_missing and error.code in ("NoSuchKey", "NoSuchVersion"):
+            raise UnverifiedError(
+                "an object went away while it was read", detail=f"{error}."
+            ) from error
+        if error.code == "NoSuchBucket":
+            raise _no_bucket(location) from error
+        raise UnverifiedError(
+            f"the store cannot be read at {location.url}",
+            detail=f"{error}.",
+            hint="Whether the backups are whole is unknown until it can be read; check the "
+            "network and the credentials.",
+        ) from error
+
+
+@contextmanager
+def writing(location: Location) -> Iterator[None]:
+    """Say that the store cannot be written; what was begun does not count."""
+    try:
+        yield
+    except S3Error as error:
+        if error.code == "NoSuchBucket":
+            raise _no_bucket(location) from error
+        raise ToolFailedError(
+            f"the store cannot be written at {location.url}",
+            detail=f"{error}.",
+            hint="Check the network and the credentials; what was begun does not count.",
+        ) from error
+
+
+def _no_bucket(location: Location) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no bucket {location.bucket}",
+        detail=f"Asked {location.endpoint or 'AWS'}.",
+        hint="Make it first, with versioning and, against ransomware, object lock.",
+    )

@@ -1,0 +1,177 @@
+"""One run at a time where there are no file locks: objects that a living run keeps renewing."""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+from casedb.errors import LockedError, RefusedError
+from casedb.s3 import Bucket
+from casedb.s3_model import S3Error, Version
+
+LIFETIME = timedelta(minutes=10)
+"""How long a lock or lease holds without being renewed, by the server's clock."""
+_RENEW_S = LIFETIME.total_seconds() / 5
+_LOCK_NAME = re.compile(r"(\d{10})(\.released)?")
+
+
+class RunLock:
+    """The lock in the folder `folder` of a bucket: FOLDER/NUMBER, and NUMBER.released when done."""
+
+    def __init__(self, bucket: Bucket, folder: str) -> None:
+        self._bucket = bucket
+        self._folder = folder
+        self._number = 0
+
+    def take(self) -> None:
+        """Take it.
+
+        Raises:
+            LockedError: another run holds it.
+            RefusedError: the server does not keep two runs apart.
+            S3Error: the server refused or could not be asked.
+        """
+        self._number = self._take()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Renew it for the length of the block, and let it go at its end."""
+        key = f"{self._folder}/{self._number:010d}"
+        try:
+            with renewed(self._bucket, key):
+                yield
+        finally:
+            with suppress(S3Error):
+                self._bucket.put(f"{key}.released", b"")
+            self._tidy(self._number)
+
+    def _take(self) -> int:
+        listing = self._bucket.listing(f"{self._folder}/")
+        newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
+        last, released, touched = 0, False, None
+        for key, version in newest.items():
+            found = _LOCK_NAME.fullmatch(key.rpartition("/")[2])
+            if not found:
+                continue
+            number = int(found[1])
+            if number > last:
+                last, released, touched = number, False, None
+            if number == last:
+                released = released or bool(found[2])
+                touched = touched if found[2] else version.modified
+        held = touched is not None and listing.server_time - touched < LIFETIME
+        key = f"{self._folder}/{last:010d}"
+        if last and not released and held and not self._is_dead(key):
+            raise self._locked(key)
+        key = f"{self._folder}/{last + 1:010d}"
+        try:
+            mine = self._bucket.put(key, whoami(), if_absent=True)
+        except S3Error as error:
+            if error.is_taken:
+                raise self._locked(key) from None
+            raise
+        if mine == "null":
+            self._require_conditional_put(key)
+        else:
+            self._require_first(key, mine)
+        return last + 1
+
+    def _require_first(self, key: str, mine: str) -> None:
+        """Where there are versions, the first one of a lock has it, whatever was put later."""
+        first = next(v for v in self._bucket.listing(key).versions if v.key == key)
+        if first.version_id != mine:
+            with suppress(S3Error):
+                self._bucket.delete(key, mine)
+            raise self._locked(key)
+
+    def _require_conditional_put(self, key: str) -> None:
+        try:
+            self._bucket.put(key, whoami(), if_absent=True)
+        except S3Error as error:
+            if error.is_taken:
+                return
+            raise
+        raise RefusedError(
+            "this S3 server cannot keep two runs apart",
+            detail="It ignores If-None-Match, and overwrote what it should have left alone.",
+            hint="Use AWS, Ceph, MinIO or another server that honours conditional requests.",
+        )
+
+    def _is_dead(self, key: str) -> bool:
+        """Whether its holder ran on this machine and does not any more."""
+        try:
+            return is_dead(self._bucket.get(key))
+        except S3Error:
+            return False
+
+    def _locked(self, key: str) -> LockedError:
+        holder = "unknown"
+        with suppress(S3Error):
+            holder = self._bucket.get(key).decode(errors="replace").partition("\n")[0] or holder
+        return LockedError(
+            f"another run is at work on {self._bucket.location.url}",
+            detail=f"Its lock is held by {holder}.",
+            hint=f"Try again when it has ended; a killed run's lock ends by itself after "
+            f"{LIFETIME.total_seconds() / 60:g} minutes.",
+        )
+
+    def _tidy(self, number: int) -> None:
+        with suppress(S3Error):
+            for version in self._bucket.listing(f"{self._folder}/").versions:
+                found = _LOCK_NAME.fullmatch(version.key.rpartition("/")[2])
+                if found and int(found[1]) < number:
+                    self._bucket.delete(version.key, version.version_id)
+
+
+@contextmanager
+def renewed(bucket: Bucket, key: str) -> Iterator[None]:
+    """Write `key` anew every now and then for the length of the block."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(_RENEW_S):
+            with suppress(S3Error):
+                bucket.put(key, whoami())
+
+    thread = threading.Thread(target=renew, name="casedb lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def whoami() -> bytes:
+    """Return who holds a lock or a lease: a line for people, and one for `is_dead`."""
+    pid = os.getpid()
+    return f"process {pid} on {socket.gethostname()}\n{pid} {_life(pid)}".encode()
+
+
+def is_dead(holder: bytes) -> bool:
+    """Whether `holder`, which `whoami` wrote, is a process of this machine that has ended.
+
+    Of another machine nobody here can tell, and the answer is no.
+    """
+    found = holder.decode(errors="replace").partition("\n")[2].split()
+    if len(found) != 4 or not found[0].isdigit():
+        return False
+    here = _life(os.getpid()).split()[:2]
+    return found[1:3] == here and _life(int(found[0])).split() != found[1:]
+
+
+def _life(pid: int) -> str:
+    """Return the boot, the namespace of processes and the start of `pid`, which no other has."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+        # After the name, which may have anything in it.
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    # A zombie is as dead as one that is gone.
+    return f"{boot} {namespace} {status[19]}" if status[0] != "Z" else ""
