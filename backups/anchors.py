@@ -5,6 +5,7 @@ does whoever cuts off its end, or removes a case with all of its log. Not so aga
 they were in an earlier backup, in a store that he cannot write to.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
@@ -88,6 +89,30 @@ def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> It
             detail=f"{HEADS}: {error}.",
             hint="Name another backup as the anchor, and keep this one for the inquiry.",
         ) from error
+
+
+def same_roots(
+    connection: Connection[Any], store: Store, manifest: Manifest, keys: Keys | None = None
+) -> bool | None:
+    """Whether the heads of all chains are those of the backup; None if it keeps none.
+
+    For a database just restored from that backup, whose rows have been compared: with equal rows
+    and equal heads a chain is what it was. Walking it (`check`) tells more: whether it was whole.
+    """
+    name = stored_name(manifest, HEADS)
+    if name not in manifest.files or not audit.has_audit(connection):
+        return None
+    wanted, found = hashlib.sha256(), hashlib.sha256()
+    opening = require_keys(manifest, keys) if manifest.recipients else None
+    with (
+        store.open(manifest.database, manifest.label, name) as file,
+        raw_archive(HashingReader(file), opening) as chunks,
+    ):
+        for chunk in chunks:
+            wanted.update(chunk)
+    for piece in audit.read_heads(connection):
+        found.update(piece)
+    return wanted.digest() == found.digest()
 
 
 def check(

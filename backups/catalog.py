@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from backups.labels import database_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import DrillReport, VerifyReport, read_record
 from backups.stores.base import Store
@@ -139,6 +140,33 @@ def resolve_label(store: Store, database: str, wanted: str, *, good_only: bool =
         else f"{store.url} holds {len(backups)} of it, {len(backups)} of them damaged.",
         hint="`casedb drill latest` proves one." if good else "`casedb dump` makes one.",
     )
+
+
+def resolve_before(store: Store, database: str, moment: datetime) -> Backup:
+    """Return the newest good backup of `database` that was taken before `moment` (aware).
+
+    Raises:
+        ConfigurationError: if there is none.
+    """
+    backups = [b for b in catalog(store, database) if b.is_good and b.taken_at]
+    for backup in backups:
+        if backup.taken_at and backup.taken_at < moment:
+            return backup
+    oldest = backups[-1].label if backups else "none"
+    raise ConfigurationError(
+        f'there is no good backup of database "{database}" from before {moment:%Y-%m-%d %H:%M} UTC',
+        detail=f"{store.url} holds {len(backups)} good ones; the oldest is {oldest}.",
+        hint="`casedb backups` lists them, with their age. Times are UTC.",
+    )
+
+
+def source_of(store: Store, label: str, database: str) -> str:
+    """Return the database of which `label` is a backup: the one it names, if the store knows it.
+
+    `database` otherwise: then it is not a label, or one with a typing error.
+    """
+    named = database_of(label)
+    return named if named and named in store.databases() else database
 
 
 def _not_found(store: Store, database: str, wanted: str, labels: list[str]) -> ConfigurationError:

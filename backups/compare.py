@@ -15,7 +15,7 @@ from backups.manifest import (
     TableFacts,
 )
 from backups.progress import OnProgress, Progress, unseen
-from backups.properties import without_mark
+from backups.properties import without_ours
 from backups.snapshot import prepare_session, read_relations
 
 _ROLE_KINDS = ("role", "membership")
@@ -107,7 +107,7 @@ def compare_properties(wanted: DatabaseProperties, found: DatabaseProperties) ->
     for name in DatabaseProperties.model_fields:
         before, after = getattr(wanted, name), getattr(found, name)
         if name == "settings":
-            before, after = without_mark(before), without_mark(after)
+            before, after = without_ours(before), without_ours(after)
         # A version belongs to the machine's libraries and is a note, not a difference.
         if name != "collation_version" and before != after:
             lines.append(f"the database's {name} was {_plain(before)} and is {_plain(after)}")

@@ -36,10 +36,10 @@ def read_server(connection: Connection[Any]) -> ServerFacts:
     )
 
 
-def read_properties(connection: Connection[Any]) -> DatabaseProperties:
-    """Return what belongs to the connected database and is in no dump of it."""
+def read_properties(connection: Connection[Any], database: str | None = None) -> DatabaseProperties:
+    """Return what belongs to `database` (default: the connected one) and is in no dump of it."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(read_sql("catalog/backup-properties.sql")).fetchone()
+        row = cursor.execute(read_sql("catalog/backup-properties.sql"), (database,)).fetchone()
     return DatabaseProperties.model_validate(row)
 
 

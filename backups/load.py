@@ -2,7 +2,11 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from backups import archive
 from backups.contents import require_keys, stored_facts, stored_name
 from backups.manifest import DUMP, DatabaseProperties, Manifest
+from backups.progress import OnProgress, Progress, unseen
 from backups.properties import create_statement
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
@@ -21,11 +26,13 @@ from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import ToolFailedError
+from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
 
 # Measured: on two cores two jobs save a tenth of the time, and the copy they need costs as much.
 _CORES_FOR_JOBS = 4
 _JOBS_AT_MOST = 8
+_POLL_S = 0.25
 
 
 def create_database(connection: Connection[Any], properties: DatabaseProperties, name: str) -> None:
@@ -66,18 +73,25 @@ def load_archive(
     jobs = jobs or jobs_for(os.cpu_count() or 1, raw_size, shutil.disk_usage(folder).free)
     argv = programs.pg_restore_argv(tools, dbname=make_conninfo("", dbname=target.dbname))
     into = target.replace(application_name=f"casedb restore {manifest.label}")
+    if jobs > 1:
+        with unpacked(store, manifest, folder) as found:
+            if found.problem is None:
+                load_unpacked(found, manifest, target, tools, jobs=jobs)
+                return
+        raise _changed()
     try:
         with store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file:
-            if jobs == 1:
-                agrees = archive.load(file, into, argv, keys).agrees_with(facts)
-            else:
-                agrees = _load_in_parallel(file, manifest, into, argv, folder, jobs)
+            agrees = archive.load(file, into, argv, keys).agrees_with(facts)
     except archive.UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error
     if not agrees:
-        raise ToolFailedError(
-            f"{DUMP} changed while it was read", detail="It does not match the manifest."
-        )
+        raise _changed()
+
+
+def _changed() -> ToolFailedError:
+    return ToolFailedError(
+        f"{DUMP} changed while it was read", detail="It does not match the manifest."
+    )
 
 
 def jobs_for(cores: int, raw_size_bytes: int, free_bytes: int) -> int:
@@ -98,15 +112,96 @@ def analyze(target: Conninfo) -> None:
         connection.execute("ANALYZE")
 
 
-def _load_in_parallel(
-    file: Any, manifest: Manifest, into: Conninfo, argv: list[str], folder: Path, jobs: int
-) -> bool:
-    reader = HashingReader(file)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="casedb-archive-") as raw:
-        with archive.decoding_errors():
-            for chunk in decompressed(reader):
-                raw.write(chunk)
+@dataclass(frozen=True)
+class Unpacked:
+    """An archive in clear, in a file without a name: gone with the process, however that ends."""
+
+    descriptor: int
+    problem: str | None
+    """What is wrong with the bytes it came from; None if nothing is."""
+
+    @property
+    def path(self) -> str:
+        """What a child process that inherits the descriptor opens, once for each job."""
+        return f"/dev/fd/{self.descriptor}"
+
+
+@contextmanager
+def unpacked(
+    store: Store, manifest: Manifest, folder: Path, on_progress: OnProgress = unseen
+) -> Iterator[Unpacked]:
+    """Decompress a backup's archive into `folder` while its bytes are checked: one reading."""
+    facts = stored_facts(manifest, DUMP)
+    with (
+        tempfile.TemporaryFile(dir=folder, prefix="casedb-archive-") as raw,
+        store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
+    ):
+        reader = HashingReader(file)
+        problem = None
+        try:
+            with archive.decoding_errors():
+                for chunk in decompressed(reader):
+                    raw.write(chunk)
+                    on_progress(
+                        Progress(f"reading {DUMP}", reader.size_bytes, facts.size_bytes, "bytes")
+                    )
+        except archive.UnreadableArchiveError as error:
+            problem = f"{DUMP} cannot be read: {error}."
+            reader.drain()
         raw.flush()
-        programs.run([*argv, f"--jobs={jobs}", raw.name], target=into)
-    facts = manifest.files[DUMP]
-    return (reader.sha256, reader.size_bytes) == (facts.sha256, facts.size_bytes)
+        if reader.size_bytes != facts.size_bytes:
+            problem = f"{DUMP} has {reader.size_bytes} bytes, the manifest says {facts.size_bytes}."
+        elif reader.sha256 != facts.sha256:
+            problem = (
+                f"{DUMP} has SHA-256 {reader.sha256[:12]}…, the manifest says {facts.sha256[:12]}…."
+            )
+        yield Unpacked(raw.fileno(), problem)
+
+
+def load_unpacked(
+    archive_file: Unpacked,
+    manifest: Manifest,
+    target: Conninfo,
+    tools: PostgresTools,
+    *,
+    jobs: int,
+    words: Sequence[str] = (),
+    on_progress: OnProgress = unseen,
+) -> None:
+    """Load an unpacked archive into `target`'s empty database with so many jobs.
+
+    `words` are further ones of pg_restore, which narrow what is loaded.
+
+    Raises:
+        ToolFailedError: pg_restore failed.
+    """
+    argv = programs.pg_restore_from_argv(
+        tools,
+        dbname=make_conninfo("", dbname=target.dbname),
+        file=archive_file.path,
+        jobs=jobs,
+        words=words,
+    )
+    into = target.replace(application_name=f"casedb restore {manifest.label}")
+    with (
+        connect(target, purpose="restore: progress") as watching,
+        tempfile.TemporaryFile() as err,
+        programs.start(
+            argv, target=into, stdout=err, stderr=err, pass_fds=[archive_file.descriptor]
+        ) as process,
+    ):
+        while True:
+            try:
+                returncode = process.wait(timeout=_POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                on_progress(_seen(watching, manifest))
+        err.seek(0)
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
+
+
+def _seen(connection: Connection[Any], manifest: Manifest) -> Progress:
+    row = connection.execute(read_sql("catalog/restore-progress.sql")).fetchone()
+    size_bytes, what = row or (0, None)
+    total = max(size_bytes, manifest.database_size_bytes)
+    return Progress(what or "restoring", size_bytes, total, "bytes")

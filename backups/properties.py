@@ -6,8 +6,11 @@ from psycopg import sql
 
 from backups.manifest import DatabaseProperties, DatabaseSetting
 
-MARK = "casedb.mark"
-"""The setting that says what a database is for: the target's to have, never the source's."""
+OURS = "casedb."
+"""How our own settings of a database begin, such as its mark: they say what this one database is
+for and what became of it, so they are never a copy's."""
+FROZEN = "casedb.frozen"
+READ_ONLY = "default_transaction_read_only"
 
 # Their values are lists of names, each quoted for itself; see variable_is_guc_list_quote() in
 # PostgreSQL's dumputils.c.
@@ -59,7 +62,7 @@ def property_statements(properties: DatabaseProperties, database: str) -> list[s
                 sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
             )
         )
-    statements += [_set(name, setting) for setting in without_mark(properties.settings)]
+    statements += [_set(name, setting) for setting in without_ours(properties.settings)]
     if properties.connection_limit != -1:
         statements.append(
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
@@ -71,9 +74,39 @@ def property_statements(properties: DatabaseProperties, database: str) -> list[s
     return statements
 
 
-def without_mark(settings: Iterable[DatabaseSetting]) -> tuple[DatabaseSetting, ...]:
-    """Return `settings` without the mark, which says what the source was for."""
-    return tuple(s for s in settings if s.name != MARK)
+def replacing_statements(
+    found: DatabaseProperties, wanted: DatabaseProperties, database: str
+) -> list[sql.Composed]:
+    """Return the statements after which `database`, which has `found`, has `wanted` instead."""
+    name = sql.Identifier(database)
+    grantees = {grant.grantee for grant in found.grants} - {""}
+    statements = [
+        sql.SQL("ALTER DATABASE {} RESET ALL").format(name),
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name),
+        sql.SQL("COMMENT ON DATABASE {} IS NULL").format(name),
+    ]
+    for role in sorted({setting.role for setting in found.settings if setting.role}):
+        statements.append(
+            sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(sql.Identifier(role), name)
+        )
+    for grantee in sorted(grantees):
+        statements.append(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM {} CASCADE").format(
+                name, sql.Identifier(grantee)
+            )
+        )
+    return statements + property_statements(wanted, database)
+
+
+def without_ours(settings: Iterable[DatabaseSetting]) -> tuple[DatabaseSetting, ...]:
+    """Return `settings` without our own, and without what a restore had set for a while."""
+    settings = tuple(settings)
+    frozen = any(s.name == FROZEN for s in settings)
+    return tuple(
+        s
+        for s in settings
+        if not s.name.startswith(OURS) and not (frozen and s.role is None and s.name == READ_ONLY)
+    )
 
 
 def _set(database: sql.Identifier, setting: DatabaseSetting) -> sql.Composed:

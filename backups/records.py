@@ -1,4 +1,4 @@
-"""What verifying and drilling found. Reports lie beside the sets, which never change."""
+"""What verifying, drilling and restoring found. Reports lie beside the sets, which never change."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -61,6 +61,47 @@ class DrillReport(Frozen):
         return sum(self.phases_s.get(phase, 0.0) for phase in ("roles", "restore", "analyze"))
 
 
+class SwapFacts(Frozen):
+    """How a restored database got the name of a living one."""
+
+    kept: str
+    """The name that the old database has now; it is read-only."""
+    unavailable_s: float
+    """How long nobody could use the name."""
+    attempts: int
+    ended_sessions: int
+    not_restored: tuple[str, ...] | None
+    """What the old database holds otherwise than the backup, a line a table; None if nobody
+    looked."""
+
+
+class RestoreReport(Frozen):
+    """What a restore brought back, how that was checked, and how long it took."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    outcome: Outcome = "passed"
+    at: datetime
+    """When it had ended."""
+    database: str
+    server: str
+    tables: int
+    rows: int
+    catalog_rows: int
+    same_roots: bool | None
+    """Whether the heads of the audit trail are the backup's; None if it keeps none."""
+    duration_s: float
+    phases_s: Mapping[str, float]
+    """Seconds by phase: verify, restore, analyze, compare, swap, count."""
+    created_roles: tuple[str, ...]
+    """They cannot log in before somebody lets them."""
+    swap: SwapFacts | None
+    """None for a new database."""
+    tool_version: str
+    server_version: str
+    notes: tuple[str, ...] = ()
+
+
 class Tombstone(Frozen):
     """What stays of a backup that was deleted on purpose."""
 
@@ -90,7 +131,12 @@ class Tombstone(Frozen):
         )
 
 
-Report = TypeVar("Report", VerifyReport, DrillReport)
+Report = TypeVar("Report", VerifyReport, DrillReport, RestoreReport)
+_KINDS: Mapping[type[Frozen], RecordKind] = {
+    VerifyReport: "verify",
+    DrillReport: "drill",
+    RestoreReport: "restore",
+}
 
 
 def write_record(store: Store, database: str, report: Report) -> Report:
@@ -99,7 +145,7 @@ def write_record(store: Store, database: str, report: Report) -> Report:
     A store that lets nobody write, such as a read-only mount, does not change what was found: then
     the report comes back with a note that says so.
     """
-    kind: RecordKind = "verify" if isinstance(report, VerifyReport) else "drill"
+    kind = _KINDS[type(report)]
     data = report.model_dump_json(indent=1).encode() + b"\n"
     try:
         store.write_record(database, report.label, kind, data)
@@ -114,8 +160,7 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
 
     One that cannot be read proves nothing, which is what none means.
     """
-    kind: RecordKind = "verify" if model is VerifyReport else "drill"
-    data = store.read_record(database, label, kind)
+    data = store.read_record(database, label, _KINDS[model])
     if data is None:
         return None
     try:

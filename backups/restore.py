@@ -1,178 +1,246 @@
-"""Bring a backup back as a new database of a living server, complete and compared, or not at all.
+"""Bring a backup back into a living server, complete and compared, or not at all.
 
-Nothing that is there is touched. The backup is loaded under a temporary name and compared with its
-manifest; only then does the database get the name that was asked for.
+It is loaded beside what is there, under a name that nobody uses, and compared with its manifest.
+Only then does it get its name: a new one, or that of a living database, which is kept.
 """
 
-import secrets
+import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
 
-from backups import fingerprint
-from backups import restore_checks as checks
-from backups.catalog import read_manifest
-from backups.compare import Comparison, compare
+from backups import beside, fill, kept, replace
+from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
-from backups.drill import different
-from backups.load import analyze, create_database, load_archive
-from backups.manifest import Manifest, RoleFacts
+from backups.manifest import Manifest
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
+from backups.records import RestoreReport, SwapFacts, write_record
+from backups.restore_facts import read_live, read_server
+from backups.restore_plan import RestorePlan, already_exists, make_plan
 from backups.sealing import Keys
+from backups.snapshot import prepare_session
 from backups.stores.base import Store
-from backups.verify import check_bytes, damaged, database_named, no_such_backup, read_catalog
+from backups.verify import damaged, database_named, no_such_backup
+from backups.version import tool_version
 from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.errors import CasedbError
+from casedb.database import connect, describe
+from casedb.locks import maintenance_lock
 from casedb.marks import Mark, set_mark
 from casedb.tools import PostgresTools
 
 
-@dataclass(frozen=True)
-class RestoreReport:
-    """What a restore brought back, and how long that took."""
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is to be restored, and how."""
 
     label: str
     database: str
-    tables: int
-    rows: int
-    duration_s: float
-    phases_s: Mapping[str, float]
-    """Seconds by phase: verify, restore, analyze, compare."""
-    created_roles: tuple[str, ...]
-    """They cannot log in before somebody lets them."""
-    notes: tuple[str, ...]
+    """The name that the restored database is to have."""
+    replace: bool = False
+    """Whether it may take the name of a living database, which is then kept under another one."""
+    freeze: bool = False
+    """Whether that one is read-only from the start."""
+    create_roles: bool = False
+    """Whether roles that the server lacks are made, without the right to log in."""
+    mark: Mark | None = None
+    """What a new database is for; the source's mark never comes along, a replaced one's stays."""
+
+
+def plan_restore(
+    store: Store, wish: Wish, admin: Conninfo, *, tools: PostgresTools, keys: Keys | None = None
+) -> RestorePlan:
+    """Return what restoring would do, and why it would be refused; change nothing.
+
+    Raises:
+        BackupDamagedError: the backup is known to be damaged.
+        ConfigurationError: there is no such backup.
+        UnverifiedError: it is encrypted, and there is no key that opens it.
+    """
+    with connect(admin, purpose="restore: plan") as connection:
+        return _plan(store, wish, admin, connection, tools, keys)[0]
 
 
 def restore(
     store: Store,
-    label: str,
+    wish: Wish,
     admin: Conninfo,
-    database: str,
     *,
     tools: PostgresTools,
-    mark: Mark | None = None,
-    create_roles: bool = False,
     keys: Keys | None = None,
+    scratch: Path | None = None,
+    pooler: Conninfo | None = None,
+    record: bool = True,
     on_progress: OnProgress = unseen,
 ) -> RestoreReport:
-    """Restore the backup `label` into the new database `database` of `admin`'s server.
+    """Do what `plan_restore` says and, with `record`, leave a report of it beside the backup.
 
-    `admin` is a superuser, connected to another database, such as postgres. `mark` is what the new
-    database is for; the source's mark never comes along. With `create_roles`, roles that the
-    server lacks are made, without the right to log in.
+    `admin` is a superuser, connected directly to another database, such as postgres. `scratch` is
+    the folder for the unpacked archive. `pooler` is the console of a PgBouncer; see swap_names.
 
     Raises:
-        RefusedError: the database exists, roles or extensions are missing, the server is older than
-            the backup, or `admin` is no superuser; nothing was changed.
+        RefusedError: the plan has refusals; nothing was changed.
         BackupDamagedError: the backup's bytes are not those of its manifest; nothing was changed.
         DifferenceError: what was restored is not what was dumped; it was dropped again.
         ConfigurationError: there is no such backup, or the programs do not fit the server.
+        LockedError: another restore runs on this server, or the names could not be swapped.
         ToolFailedError: pg_restore or the server failed; what was made was dropped again.
     """
-    source = database_named(label)
+    source = database_named(wish.label)
     began = time.monotonic()
     watch = Watch(on_progress)
-    with store.lease(source, label), connect(admin, purpose="restore") as connection:
-        if not store.files(source, label):
-            raise no_such_backup(store, label)
-        manifest = full_manifest(store, read_manifest(store, source, label), keys)
-        checks.require_fit(connection, manifest, tools)
-        checks.require_new(connection, database)
-        missing = checks.missing_roles(connection, manifest)
-        if missing and not create_roles:
-            raise checks.roles_missing(missing)
-        checks.require_extensions(connection, manifest)
-        with watch.phase("verify", "checking the bytes"):
-            if problems := check_bytes(store, manifest, tools, on_progress, keys):
-                raise damaged(store, source, label, problems)
-        catalog = read_catalog(store, manifest, keys)
-        checks.require_first_superuser(connection, manifest, catalog)
-        notes = checks.left_by_killed_runs(connection, database)
-        created = _create_roles(connection, manifest, missing)
-        with _temporary_database(connection, manifest, database) as temporary:
-            found = _fill(
-                store, manifest, catalog, admin, connection, temporary, tools, keys, watch
-            )
-            if mark is not None:
-                set_mark(connection, temporary, mark)
-            _rename(connection, temporary, database)
-    return RestoreReport(
-        label=label,
-        database=database,
-        tables=found.tables,
-        rows=found.rows,
-        duration_s=round(time.monotonic() - began, 3),
-        phases_s=watch.seconds,
-        created_roles=tuple(created),
-        notes=(*notes, *found.notes),
-    )
+    with ExitStack() as stack:
+        stack.enter_context(store.lease(source, wish.label))
+        connection = stack.enter_context(connect(admin, purpose="restore"))
+        prepare_session(connection, {})
+        stack.enter_context(maintenance_lock(connection))
+        plan, manifest = _plan(store, wish, admin, connection, tools, keys)
+        plan.require()
+        notes = beside.drop_debris(connection, wish.database)
+        if plan.replaces:
+            notes += _thaw(connection, wish)
+        stack.enter_context(
+            _frozen(connection, admin, wish.database)
+            if plan.replaces and wish.freeze
+            else nullcontext()
+        )
+        archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
+        beside.require_first_superuser(connection, manifest, catalog_facts)
+        created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
+        temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
+        target = admin.replace(dbname=temporary)
+        with watch.phase("restore", "restoring"):
+            fill.load(store, manifest, archive, connection, target, tools, keys, scratch, watch)
+            for statement in property_statements(manifest.properties, temporary):
+                connection.execute(statement)
+        found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
+        swap = None
+        if plan.replaces:
+            swap, more = _take_name(connection, admin, temporary, wish, manifest, pooler, watch)
+            notes += more
+        else:
+            if wish.mark is not None:
+                set_mark(connection, temporary, wish.mark)
+            _rename(connection, temporary, wish.database)
+        report = RestoreReport(
+            label=wish.label,
+            at=datetime.now(UTC),
+            database=wish.database,
+            server=describe(admin.replace(dbname=wish.database)),
+            tables=found.tables,
+            rows=found.rows,
+            catalog_rows=found.catalog_rows,
+            same_roots=roots,
+            duration_s=round(time.monotonic() - began, 3),
+            phases_s=watch.seconds,
+            created_roles=created,
+            swap=swap,
+            tool_version=tool_version(),
+            server_version=tools.version,
+            notes=(*notes, *found.notes),
+        )
+        return write_record(store, source, report) if record else report
 
 
-def _fill(
+def _plan(
     store: Store,
-    manifest: Manifest,
-    catalog: Sequence[fingerprint.Fact],
+    wish: Wish,
     admin: Conninfo,
     connection: Connection[Any],
-    temporary: str,
     tools: PostgresTools,
     keys: Keys | None,
-    watch: Watch,
-) -> Comparison:
-    target = admin.replace(dbname=temporary)
-    with watch.phase("restore", "restoring"):
-        load_archive(store, manifest, target, tools, keys=keys)
-        for statement in property_statements(manifest.properties, temporary):
-            connection.execute(statement)
-    with watch.phase("analyze", "gathering statistics"):
-        analyze(target)
-    with (
-        watch.phase("compare", "comparing with the manifest"),
-        connect(target, purpose="restore") as restored,
-    ):
-        found = compare(
-            restored, manifest, catalog, with_roles=False, on_progress=watch.on_progress
-        )
-    if found.differences:
-        raise different(
-            f'backup "{manifest.label}" did not restore to what was dumped', found.differences
-        )
-    return found
+) -> tuple[RestorePlan, Manifest]:
+    source = database_named(wish.label)
+    if not store.files(source, wish.label):
+        raise no_such_backup(store, wish.label)
+    backup = read_backup(store, source, wish.label)
+    if backup.manifest is None or backup.damage:
+        raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
+    manifest = full_manifest(store, backup.manifest, keys)
+    server = read_server(connection)
+    live = (
+        read_live(connection, admin, wish.database, manifest.tables)
+        if wish.database in server.databases
+        else None
+    )
+    plan = make_plan(
+        backup,
+        manifest,
+        server,
+        live,
+        store=store.url,
+        database=wish.database,
+        replace=wish.replace,
+        freeze=wish.freeze,
+        create_roles=wish.create_roles,
+        tools_major=tools.major,
+        tools_version=tools.version,
+        drills=_drills(store, source, backup),
+        now=datetime.now(UTC),
+    )
+    return plan, manifest
+
+
+def _drills(store: Store, source: str, backup: Backup) -> Sequence[Backup]:
+    # Reading every manifest costs time: only where this backup's own drill does not tell.
+    return [] if backup.passed_drill else [b for b in catalog(store, source) if b.passed_drill]
+
+
+def _thaw(connection: Connection[Any], wish: Wish) -> list[str]:
+    """Undo what a killed run with --freeze left, unless this one freezes too."""
+    if wish.freeze or not kept.unfreeze(connection, wish.database):
+        return []
+    return [f'"{wish.database}" was read-only since a restore that was killed, and is not any more']
 
 
 @contextmanager
-def _temporary_database(
-    connection: Connection[Any], manifest: Manifest, database: str
-) -> Iterator[str]:
-    """Make an empty database with a name of its own; drop it if the block fails."""
-    suffix = f"{checks.SUFFIX}{secrets.token_hex(3)}"
-    head = database.encode()[: checks.NAME_MAX_BYTES - len(suffix)].decode(errors="ignore")
-    temporary = head + suffix
+def _frozen(connection: Connection[Any], admin: Conninfo, database: str) -> Iterator[None]:
+    """Keep `database` read-only; if the block fails, it is as before."""
+    kept.freeze(connection, database)
     try:
-        create_database(connection, manifest.properties, temporary)
-        yield temporary
-    except BaseException as error:
-        _drop(connection, temporary, error)
+        yield
+    except BaseException:
+        # A session of its own: this one may be lost.
+        with connect(admin, purpose="restore: clean up") as other:
+            kept.unfreeze(other, database)
         raise
 
 
-def _drop(connection: Connection[Any], temporary: str, error: BaseException) -> None:
-    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(temporary))
+def _take_name(
+    connection: Connection[Any],
+    admin: Conninfo,
+    temporary: str,
+    wish: Wish,
+    manifest: Manifest,
+    pooler: Conninfo | None,
+    watch: Watch,
+) -> tuple[SwapFacts, list[str]]:
+    with watch.phase("swap", "swapping the names"):
+        outgoing, report = replace.take_name(
+            connection,
+            admin,
+            temporary,
+            wish.database,
+            manifest,
+            now=datetime.now(UTC),
+            pooler=pooler,
+        )
+    if report.interrupted:
+        notes = ["interrupted when the names had been swapped; what was written was not counted"]
+        return replace.facts_of(outgoing, report, None), notes
     try:
-        connection.execute(statement)
-    except psycopg.Error:
-        if isinstance(error, CasedbError):
-            error.hint = (
-                f"{error.hint or ''} An unfinished database could not be dropped; do so with: "
-                f"{statement.as_string()}"
-            ).strip()
+        with watch.phase("count", "counting what was written since the backup"):
+            lost = replace.count_lost(connection, admin, outgoing, manifest)
+    except KeyboardInterrupt:
+        notes = ["interrupted after the names had been swapped: the restored database is in use"]
+        return replace.facts_of(outgoing, report, None), notes
+    return replace.facts_of(outgoing, report, lost), []
 
 
 def _rename(connection: Connection[Any], temporary: str, database: str) -> None:
@@ -183,41 +251,4 @@ def _rename(connection: Connection[Any], temporary: str, database: str) -> None:
             )
         )
     except psycopg.errors.DuplicateDatabase:
-        raise checks.already_exists(database) from None
-
-
-def _create_roles(
-    connection: Connection[Any], manifest: Manifest, missing: Sequence[str]
-) -> list[str]:
-    wanted = [role for role in manifest.roles if role.name in missing]
-    if not wanted:
-        return []
-    there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-    there |= set(missing)
-    # All or none: a second attempt must not find half of them.
-    with connection.transaction():
-        for role in wanted:
-            connection.execute(_create_role(role))
-        for role in wanted:
-            for group in role.member_of:
-                if group in there:
-                    connection.execute(
-                        sql.SQL("GRANT {} TO {}").format(
-                            sql.Identifier(group), sql.Identifier(role.name)
-                        )
-                    )
-    return [role.name for role in wanted]
-
-
-def _create_role(role: RoleFacts) -> sql.Composed:
-    # Never a login and never a superuser: a restore must not open a door.
-    attributes = [
-        "NOLOGIN NOSUPERUSER",
-        "INHERIT" if role.inherits else "NOINHERIT",
-        "CREATEROLE" if role.create_role else "",
-        "CREATEDB" if role.create_db else "",
-        "BYPASSRLS" if role.bypass_rls else "",
-        "REPLICATION" if role.replication else "",
-    ]
-    words = sql.SQL(" ").join(sql.SQL(a) for a in attributes if a)
-    return sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role.name), words)
+        raise already_exists(database).as_error() from None

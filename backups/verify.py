@@ -76,8 +76,12 @@ def check_bytes(
     tools: PostgresTools,
     on_progress: OnProgress,
     keys: Keys | None = None,
+    *,
+    with_dump: bool = True,
 ) -> list[str]:
     """Return what is wrong with the files of a backup, a sentence each; empty if nothing is.
+
+    Without `with_dump` the archive itself is left to somebody who reads it anyway.
 
     Raises:
         UnverifiedError: the store cannot be read, or pg_restore cannot be run.
@@ -89,6 +93,8 @@ def check_bytes(
         for name in sorted(there.keys() - manifest.files.keys() - {MANIFEST})
     ]
     for done, (name, facts) in enumerate(sorted(manifest.files.items())):
+        if name == stored_name(manifest, DUMP) and not with_dump:
+            continue
         on_progress(Progress(f"reading {name}", done, len(manifest.files), "files"))
         try:
             problem = _check_file(store, manifest, name, facts, tools, keys)
@@ -153,8 +159,11 @@ def _with_way_out(
     good = [b for b in backups if b.is_good and b.label != label]
     older = [b for b in good if taken_at is None or (b.taken_at and b.taken_at < taken_at)]
     candidate = next(iter(older or good), None)
+    newest = (
+        f" (the newest good one is {good[0].label})" if candidate and candidate != good[0] else ""
+    )
     error.hint = (
-        f"Restore {candidate.label} instead, and keep this one for the inquiry."
+        f"Restore {candidate.label} instead{newest}, and keep this one for the inquiry."
         if candidate
         else "There is no other good backup: `casedb dump` now, and keep this one for the inquiry."
     )

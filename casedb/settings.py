@@ -66,6 +66,8 @@ class Values(BaseModel):
     metrics_file: Path | None = Field(
         None, description="Where dump, drill and rotate write metrics: a .prom of node_exporter's."
     )
+    pooler: str = Field("", description="The console of a PgBouncer, paused while names change.")
+    documents: str = Field("", description="The bucket of the cases' documents: s3://...")
     key_file: Path | None = Field(None, description="The secret key that opens backups.")
     keep_within: Age = Field(timedelta(days=7), description="All backups of this time stay.")
     keep_last: int = Field(2, ge=1, description="The newest so many stay, whatever their age.")

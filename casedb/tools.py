@@ -160,6 +160,13 @@ def pg_restore_argv(tools: PostgresTools, *, dbname: str) -> list[str]:
     ]
 
 
+def pg_restore_from_argv(
+    tools: PostgresTools, *, dbname: str, file: str, jobs: int, words: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that loads the archive in `file` with several jobs; `words` narrow it."""
+    return [*pg_restore_argv(tools, dbname=dbname), f"--jobs={jobs}", *words, file]
+
+
 def psql_file_argv(tools: PostgresTools, *, dbname: str, file: Path | None = None) -> list[str]:
     """Return the command that runs one SQL file (or standard input) up to its first error."""
     return [
@@ -214,8 +221,11 @@ def start(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start one program; it is ended, if still running, when the block is left however it is left.
+
+    `pass_fds` are open files that it inherits, and can open anew as /dev/fd/N.
 
     Raises:
         ToolFailedError: if it cannot be started.
@@ -228,6 +238,7 @@ def start(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            pass_fds=tuple(pass_fds),
             # Ctrl-C goes to us alone; we end our children in order.
             start_new_session=True,
         )

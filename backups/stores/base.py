@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
 
-RecordKind = Literal["verify", "drill", "expired"]
-"""What verify or drill found last; or that a backup was deleted, and why."""
+RecordKind = Literal["verify", "drill", "restore", "expired"]
+"""What verify, drill or restore found last; or that a backup was deleted, and why."""
 
 
 class RetainedError(Exception):

@@ -7,7 +7,7 @@ import click
 
 from backups.catalog import LATEST, resolve_label
 from backups.drill import load_roles
-from backups.restore import restore
+from backups.restore import Wish, restore
 from backups.stores import open_store
 from casedb.access import (
     Answer,
@@ -97,7 +97,8 @@ def _copy(settings: Settings, wanted: str, tell: Tell) -> Iterator[tuple[Conninf
     with throwaway_cluster(tools, superuser=_COPY_SUPERUSER) as admin:
         # Roles as the backup has them, and not as sql/roles says: what is probed is what was there.
         load_roles(store, backup.manifest, admin, tools, keys)
-        restore(store, backup.label, admin, database, tools=tools, keys=keys, on_progress=tell)
+        wish = Wish(backup.label, database)
+        restore(store, wish, admin, tools=tools, keys=keys, record=False, on_progress=tell)
         yield admin.replace(dbname=database), backup.label
 
 

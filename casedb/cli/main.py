@@ -31,6 +31,8 @@ _COMMANDS = {
     "drill": "casedb.cli.drill",
     "rotate": "casedb.cli.rotate",
     "restore": "casedb.cli.restore",
+    "undo-restore": "casedb.cli.undo_restore",
+    "drop-kept": "casedb.cli.drop_kept",
     "audit": "casedb.cli.audit",
     "access": "casedb.cli.access",
     "key": "casedb.cli.key",
@@ -53,7 +55,7 @@ class _VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -79,6 +81,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; see casedb/errors.py for the codes."""
     words = sys.argv[1:] if argv is None else argv
     signal.signal(signal.SIGTERM, _on_terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # The terminal was closed; under nohup that is meant to be ignored.
+        signal.signal(signal.SIGHUP, _on_terminate)
     sys.exit(run(words))
 
 

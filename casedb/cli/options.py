@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from backups.sealing import Keys, read_keys
-from casedb.conninfo import libpq_variables
-from casedb.errors import RefusedError
+from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
+from casedb.errors import RefusedError, UsageError
 from casedb.settings import Settings, read_settings
 
 _OPTIONS = (
@@ -34,6 +34,9 @@ key_option = click.option(
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The secret key that opens encrypted backups.",
+)
+pooler_option = click.option(
+    "--pooler", help="The console of a PgBouncer in front, paused for the swap, in libpq's words."
 )
 
 
@@ -70,6 +73,25 @@ def keys_of(settings: Settings, given: Path | None) -> Keys | None:
     """Return the secret keys of --key or of the settings; None if there are none."""
     path = given or settings.key_path
     return read_keys(path) if path else None
+
+
+def pooler_of(settings: Settings, given: str | None) -> Conninfo | None:
+    """Return the console of the PgBouncer of --pooler or of the settings; None if there is none.
+
+    Raises:
+        UsageError: if a password is among its words.
+    """
+    words = given or settings.values.pooler
+    if not words:
+        return None
+    found = Conninfo.parse(words)
+    if SECRET_WORDS & found.words.keys():
+        raise UsageError(
+            "a password among the words of a pooler is not accepted",
+            detail="Everybody can read it in the list of processes, or in casedb.toml.",
+            hint="Put it into a passfile of mode 0600 (~/.pgpass) and name that one: passfile=...",
+        )
+    return found
 
 
 def confirm_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

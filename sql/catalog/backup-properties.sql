@@ -1,4 +1,4 @@
--- What belongs to the connected database and is in no dump of it. By way of JSON where a column has
+-- What belongs to a database (null: the connected one) and is in no dump of it. By way of JSON where a column has
 -- another name in another major version.
 SELECT pg_get_userbyid(d.datdba) AS owner,
        pg_encoding_to_char(d.encoding) AS encoding,
@@ -33,4 +33,4 @@ SELECT pg_get_userbyid(d.datdba) AS owner,
            WHERE s.setdatabase = d.oid
        ) AS settings
 FROM pg_database AS d
-WHERE d.datname = current_database();
+WHERE d.datname = coalesce(%s, current_database());

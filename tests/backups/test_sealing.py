@@ -16,7 +16,7 @@ from backups.contents import full_manifest
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import Manifest
-from backups.restore import restore
+from backups.restore import Wish, restore
 from backups.sealing import (
     Keys,
     UnsealError,
@@ -143,7 +143,7 @@ def test_it_restores_into_a_living_server(
     name = "sealed_restored"
     try:
         report = restore(
-            sealed.store, sealed.manifest.label, cluster, name, tools=tools, keys=sealed.keys
+            sealed.store, Wish(sealed.manifest.label, name), cluster, tools=tools, keys=sealed.keys
         )
         assert report.rows == sealed.manifest.rows
     finally:

@@ -1,0 +1,125 @@
+"""A database made beside the living ones, under a name of its own: whole, or dropped again."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import Connection, sql
+
+from backups import fingerprint
+from backups.load import create_database
+from backups.manifest import Manifest, RoleFacts
+from backups.restore_plan import RANDOM_CHARS, debris, temporary_head
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import CasedbError, RefusedError, ToolFailedError
+
+
+@contextmanager
+def temporary_database(admin: Conninfo, manifest: Manifest, database: str) -> Iterator[str]:
+    """Make an empty database with a name of its own; drop it if the block fails.
+
+    Raises:
+        ToolFailedError: it could not be made; or not dropped, and then it is named.
+    """
+    temporary = temporary_head(database) + secrets.token_hex(RANDOM_CHARS // 2)
+    try:
+        with connect(admin, purpose="restore") as connection:
+            create_database(connection, manifest.properties, temporary)
+        yield temporary
+    except BaseException as error:
+        _drop(admin, temporary, error)
+        raise
+
+
+def drop_debris(connection: Connection[Any], database: str) -> list[str]:
+    """Drop the unfinished databases that killed restores of `database` left; tell of each.
+
+    Needs the maintenance lock: whoever holds it knows that no such restore runs any more.
+    """
+    left = debris(
+        [name for (name,) in connection.execute("SELECT datname FROM pg_database")], database
+    )
+    for name in left:
+        connection.execute(_drop_statement(name))
+    return [f'removed "{name}", which a restore had left that was killed' for name in left]
+
+
+def require_first_superuser(
+    connection: Connection[Any], manifest: Manifest, catalog: Sequence[fingerprint.Fact]
+) -> None:
+    """Refuse if the source's first superuser owns something, and this server has no such role."""
+    name = manifest.bootstrap_superuser
+    if scalar(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+        return
+    owned = [f for f in catalog if f" owner {name} " in f" {f.definition} "]
+    if owned or manifest.properties.owner == name:
+        raise RefusedError(
+            "the server lacks the superuser that owns things in the backup",
+            detail=f'"{name}" owns {len(owned)} of them.',
+            hint=f"Make the role first: CREATE ROLE {name} NOLOGIN.",
+        )
+
+
+def create_missing_roles(
+    connection: Connection[Any], manifest: Manifest, missing: Sequence[str]
+) -> tuple[str, ...]:
+    """Create the roles `missing` of the backup, none of which can log in; return their names."""
+    wanted = [role for role in manifest.roles if role.name in missing]
+    if not wanted:
+        return ()
+    there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+    there |= set(missing)
+    # All or none: a second attempt must not find half of them.
+    with connection.transaction():
+        for role in wanted:
+            connection.execute(_create_role(role))
+        for role in wanted:
+            for group in role.member_of:
+                if group in there:
+                    connection.execute(
+                        sql.SQL("GRANT {} TO {}").format(
+                            sql.Identifier(group), sql.Identifier(role.name)
+                        )
+                    )
+    return tuple(role.name for role in wanted)
+
+
+def _create_role(role: RoleFacts) -> sql.Composed:
+    # Never a login and never a superuser: a restore must not open a door.
+    attributes = [
+        "NOLOGIN NOSUPERUSER",
+        "INHERIT" if role.inherits else "NOINHERIT",
+        "CREATEROLE" if role.create_role else "",
+        "CREATEDB" if role.create_db else "",
+        "BYPASSRLS" if role.bypass_rls else "",
+        "REPLICATION" if role.replication else "",
+    ]
+    words = sql.SQL(" ").join(sql.SQL(a) for a in attributes if a)
+    return sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role.name), words)
+
+
+def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
+    statement = _drop_statement(temporary)
+    try:
+        # A session of its own: the other one may be lost, or in the middle of something.
+        with connect(admin, purpose="restore: clean up") as connection:
+            connection.execute(statement)
+    except CasedbError as failure:
+        way_out = (
+            f'The unfinished database "{temporary}" is still there. The next restore removes it, '
+            f"or do so with: {statement.as_string()}"
+        )
+        if isinstance(error, CasedbError):
+            error.hint = f"{error.hint or ''} {way_out}".strip()
+            return
+        raise ToolFailedError(
+            "the restore was interrupted, and could not clean up",
+            detail=f"{failure.message}.",
+            hint=way_out,
+        ) from error
+
+
+def _drop_statement(name: str) -> sql.Composed:
+    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))

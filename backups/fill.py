@@ -1,0 +1,139 @@
+"""Fill the empty database beside the others from a backup, and compare the two."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from backups import anchors, fingerprint
+from backups.compare import Comparison, compare
+from backups.contents import stored_facts
+from backups.drill import different
+from backups.load import Unpacked, load_archive, load_unpacked, unpacked
+from backups.manifest import DUMP, Manifest
+from backups.progress import Watch
+from backups.sealing import Keys
+from backups.snapshot import prepare_session
+from backups.stores.base import Store
+from backups.verify import check_bytes, damaged, read_catalog
+from casedb.conninfo import Conninfo
+from casedb.database import connect, open_connection, scalar, session_words
+from casedb.tools import PostgresTools
+
+_JOBS_AT_MOST = 8
+_SORTING_KB = 256 * 1024
+
+
+def checked(
+    stack: ExitStack,
+    store: Store,
+    manifest: Manifest,
+    tools: PostgresTools,
+    keys: Keys | None,
+    scratch: Path | None,
+    watch: Watch,
+) -> tuple[Unpacked | None, tuple[fingerprint.Fact, ...]]:
+    """Check every byte; return the archive unpacked on the way, unless it may not lie in clear."""
+    folder = scratch or Path(tempfile.gettempdir())
+    raw_size = stored_facts(manifest, DUMP).raw_size_bytes or 0
+    in_clear = not manifest.recipients and shutil.disk_usage(folder).free > 2 * raw_size
+    with watch.phase("verify", "checking the bytes"):
+        problems = check_bytes(
+            store, manifest, tools, watch.on_progress, keys, with_dump=not in_clear
+        )
+        archive = None
+        if in_clear and not problems:
+            archive = stack.enter_context(unpacked(store, manifest, folder, watch.on_progress))
+            problems = [archive.problem] if archive.problem else []
+        if problems:
+            raise damaged(store, manifest.database, manifest.label, problems)
+        return archive, read_catalog(store, manifest, keys)
+
+
+def load(
+    store: Store,
+    manifest: Manifest,
+    archive: Unpacked | None,
+    connection: Connection[Any],
+    target: Conninfo,
+    tools: PostgresTools,
+    keys: Keys | None,
+    scratch: Path | None,
+    watch: Watch,
+) -> None:
+    words = session_words(target, purpose="restore", settings=_settings(connection))
+    if archive is None:
+        load_archive(store, manifest, words, tools, scratch=scratch, jobs=1, keys=keys)
+        return
+    jobs = min(max(2, os.cpu_count() or 1), _JOBS_AT_MOST)
+    load_unpacked(archive, manifest, words, tools, jobs=jobs, on_progress=watch.on_progress)
+
+
+def _settings(connection: Connection[Any]) -> dict[str, str]:
+    """Return what makes loading faster, for these sessions alone.
+
+    Commits that do not wait for the disk are safe here: nobody relies on the database before it
+    has its name, and the commit that gives it the name waits for all before it.
+    """
+    now = scalar(
+        connection, "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'"
+    )
+    return {
+        "synchronous_commit": "off",
+        "maintenance_work_mem": f"{max(now, _SORTING_KB)}kB",
+        "statement_timeout": "0",
+        "lock_timeout": "0",
+    }
+
+
+def compared(
+    store: Store,
+    manifest: Manifest,
+    catalog_facts: Sequence[fingerprint.Fact],
+    target: Conninfo,
+    keys: Keys | None,
+    watch: Watch,
+) -> tuple[Comparison, bool | None]:
+    """Compare all with the manifest, while statistics are gathered beside it."""
+    analyzing = open_connection(target, purpose="restore: analyze")
+    comparing = connect(target, purpose="restore: compare")
+    with analyzing, comparing as restored, ThreadPoolExecutor(1) as pool:
+        prepare_session(analyzing, {})
+        statistics = pool.submit(_analyze, analyzing, watch)
+        try:
+            with watch.phase("compare", "comparing with the manifest"):
+                found = compare(
+                    restored,
+                    manifest,
+                    catalog_facts,
+                    with_roles=False,
+                    on_progress=watch.on_progress,
+                )
+                roots = anchors.same_roots(restored, store, manifest, keys)
+            statistics.result()
+        except BaseException:
+            with suppress(psycopg.Error):
+                analyzing.cancel()
+            raise
+    differences = list(found.differences)
+    if roots is False:
+        differences.append("audit trail: the heads of its chains are not those of the backup")
+    if differences:
+        raise different(
+            f'backup "{manifest.label}" did not restore to what was dumped', tuple(differences)
+        )
+    return found, roots
+
+
+def _analyze(connection: Connection[Any], watch: Watch) -> None:
+    began = time.monotonic()
+    connection.execute("ANALYZE")
+    watch.seconds["analyze"] = round(time.monotonic() - began, 3)

@@ -1,0 +1,209 @@
+"""Databases that were kept when another took their name: what they are, and how they are told.
+
+All of it lies in settings of the databases themselves (`casedb.kept_of` and so on), set in the
+transaction that changes the names: a run that is killed can leave none of it half done.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+from psycopg import Connection, sql
+
+from backups import content
+from backups.manifest import TableFacts
+from backups.properties import FROZEN, OURS, READ_ONLY
+from backups.restore_plan import NAME_MAX_BYTES
+from backups.snapshot import prepare_session, read_relations
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import ConfigurationError, RefusedError
+from casedb.locks import maintenance_lock
+from casedb.sqlfiles import read_sql
+
+KEPT_OF = f"{OURS}kept_of"
+KEPT_AT = f"{OURS}kept_at"
+WAS_READ_ONLY = f"{OURS}was_read_only"
+PREVIOUS = f"{OURS}previous"
+RESTORED = f"{OURS}restored"
+CONTENT = f"{OURS}content"
+_UNSET = "unset"
+_EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
+
+
+@dataclass(frozen=True)
+class KeptDatabase:
+    """A database that had another's name once."""
+
+    name: str
+    of: str
+    """The name it had."""
+    since: datetime
+    size_bytes: int
+    sessions: int
+
+
+def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:
+    """Return what was kept of `database`, newest first."""
+    rows = connection.execute(read_sql("catalog/kept-databases.sql"), (database,))
+    return [KeptDatabase(*row) for row in rows]
+
+
+def kept_name(database: str, now: datetime) -> str:
+    """Return the name under which `database` is kept at `now`.
+
+    >>> kept_name("cases", datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC))
+    'cases_kept_20261122T030405Z'
+    """
+    suffix = f"_kept_{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    head = database.encode()[: NAME_MAX_BYTES - len(suffix)].decode(errors="ignore")
+    return head + suffix
+
+
+def free_name(connection: Connection[Any], database: str, now: datetime) -> str:
+    """Return a name to keep `database` under that nobody has: two swaps can be a second's work."""
+    while scalar(connection, _EXISTS, kept_name(database, now)):
+        now += timedelta(seconds=1)
+    return kept_name(database, now)
+
+
+def read_settings(connection: Connection[Any], database: str) -> dict[str, str]:
+    """Return the settings of the database `database` itself, ours and all others."""
+    rows = connection.execute(read_sql("catalog/database-settings.sql"), (database,))
+    found: dict[str, str] = {}
+    for (setting,) in rows:
+        name, _, value = setting.partition("=")
+        found[name] = value
+    return found
+
+
+def set_statement(database: str, name: str, value: str) -> sql.Composed:
+    """Return the ALTER DATABASE that gives `database` one setting."""
+    return sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+        sql.Identifier(database), _setting(name), sql.Literal(value)
+    )
+
+
+def keeping(name: str, *, of: str, at: datetime, settings: Mapping[str, str]) -> list[sql.Composed]:
+    """Return the statements that make the database `name`, so far `of`, a kept one: read-only."""
+    was = settings.get(FROZEN) or settings.get(READ_ONLY) or _UNSET
+    return [
+        set_statement(name, READ_ONLY, "on"),
+        set_statement(name, WAS_READ_ONLY, was),
+        set_statement(name, KEPT_OF, of),
+        set_statement(name, KEPT_AT, at.astimezone(UTC).isoformat(timespec="seconds")),
+        _reset(name, FROZEN),
+    ]
+
+
+def releasing(name: str, *, settings: Mapping[str, str]) -> list[sql.Composed]:
+    """Return the statements that make the kept database `name` a living one again."""
+    was = settings.get(WAS_READ_ONLY, _UNSET)
+    back = _reset(name, READ_ONLY) if was == _UNSET else set_statement(name, READ_ONLY, was)
+    return [back, *(_reset(name, ours) for ours in (WAS_READ_ONLY, KEPT_OF, KEPT_AT))]
+
+
+def freeze(connection: Connection[Any], database: str) -> None:
+    """Make `database` read-only for all sessions that begin from now on, and end the others.
+
+    A session that insists with SET can still write; an application does not do so by accident.
+    """
+    settings = read_settings(connection, database)
+    if FROZEN not in settings:
+        with connection.transaction():
+            was = settings.get(READ_ONLY, _UNSET)
+            connection.execute(set_statement(database, FROZEN, was))
+            connection.execute(set_statement(database, READ_ONLY, "on"))
+    scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
+
+
+def unfreeze(connection: Connection[Any], database: str) -> bool:
+    """Let `database` be written again; return False if nothing had frozen it."""
+    settings = read_settings(connection, database)
+    if FROZEN not in settings:
+        return False
+    was = settings[FROZEN]
+    with connection.transaction():
+        connection.execute(
+            _reset(database, READ_ONLY)
+            if was == _UNSET
+            else set_statement(database, READ_ONLY, was)
+        )
+        connection.execute(_reset(database, FROZEN))
+    scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
+    return True
+
+
+def read_tables(connection: Connection[Any]) -> list[TableFacts]:
+    """Return what every table of the connected database holds."""
+    prepare_session(connection, content.SETTINGS)
+    relations = [r for r in read_relations(connection) if r.has_rows and r.is_lockable]
+    columns = content.read_columns(connection, relations)
+    return [content.read_content(connection, r, columns[r.oid]) for r in relations]
+
+
+def as_setting(tables: Iterable[TableFacts]) -> str:
+    """Return the content of tables as one short text, to be kept in a setting."""
+    facts = {t.full_name: [t.rows, t.hash_sum, t.hash_xor] for t in tables if t.kind == "table"}
+    return json.dumps(dict(sorted(facts.items())), separators=(",", ":"))
+
+
+def changes(before: str, tables: Iterable[TableFacts]) -> list[str]:
+    """Return how tables differ from what `as_setting` made of them earlier, a line each."""
+    was: dict[str, Any] = json.loads(before)
+    now: dict[str, Any] = json.loads(as_setting(tables))
+    lines = [f"table {name} is gone" for name in sorted(was.keys() - now.keys())]
+    for name, (rows, *hashes) in now.items():
+        if name not in was:
+            lines.append(f"table {name} is new, with {rows} rows")
+        elif was[name][0] != rows:
+            lines.append(f"table {name} had {was[name][0]} rows and has {rows}")
+        elif was[name][1:] != hashes:
+            lines.append(f"table {name} has {rows} rows as before, but other content")
+    return lines
+
+
+def drop_kept(admin: Conninfo, kept: KeptDatabase) -> None:
+    """Remove one kept database for good; its sessions are ended.
+
+    Raises:
+        RefusedError: it is none, or not any more.
+        ToolFailedError: PostgreSQL reported an error.
+    """
+    with connect(admin, purpose="drop kept") as connection, maintenance_lock(connection):
+        if kept.name not in {found.name for found in kept_databases(connection, kept.of)}:
+            raise RefusedError(
+                f'"{kept.name}" is not a database that was kept of "{kept.of}"',
+                detail="It lives under its own name, or is gone.",
+                hint="`casedb drop-kept` lists them.",
+            )
+        connection.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(kept.name))
+        )
+
+
+def choose_kept(kept: Sequence[KeptDatabase], database: str, name: str) -> KeptDatabase:
+    """Return the kept database called `name`.
+
+    Raises:
+        ConfigurationError: there is no such one.
+    """
+    for found in kept:
+        if found.name == name:
+            return found
+    names = ", ".join(found.name for found in kept)
+    raise ConfigurationError(
+        f'"{name}" was not kept of database "{database}"',
+        detail=f"These were: {names}." if kept else "Nothing is kept of it.",
+        hint="`casedb drop-kept` lists what is kept.",
+    )
+
+
+def _reset(database: str, name: str) -> sql.Composed:
+    return sql.SQL("ALTER DATABASE {} RESET {}").format(sql.Identifier(database), _setting(name))
+
+
+def _setting(name: str) -> sql.Composed:
+    return sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))

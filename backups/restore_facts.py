@@ -1,0 +1,174 @@
+"""What a server tells before a restore: read only, in one look, nothing decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import class_row, dict_row
+
+from backups.manifest import TableFacts
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.errors import CasedbError
+from casedb.marks import Mark, is_marked, read_mark
+from casedb.sqlfiles import read_sql
+
+_COUNTING_MS = 5000
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions of one kind on one database."""
+
+    role: str
+    program: str
+    address: str
+    sessions: int
+    busy: int
+    """How many of them are not idle."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """A prepared transaction, replication slot or subscription of a database."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a table of the living database differs from the same table in the backup."""
+
+    table: str
+    rows_now: int
+    rows_in_backup: int
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The server a backup is to be restored into."""
+
+    role: str
+    is_superuser: bool
+    is_pooled: bool
+    """Whether something stands between: the process we were promised is not the one answering."""
+    version: str
+    major: int
+    is_standby: bool
+    is_read_only: bool
+    bootstrap_superuser: str
+    collation_version: str | None
+    max_wal_size_bytes: int
+    roles: frozenset[str]
+    roles_without_login: frozenset[str]
+    extensions: Mapping[str, str]
+    """Those that can be created, and the version that would be."""
+    databases: frozenset[str]
+    free_bytes: int | None
+    """On the disk of the data directory; None if the server does not tell."""
+    wal_on_same_disk: bool
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """The database whose name the restored one is to get."""
+
+    name: str
+    size_bytes: int
+    mark: Mark
+    is_marked: bool
+    sessions: tuple[Sessions, ...]
+    obstacles: tuple[Obstacle, ...]
+    written: tuple[Written, ...] | None
+    """Tables with another number of rows than in the backup; None if that could not be counted."""
+
+    @property
+    def session_count(self) -> int:
+        """All sessions on it."""
+        return sum(found.sessions for found in self.sessions)
+
+
+def read_server(connection: Connection[Any]) -> ServerState:
+    """Return what the server says of itself; `connection` is to another database than the target.
+
+    Raises:
+        ToolFailedError: PostgreSQL reported an error.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(read_sql("catalog/restore-server.sql")).fetchone()
+    assert row is not None
+    backend_pid = row.pop("backend_pid")
+    free, same_disk = None, True
+    if row["is_superuser"] and not row["is_standby"] and not row["is_read_only"]:
+        free, same_disk = _disk(connection)
+    sets = ("roles", "roles_without_login", "databases")
+    return ServerState(
+        **{**row, **{name: frozenset(row[name]) for name in sets}},
+        major=connection.info.server_version // 10000,
+        is_pooled=backend_pid != connection.info.backend_pid,
+        free_bytes=free,
+        wal_on_same_disk=same_disk,
+    )
+
+
+def read_live(
+    connection: Connection[Any], admin: Conninfo, name: str, tables: tuple[TableFacts, ...]
+) -> LiveState:
+    """Return the state of the database `name`, which exists; `tables` are those of the backup."""
+    with connection.cursor(row_factory=class_row(Sessions)) as sessions:
+        who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
+    obstacles = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    return LiveState(
+        name=name,
+        obstacles=tuple(Obstacle(*row) for row in obstacles.fetchall()),
+        size_bytes=scalar(connection, "SELECT pg_database_size(%s)", name),
+        mark=read_mark(connection, name),
+        is_marked=is_marked(connection, name),
+        sessions=tuple(who),
+        written=written_since(admin.replace(dbname=name), tables),
+    )
+
+
+def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Written, ...] | None:
+    """Return the tables with another number of rows than the backup's; None if it takes too long.
+
+    An estimate for a plan: a row that was only changed does not show, except in a log.
+    """
+    found = []
+    try:
+        with connect(
+            live, purpose="restore", settings={"statement_timeout": str(_COUNTING_MS)}
+        ) as connection:
+            for table in tables:
+                if table.kind != "table":
+                    continue
+                name = sql.Identifier(table.schema_name, table.name)
+                row = connection.execute(
+                    sql.SQL("SELECT count(*) FROM ONLY {}").format(name)
+                ).fetchone()
+                rows = row[0] if row else 0
+                if rows != table.rows:
+                    found.append(Written(table.full_name, rows, table.rows))
+    except CasedbError:
+        # It may be what is broken tonight: a table that is gone, a page that cannot be read.
+        return None
+    return tuple(found)
+
+
+def _disk(connection: Connection[Any]) -> tuple[int | None, bool]:
+    """Return the free bytes where the data directory lies, and whether its WAL lies there too.
+
+    Asked of the server, whose disk it is: it need not be this machine's.
+    """
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("CREATE TEMPORARY TABLE casedb_disk (line text)")
+            connection.execute("COPY casedb_disk FROM PROGRAM 'df -P -k . pg_wal/'")
+            lines = [line for (line,) in connection.execute("SELECT line FROM casedb_disk")]
+        data, wal = (line.rsplit(maxsplit=5) for line in lines[1:3])
+        return int(data[3]) * 1024, data[5] == wal[5]
+    except (psycopg.Error, ValueError, IndexError):
+        return None, True

@@ -1,0 +1,167 @@
+"""Two databases change names in one transaction, while their sessions are ended.
+
+No closed state is ever committed: nobody is kept out by ALLOW_CONNECTIONS or CONNECTION LIMIT,
+which would outlive a killed run. RENAME itself locks the database against new connections and
+waits up to five seconds for the old ones to go (CountOtherDBBackends in the server's procarray.c),
+so one session renames and another ends those that are there.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from backups.pooler import paused
+from casedb.conninfo import Conninfo
+from casedb.database import connect, open_connection, scalar, server_errors
+from casedb.errors import CasedbError, LockedError, ServerUnreachableError
+from casedb.sqlfiles import read_sql
+
+ATTEMPTS = 5
+_LOCK_TIMEOUT_S = 5
+_POLL_S = 0.02
+# Somebody was still there, or holds the name's lock; all of it is rolled back, and tried again.
+_PASSING = (
+    psycopg.errors.ObjectInUse,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+)
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Which names change, and what is set in the same transaction."""
+
+    live: str
+    """The name that applications use."""
+    incoming: str
+    """The name of the database that gets it."""
+    outgoing: str
+    """The new name of the database that has it now."""
+    statements: Sequence[sql.Composed] = ()
+    """Run after the names have changed, in the same transaction."""
+
+
+@dataclass(frozen=True)
+class SwapReport:
+    """What a swap did."""
+
+    unavailable_s: float
+    """From the first session's end to the commit: how long nobody could use the name."""
+    attempts: int
+    ended_sessions: int
+    interrupted: bool
+    """Whether a signal came while the commit was on its way, too late to change anything."""
+
+
+def swap_names(admin: Conninfo, swap: Swap, *, pooler: Conninfo | None = None) -> SwapReport:
+    """Change the names, or nothing; `admin` is a superuser on another database, such as postgres.
+
+    `pooler` is the admin console of a PgBouncer in front of the server: it holds its clients back
+    meanwhile, who then see a pause and no error.
+
+    Raises:
+        LockedError: somebody could not be made to go in several attempts; nothing was changed.
+        ToolFailedError: PostgreSQL reported an error; nothing was changed.
+        ServerUnreachableError: the connection was lost; whether it was done is in the detail.
+    """
+    identity = _oid(admin, swap.incoming)
+    with (
+        connect(admin, purpose="restore: end sessions") as ending,
+        paused(pooler, swap.live),
+    ):
+        last: psycopg.Error | None = None
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return _attempt(admin, ending, swap, identity, attempt)
+            except _PASSING as error:
+                last = error
+    raise LockedError(
+        f'the name of database "{swap.live}" could not be changed; nothing was',
+        detail=f"{ATTEMPTS} attempts; the last: {last}".strip() + ".",
+        hint="`casedb restore --plan` shows who is connected. Try again.",
+    )
+
+
+def _attempt(
+    admin: Conninfo, ending: Connection[Any], swap: Swap, identity: int, attempt: int
+) -> SwapReport:
+    renaming = open_connection(
+        admin, purpose="restore: rename", settings={"lock_timeout": f"{_LOCK_TIMEOUT_S}s"}
+    )
+    interrupt: BaseException | None = None
+    ended = 0
+    with ThreadPoolExecutor(1) as pool, closing(renaming):
+        began = time.monotonic()
+        done = pool.submit(_rename, renaming, swap)
+        try:
+            while not done.done():
+                ended += _end_sessions(ending, swap)
+                wait([done], timeout=_POLL_S)
+        except BaseException as error:
+            # Ctrl-C, a signal, or the other session was lost: give up, unless it is too late to.
+            interrupt = error
+            with suppress(psycopg.Error):
+                renaming.cancel()
+            wait([done])
+        took = time.monotonic() - began
+    if not _committed(admin, swap, identity, done):
+        if interrupt:
+            raise interrupt
+        with server_errors():
+            raise done.exception() or AssertionError("nothing failed, and nothing was done")
+    return SwapReport(
+        unavailable_s=round(took, 3),
+        attempts=attempt,
+        ended_sessions=ended,
+        interrupted=interrupt is not None,
+    )
+
+
+def _rename(connection: Connection[Any], swap: Swap) -> None:
+    rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+    with connection.transaction():
+        for old, new in ((swap.live, swap.outgoing), (swap.incoming, swap.live)):
+            connection.execute(rename.format(sql.Identifier(old), sql.Identifier(new)))
+        for statement in swap.statements:
+            connection.execute(statement)
+        # What was loaded may have been committed without waiting for the disk; this waits for all.
+        connection.execute("SET LOCAL synchronous_commit = on")
+
+
+def _end_sessions(connection: Connection[Any], swap: Swap) -> int:
+    names = [swap.live, swap.incoming]
+    return int(scalar(connection, read_sql("catalog/end-sessions.sql"), names) or 0)
+
+
+def _committed(admin: Conninfo, swap: Swap, identity: int, done: "Future[None]") -> bool:
+    """Whether the names have changed; asks the server where the answer was lost."""
+    error = done.exception()
+    if error is None:
+        return True
+    if isinstance(error, _PASSING):
+        raise error
+    lost = isinstance(error, psycopg.OperationalError) and not isinstance(
+        error, psycopg.errors.QueryCanceled
+    )
+    if not lost:
+        return False
+    try:
+        return _oid(admin, swap.live) == identity
+    except CasedbError as unreachable:
+        raise ServerUnreachableError(
+            f'the connection was lost while "{swap.live}" got its new name',
+            detail=f"Either both names changed or none. {unreachable.detail or ''}".strip(),
+            hint="Run `casedb restore --plan` when the server is back: it shows what there is.",
+        ) from error
+
+
+def _oid(admin: Conninfo, database: str) -> int:
+    with connect(admin, purpose="restore") as connection:
+        query = "SELECT oid::bigint FROM pg_database WHERE datname = %s"
+        return int(scalar(connection, query, database) or 0)

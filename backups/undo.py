@@ -1,0 +1,154 @@
+"""Swap back: the database that was kept gets its name again. Nothing is merged, nothing is lost."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+
+from backups import kept
+from backups.progress import OnProgress, Watch, unseen
+from backups.swap import Swap, swap_names
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import ConfigurationError, RefusedError
+from casedb.locks import maintenance_lock
+
+
+@dataclass(frozen=True)
+class UndoPlan:
+    """What swapping back would do."""
+
+    database: str
+    kept: str
+    """The database that gets its name back."""
+    restored: str | None
+    """The backup that the present one came from; None if it came from none."""
+    changes: tuple[str, ...] | None
+    """What was written to the present one since it got the name; None if nobody can tell."""
+
+    @property
+    def needs_confirmation(self) -> bool:
+        """Whether somebody may miss something afterwards."""
+        return self.changes is None or bool(self.changes)
+
+
+@dataclass(frozen=True)
+class UndoReport:
+    """What swapping back did."""
+
+    database: str
+    now: str
+    """The kept database that has the name now, under the name it had before."""
+    kept: str
+    """The name under which the other one is kept, read-only."""
+    unavailable_s: float
+    attempts: int
+    ended_sessions: int
+    changes: tuple[str, ...] | None
+    """What the other one holds that was written to it meanwhile; None if nobody can tell."""
+
+
+def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unseen) -> UndoPlan:
+    """Return what swapping back would do; change nothing.
+
+    Reads the whole of the present database, which is how it knows what was written.
+
+    Raises:
+        ConfigurationError: there is nothing to swap back to.
+    """
+    watch = Watch(on_progress)
+    with connect(admin, purpose="undo restore") as connection:
+        previous, settings = _previous(connection, database)
+    before = settings.get(kept.CONTENT)
+    changes = None
+    if before is not None:
+        with (
+            watch.phase("count", "looking for what was written since"),
+            connect(admin.replace(dbname=database), purpose="undo restore") as present,
+        ):
+            changes = tuple(kept.changes(before, kept.read_tables(present)))
+    return UndoPlan(database, previous, settings.get(kept.RESTORED), changes)
+
+
+def undo_restore(
+    admin: Conninfo,
+    plan: UndoPlan,
+    *,
+    confirmed: bool,
+    pooler: Conninfo | None = None,
+    on_progress: OnProgress = unseen,
+) -> UndoReport:
+    """Do what `plan` says. Doing it twice is where one began.
+
+    Raises:
+        RefusedError: the present database was written to, and that is not `confirmed`; or what is
+            to be swapped has changed since it was planned.
+        LockedError: another restore runs, or the sessions could not be made to go.
+    """
+    if plan.needs_confirmation and not confirmed:
+        raise RefusedError(
+            f'database "{plan.database}" was written to since it was restored',
+            detail="\n".join(plan.changes or ("Nobody can tell what.",)),
+            hint="These rows would be in the kept database only. "
+            f"If that is right: --confirm {plan.database}.",
+        )
+    database, now = plan.database, datetime.now(UTC)
+    with connect(admin, purpose="undo restore") as connection, maintenance_lock(connection):
+        previous, settings = _previous(connection, database)
+        if previous != plan.kept:
+            raise RefusedError(
+                f'"{plan.kept}" is not what "{database}" replaced any more',
+                detail=f'It is "{previous}": somebody has swapped meanwhile.',
+                hint="Look again before you go on.",
+            )
+        outgoing = kept.free_name(connection, database, now)
+        back = kept.read_settings(connection, previous)
+        statements = [
+            *kept.keeping(outgoing, of=database, at=now, settings=settings),
+            *kept.releasing(database, settings=back),
+            kept.set_statement(database, kept.PREVIOUS, outgoing),
+        ]
+        report = swap_names(admin, Swap(database, previous, outgoing, statements), pooler=pooler)
+        changes = _changes(connection, admin, outgoing, settings, on_progress)
+    return UndoReport(
+        database=database,
+        now=previous,
+        kept=outgoing,
+        unavailable_s=report.unavailable_s,
+        attempts=report.attempts,
+        ended_sessions=report.ended_sessions,
+        changes=changes,
+    )
+
+
+def _previous(connection: Connection[Any], database: str) -> tuple[str, dict[str, str]]:
+    settings = kept.read_settings(connection, database)
+    found = settings.get(kept.PREVIOUS)
+    if found in {other.name for other in kept.kept_databases(connection, database)}:
+        assert found is not None
+        return found, settings
+    raise ConfigurationError(
+        f'there is nothing to swap "{database}" back to',
+        detail=f'"{found}" is gone.' if found else "It has not replaced another database.",
+        hint="`casedb drop-kept` lists what is kept.",
+    )
+
+
+def _changes(
+    connection: Connection[Any],
+    admin: Conninfo,
+    outgoing: str,
+    settings: dict[str, str],
+    on_progress: OnProgress,
+) -> tuple[str, ...] | None:
+    """Return what was written to the database that went, up to its last moment."""
+    watch = Watch(on_progress)
+    with (
+        watch.phase("count", "counting what was written"),
+        connect(admin.replace(dbname=outgoing), purpose="undo restore") as old,
+    ):
+        tables = kept.read_tables(old)
+    connection.execute(kept.set_statement(outgoing, kept.CONTENT, kept.as_setting(tables)))
+    before = settings.get(kept.CONTENT)
+    return tuple(kept.changes(before, tables)) if before is not None else None

@@ -1,0 +1,62 @@
+"""`casedb drop-kept`: remove databases that restores have kept."""
+
+import click
+
+from backups.kept import KeptDatabase, choose_kept, kept_databases
+from backups.kept import drop_kept as drop
+from casedb.cli.options import (
+    confirm_option,
+    json_option,
+    require_confirmation,
+    settings_options,
+)
+from casedb.cli.output import print_json, print_table, size
+from casedb.connections import Verb, target_for
+from casedb.database import connect
+from casedb.settings import Settings
+
+
+@click.command()
+@click.argument("name", required=False)
+@confirm_option("the kept database's name")
+@json_option
+@settings_options()
+def drop_kept(settings: Settings, name: str | None, confirm: str | None, as_json: bool) -> None:
+    """Remove a database that a restore has kept.
+
+    Without NAME it only lists them. What is removed is gone, and with it the way back.
+
+    \b
+    Example:
+        casedb drop-kept case_management_kept_20261122T030405Z
+    """
+    database = settings.values.database
+    admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
+    with connect(admin, purpose="drop kept") as connection:
+        found = kept_databases(connection, database)
+    if name is None:
+        _list(found, database, as_json=as_json)
+        return
+    chosen = choose_kept(found, database, name)
+    question = (
+        f'This removes database "{chosen.name}" ({size(chosen.size_bytes)}), which was '
+        f'"{database}" until {chosen.since:%Y-%m-%d %H:%M} UTC.'
+    )
+    require_confirmation(question, chosen.name, confirm)
+    drop(admin, chosen)
+    if as_json:
+        print_json({"dropped": chosen.name})
+    else:
+        click.echo(f'dropped "{chosen.name}"')
+
+
+def _list(found: list[KeptDatabase], database: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"database": database, "kept": found})
+    elif not found:
+        click.echo(f'nothing is kept of database "{database}"')
+    else:
+        rows = [
+            (k.name, f"{k.since:%Y-%m-%d %H:%M} UTC", size(k.size_bytes), k.sessions) for k in found
+        ]
+        print_table(["kept database", "replaced at", "size", "sessions"], rows)
