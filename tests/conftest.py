@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from casedb import migrations
@@ -20,6 +21,10 @@ from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, tools_in, wheel_tools
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("casedb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("casedb")
 
 TEMPLATE = "case_management"
 _IN_CI = os.environ.get("CI") == "true"
