@@ -1,4 +1,4 @@
--- The access that sql/roles/ decides, a line each: roles, memberships, the database, its schemas, default privileges.
+-- The access that sql/roles/ decides, a line each: roles, memberships, settings, the database, its schemas, default privileges.
 -- Compared before and after a trial run that is rolled back.
 
 SELECT coalesce(jsonb_agg(line ORDER BY line), '[]')
@@ -14,6 +14,10 @@ FROM (
     JOIN pg_catalog.pg_roles AS granted ON granted.oid = m.roleid
     JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
     WHERE member.rolname ~ '^case_'
+    UNION ALL
+    SELECT format('role %s: %s', pg_catalog.pg_get_userbyid(s.setrole), c)
+    FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS c
+    WHERE s.setdatabase = 0 AND pg_catalog.pg_get_userbyid(s.setrole) ~ '^case_'
     UNION ALL
     SELECT format('database %s: owner %s', d.datname, pg_catalog.pg_get_userbyid(d.datdba))
     FROM pg_catalog.pg_database AS d WHERE d.datname = current_database() AND d.datname <> 'postgres'

@@ -2,7 +2,7 @@
 --
 -- Run as a superuser, before the first migration and whenever a server may have drifted: a second
 -- run changes nothing, and what somebody changed by hand (SUPERUSER, INHERIT, a membership more) is
--- put back. Passwords, connection limits and expiry dates are left as they are. Whoever else was
+-- put back. Passwords, connection limits, expiry dates and settings are left as they are, but for one. Whoever else was
 -- made a member OF one of these roles stays one: that is how people get in.
 
 BEGIN;
@@ -115,5 +115,18 @@ BEGIN
     END LOOP;
 END
 $memberships$;
+
+-- Prisma's adapter takes every time for UTC without looking at its offset. As a connection option the setting
+-- does not get through PgBouncer. Other settings of the role are left alone.
+DO $settings$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_db_role_setting AS s
+        WHERE s.setdatabase = 0 AND s.setrole = 'case_app'::regrole AND 'TimeZone=UTC' = ANY (s.setconfig)
+    ) THEN
+        ALTER ROLE case_app SET TimeZone = 'UTC';
+    END IF;
+END
+$settings$;
 
 COMMIT;

@@ -68,7 +68,7 @@ def test_verified_claims_do_the_same(app: Connection[Any], user: UUID, role: str
 
 @pytest.mark.parametrize("nobody", NOBODY)
 def test_nobody_is_refused_and_leaves_no_identity(app: Connection[Any], nobody: str | None) -> None:
-    with pytest.raises(errors.InvalidAuthorizationSpecification), app.transaction():
+    with pytest.raises(errors.InvalidRoleSpecification), app.transaction():
         app.execute("SELECT public.act_as(%s)", (nobody,))
 
     # Also where the error was swallowed and the transaction goes on.
@@ -98,7 +98,7 @@ def test_nobody_is_refused_and_leaves_no_identity(app: Connection[Any], nobody: 
     ],
 )
 def test_claims_that_do_not_fit_are_refused(app: Connection[Any], claims: Any) -> None:
-    with pytest.raises(errors.InvalidAuthorizationSpecification), app.transaction():
+    with pytest.raises(errors.InvalidRoleSpecification), app.transaction():
         app.execute("SELECT public.act_as_claims(%s)", (None if claims is None else Jsonb(claims),))
 
     assert scalar(app, "SELECT current_user") == "case_app"
@@ -208,7 +208,7 @@ def test_deactivating_a_user_ends_his_next_transaction(
     with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
         seed.execute("UPDATE public.users SET is_active = false WHERE id = %s", (CLERK,))
 
-    with pytest.raises(errors.InvalidAuthorizationSpecification):
+    with pytest.raises(errors.InvalidRoleSpecification):
         app.execute("SELECT public.act_as(%s)", (str(CLERK),))
 
 

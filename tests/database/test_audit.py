@@ -169,7 +169,7 @@ def test_maintenance_has_to_say_who_is_responsible(told: Conninfo) -> None:
     for login in ("case_seed", "postgres"):
         with (
             psycopg.connect(told.replace(user=login).dsn) as connection,
-            pytest.raises(errors.InvalidAuthorizationSpecification) as caught,
+            pytest.raises(errors.InvalidRoleSpecification) as caught,
         ):
             connection.execute("UPDATE public.cases SET priority = 'LOW'")
         assert "app.user_id" in (caught.value.diag.message_hint or "")
@@ -228,7 +228,7 @@ def test_the_plans_own_log_entry_joins_the_chain(staffed: Conninfo) -> None:
 def test_erasing_a_comment_leaves_a_whole_chain_and_no_text(told: Conninfo) -> None:
     with acting(told, CHAIR) as app:
         comment = scalar(app, "SELECT id FROM public.case_comments WHERE case_id = %s", CASE)
-        app.execute("SELECT public.erase_comment(%s)", (comment,))
+        assert scalar(app, "SELECT public.erase_comment(%s)", comment) == comment
         with pytest.raises(errors.NoDataFound), app.transaction():
             app.execute("SELECT public.erase_comment(%s)", (comment,))
 
@@ -245,7 +245,7 @@ def test_erasing_a_comment_leaves_a_whole_chain_and_no_text(told: Conninfo) -> N
 
 def test_erasing_a_case_leaves_a_whole_chain_and_no_text(told: Conninfo) -> None:
     with acting(told, CHAIR) as app:
-        app.execute("SELECT public.erase_case(%s)", (CASE,))
+        assert scalar(app, "SELECT public.erase_case(%s)", CASE) == CASE
 
     with connect(told, purpose="test") as admin:
         row = admin.execute(
@@ -258,6 +258,53 @@ def test_erasing_a_case_leaves_a_whole_chain_and_no_text(told: Conninfo) -> None
         assert scalar(admin, "SELECT count(*) FROM audit.salts WHERE subject = %s", CASE) == 0
     assert log(told)[-1][1] == "erased"
     assert problems(told) == []
+
+
+def test_erasing_a_user_leaves_whole_chains_and_no_trace_of_the_person(told: Conninfo) -> None:
+    before = log(told)
+    with connect(told.replace(user="case_seed"), purpose="test") as seed:
+        assert scalar(seed, "SELECT public.erase_user(%s)", CLERK) == CLERK
+        with pytest.raises(errors.NoDataFound):
+            seed.execute("SELECT public.erase_user(%s)", (CLERK,))
+
+    with connect(told, purpose="test") as admin:
+        row = admin.execute(
+            "SELECT email, password, first_name, last_name, is_active FROM public.users"
+            " WHERE id = %s",
+            (CLERK,),
+        ).fetchone()
+        unusable = "$2b$10$" + "." * 53
+        assert row == (f"{CLERK}@erased.invalid", unusable, "(erased)", "(erased)", False)
+        # Nobody can try addresses against the digests that stay.
+        assert scalar(admin, "SELECT count(*) FROM audit.salts WHERE subject = %s", CLERK) == 0
+        actions = admin.execute(
+            "SELECT action FROM audit.user_logs WHERE user_id = %s ORDER BY seq", (CLERK,)
+        ).fetchall()
+    assert [action for (action,) in actions] == [
+        "created",
+        "deactivated",
+        "erased",
+        "password_changed",
+    ]
+    # What he did stays done, by the same id.
+    assert log(told) == before
+    assert problems(told) == []
+
+
+def test_who_has_open_cases_is_not_erased(told: Conninfo) -> None:
+    with (
+        connect(told.replace(user="case_seed"), purpose="test") as seed,
+        pytest.raises(errors.CheckViolation) as caught,
+    ):
+        seed.execute("SELECT public.erase_user(%s)", (WORKER,))
+
+    assert caught.value.diag.constraint_name == "users_no_open_cases_left"
+
+
+@pytest.mark.parametrize("user", [CLERK, CHAIR, WORKER])
+def test_nobody_in_the_application_erases_a_user(told: Conninfo, user: UUID) -> None:
+    with pytest.raises(errors.InsufficientPrivilege), acting(told, user) as app:
+        app.execute("SELECT public.erase_user(%s)", (user,))
 
 
 @pytest.mark.parametrize("user", [CLERK, WORKER])

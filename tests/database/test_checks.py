@@ -13,6 +13,8 @@ from casedb.roles import apply_roles
 # What a policy may ask: shared by several of the examples.
 WHO = (
     "CREATE FUNCTION public.who() RETURNS int LANGUAGE sql STABLE RETURN 1;"
+    "CREATE FUNCTION public.slow_who() RETURNS int LANGUAGE plpgsql STABLE"
+    " AS 'BEGIN RETURN 1; END';"
     "CREATE FUNCTION public.dice() RETURNS int LANGUAGE sql VOLATILE RETURN random()::int;"
     "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql SET search_path = ''"
     " AS 'BEGIN RAISE EXCEPTION ''no''; END';"
@@ -124,8 +126,10 @@ EXAMPLES = {
     ),
     "policy-function-not-wrapped": (
         "ALTER TABLE public.trees ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
-        "CREATE POLICY p ON public.trees USING (planter = public.who());",
-        f"{SECURED} CREATE POLICY q ON public.trees FOR INSERT WITH CHECK"
+        "CREATE POLICY p ON public.trees USING (planter = public.slow_who());",
+        f"{SECURED} CREATE POLICY r ON public.trees USING (planter = public.who());"
+        "CREATE POLICY s ON public.trees USING (planter = (SELECT public.slow_who()));"
+        "CREATE POLICY q ON public.trees FOR INSERT WITH CHECK"
         " (EXISTS (SELECT FROM public.leaves AS l WHERE l.tree = trees.id AND abs(l.id) > 1)"
         " AND (SELECT current_setting('app.user_id', true)) IN ('a', 'b') AND"
         " (planter = 7 OR NOT (planter IN (SELECT public.who()))));",
@@ -233,6 +237,47 @@ def test_it_is_silent_on_what_is_as_it_should_be(workshop: Conninfo, rule: str) 
     found = [(one.rule, one.object, one.detail) for one in run_checks(workshop)]
 
     assert [one for one in found if one[0] == rule] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "body", "fires"),
+    [
+        ("LANGUAGE sql STABLE", "RETURN 1", False),
+        ("LANGUAGE sql STABLE", "AS $$SELECT nullif(current_setting('x', true), '')::int$$", False),
+        ("LANGUAGE sql IMMUTABLE", "AS 'SELECT 1;'", False),
+        ("LANGUAGE sql VOLATILE", "RETURN 1", True),
+        ("LANGUAGE plpgsql STABLE", "AS 'BEGIN RETURN 1; END'", True),
+        ("LANGUAGE sql STABLE SET search_path = ''", "RETURN 1", True),
+        ("LANGUAGE sql STABLE SECURITY DEFINER", "RETURN 1", True),
+        ("LANGUAGE sql STABLE", "RETURN (SELECT max(l.id) FROM public.leaves AS l)", True),
+        ("LANGUAGE sql STABLE", "AS 'SELECT 2; SELECT 1'", True),
+    ],
+)
+def test_a_call_needs_no_wrapping_if_the_planner_replaces_it_by_its_body(
+    workshop: Conninfo, options: str, body: str, fires: bool
+) -> None:
+    run(
+        workshop,
+        f"CREATE FUNCTION public.called() RETURNS int {options} {body};"
+        "ALTER TABLE public.trees ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY p ON public.trees USING (planter = public.called());"
+        "CREATE ROLE checks_reader; GRANT USAGE ON SCHEMA public TO checks_reader;"
+        "GRANT SELECT ON public.trees, public.leaves TO checks_reader;"
+        "GRANT EXECUTE ON FUNCTION public.called() TO checks_reader",
+    )
+
+    found = [
+        one.detail for one in run_checks(workshop) if one.rule == "policy-function-not-wrapped"
+    ]
+
+    assert found == ["policy p calls public.called() for every row"] * fires
+    # PostgreSQL itself is the judge: what it has replaced is not in the plan by its name.
+    with connect(workshop, purpose="test") as connection:
+        connection.execute("SET ROLE checks_reader")
+        plan = connection.execute("EXPLAIN (VERBOSE) SELECT * FROM public.trees").fetchall()
+    is_replaced = not any("called()" in line for (line,) in plan)
+    # A volatile one is replaced as well if its body is not; another rule is about those.
+    assert is_replaced == (not fires or "VOLATILE" in options)
 
 
 def test_the_projects_own_schema_has_no_finding(database: Conninfo) -> None:

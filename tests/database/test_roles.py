@@ -30,6 +30,8 @@ SNAPSHOT = """
     FROM pg_namespace WHERE nspname IN ('public', 'ops')
     UNION ALL SELECT 'default', to_jsonb(d) FROM pg_default_acl AS d
     UNION ALL SELECT 'comment', to_jsonb(c) FROM pg_shdescription AS c
+    UNION ALL SELECT 'setting', to_jsonb(s) || jsonb_build_object('xmin', s.xmin::text)
+    FROM pg_db_role_setting AS s
     ORDER BY 1, 2
 """
 EFFECTIVE = """
@@ -43,6 +45,8 @@ EFFECTIVE = """
     WHERE datname = current_database()
     UNION ALL SELECT 'schema', jsonb_build_array(nspname, nspowner::regrole, nspacl::text)
     FROM pg_namespace WHERE nspname IN ('public', 'ops')
+    UNION ALL SELECT 'setting', jsonb_build_array(setrole::regrole, setconfig)
+    FROM pg_db_role_setting WHERE setdatabase = 0
     ORDER BY 1, 2
 """
 DRIFT = (
@@ -57,6 +61,8 @@ DRIFT = (
     "COMMENT ON ROLE case_app IS 'somebody''s note'",
     "GRANT CREATE ON SCHEMA public TO PUBLIC, case_app",
     "ALTER SCHEMA ops OWNER TO postgres",
+    "ALTER ROLE case_app SET TimeZone = 'Asia/Tokyo'",
+    "ALTER ROLE case_app RESET TimeZone",
 )
 
 
@@ -91,7 +97,14 @@ def test_a_second_run_changes_nothing(admin: Conninfo) -> None:
     apply_roles(admin)
 
     assert rows(admin, SNAPSHOT) == before
-    assert {kind for kind, _ in before} >= {"role", "membership", "database", "schema", "comment"}
+    assert {kind for kind, _ in before} >= {
+        "role",
+        "membership",
+        "database",
+        "schema",
+        "comment",
+        "setting",
+    }
 
 
 @pytest.mark.parametrize("drift", DRIFT)

@@ -219,7 +219,7 @@ def test_reassigning_is_said_in_so_many_words(staffed: Conninfo) -> None:
     case = place(staffed, "IN_PROGRESS")
     reassign = "SELECT public.reassign_case(%s, %s, %s)"
     with acting(staffed, CHAIR) as app:
-        app.execute(reassign.encode(), (case, WORKER, WORKER_2))
+        assert scalar(app, reassign, case, WORKER, WORKER_2) == case
         assert scalar(app, "SELECT assigned_to FROM public.cases") == WORKER_2
         # It allowed one case once, and no further one.
         with pytest.raises(errors.CheckViolation), app.transaction():

@@ -78,7 +78,11 @@ def test_nobody_acts_without_being_an_active_user(back_end: BackEnd) -> None:
     """)
 
     assert found.pop("valid") == "it was not refused"
-    assert all(error["sqlstate"] in ("28000", "42501") for error in found.values()), found
+    assert all(error["sqlstate"] in ("0P000", "42501") for error in found.values()), found
+    for who in ("unknown", "nonsense", "inactive", "expired", "otherRole"):
+        assert (found[who]["code"], found[who]["sqlstate"]) == ("P2010", "0P000"), found[who]
+        assert found[who]["hint"].startswith("Let the user log in again"), found[who]
+    assert "unknown or not active" in found["unknown"]["detail"]
     assert 'nobody may act as user "' in found["inactive"]["message"]
     assert found["outside"]["message"] == "permission denied for table cases"
 
