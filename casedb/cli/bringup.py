@@ -10,6 +10,7 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.stores import open_store
 from casedb import migrations
+from casedb.cli.migrate_guard import backup_first
 from casedb.cli.options import keys_of
 from casedb.cli.output import Tell
 from casedb.cli.seed import told
@@ -110,7 +111,17 @@ class BringUp:
         )
 
     def _migrations(self, target: Conninfo) -> str:
-        applied = migrations.apply(target, source=folder("migrations"), on_step=self.on_step)
+        applied = migrations.apply(
+            target,
+            source=folder("migrations"),
+            on_step=self.on_step,
+            before_destructive=backup_first(
+                self.settings,
+                self.on_step,
+                way_out="Mend what kept the backup; `casedb reset` starts over without the data.",
+                target=target.replace(user=self.settings.values.dump_user),
+            ),
+        )
         return f"{len(applied)} applied" if applied else "none pending"
 
     def _seed(self, target: Conninfo) -> str:

@@ -9,6 +9,7 @@ from backups.stores import open_store
 from backups.verify import verify
 from casedb.cli.output import Tell
 from casedb.connections import Verb, client_tools, target_for
+from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import CasedbError, RefusedError
 from casedb.migrations import BeforeDestructive
@@ -21,8 +22,10 @@ def tell_only(losses: Sequence[Loss]) -> None:
     _show(losses)
 
 
-def backup_first(settings: Settings, tell: Tell, *, way_out: str) -> BeforeDestructive:
-    """Return what takes and verifies a backup before data is lost.
+def backup_first(
+    settings: Settings, tell: Tell, *, way_out: str, target: Conninfo | None = None
+) -> BeforeDestructive:
+    """Return what takes and verifies a backup before data is lost, of `target` if it is given.
 
     It raises RefusedError, with `way_out` as its hint, where that does not succeed.
     """
@@ -30,7 +33,7 @@ def backup_first(settings: Settings, tell: Tell, *, way_out: str) -> BeforeDestr
     def before(losses: Sequence[Loss]) -> None:
         _show(losses)
         try:
-            label, counted = _take(settings, tell)
+            label, counted = _take(settings, tell, target or target_for(settings, Verb.DUMP))
         except CasedbError as error:
             why = " ".join(filter(None, [f"{error.message}.", error.detail]))
             raise RefusedError(
@@ -50,8 +53,7 @@ def _show(losses: Sequence[Loss]) -> None:
         click.echo(f"this loses data: {loss}", err=True)
 
 
-def _take(settings: Settings, tell: Tell) -> tuple[str, dict[str, int]]:
-    target = target_for(settings, Verb.DUMP)
+def _take(settings: Settings, tell: Tell, target: Conninfo) -> tuple[str, dict[str, int]]:
     with connect(target, purpose="dump") as connection:
         tools = client_tools(settings, connection.info.server_version // 10000)
     store = open_store(settings.store_url)

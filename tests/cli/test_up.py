@@ -1,6 +1,7 @@
 """From nothing to a proven restore; and again, when everything is in place."""
 
 import os
+import shutil
 import signal
 import stat
 import time
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from casedb.cli import bringup
 from casedb.database import connect, scalar
+from casedb.settings import read_settings
+from casedb.sqlfiles import folder
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Casedb
@@ -188,3 +192,26 @@ def test_reset_is_refused_on_a_database_not_marked_development(casedb: "Casedb")
     assert refused.code == 7
     assert "marked staging" in refused.err.replace("is staging", "marked staging")
     assert casedb.server.status().running
+
+
+def test_what_a_new_migration_throws_away_is_backed_up_first(
+    casedb: "Casedb", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert casedb("up").code == 0
+    before = len(casedb("backups", "--json").json["backups"])
+    source = casedb.folder / "migrations"
+    shutil.copytree(folder("migrations"), source)
+    newest = sorted(f.stem for f in source.glob("*.sql") if ".rollback" not in f.name)[-1]
+    (source / "0999-forget-leavers.sql").write_text(
+        f"-- depends: {newest}\nSET LOCAL ROLE case_seed;\n"
+        "DELETE FROM public.users WHERE NOT is_active;\n"
+    )
+    monkeypatch.setattr(bringup, "folder", lambda _name: source)
+    said: list[object] = []
+
+    settings = read_settings(options={}, environment=casedb.environ(), folder=casedb.folder)
+    up = bringup.BringUp(settings, said.append)
+    up.run()
+
+    assert "1 applied" in [step.result for step in up.steps]
+    assert len(casedb("backups", "--json").json["backups"]) == before + 2
