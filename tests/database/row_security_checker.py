@@ -33,6 +33,7 @@ from tests.database.row_security_statements import (
     Select,
     Step,
     Update,
+    Upsert,
     Way,
 )
 from tests.database.row_security_world import Case, Entry
@@ -182,7 +183,11 @@ class Checker:
                 return {new_id}
             case InsertEntry(number=number):
                 return {self.model.nth("cases", number)}
-            case Reassign(number=number) | Comment(number=number):
+            case (
+                Reassign(number=number)
+                | Comment(number=number)
+                | Upsert(table="cases", number=number, update=True)
+            ):
                 return {self.model.nth("cases", number)}
             case Erase(number=number):
                 comment = self.model.nth("case_comments", number)
