@@ -64,9 +64,11 @@ class Model:
     users: dict[UUID, User] = field(default_factory=lambda: {u.id: u for u in USERS})
     cases: dict[UUID, Case] = field(default_factory=lambda: {c.id: c for c in CASES})
     entries: dict[str, dict[UUID, Entry]] = field(default_factory=lambda: {t: {} for t in ENTRIES})
+    numbered: dict[str, list[UUID]] = field(default_factory=dict)
+    """Where statements were numbered before: the rows that there were then, by table."""
 
     def copy(self) -> "Model":
-        """Return another one with the same rows."""
+        """Return another one with the same rows, numbered as they are now."""
         entries = {table: dict(rows) for table, rows in self.entries.items()}
         return Model(dict(self.users), dict(self.cases), entries)
 
@@ -78,7 +80,7 @@ class Model:
 
     def nth(self, table: str, number: int) -> UUID:
         """Return the id that a statement means by `number`; of an empty table, one of nothing."""
-        rows = self.rows(table)
+        rows = self.numbered.get(table) or self.rows(table)
         return rows[number % len(rows)] if rows else UUID(int=number)
 
     def acts(self, actor: Actor) -> User | None:
@@ -215,6 +217,27 @@ class Model:
         if statement.form is Form.ONE:
             rows &= {self.nth(statement.table, statement.number)}
         return rows
+
+    def touched(self, step: Step, new_id: UUID) -> set[UUID]:
+        """Return the ids of the cases about which a step may write to the log."""
+        match step.statement:
+            case InsertCase():
+                return {new_id}
+            case InsertEntry(number=number):
+                return {self.nth("cases", number)}
+            case (
+                Reassign(number=number)
+                | Comment(number=number)
+                | Upsert(table="cases", number=number, update=True)
+            ):
+                return {self.nth("cases", number)}
+            case Erase(number=number):
+                comment = self.nth("case_comments", number)
+                return {self.entries["case_comments"][comment].case}
+            case Update(table="cases"):
+                return self.reached(step.actor, step.statement)
+            case _:
+                return set()
 
     def _breaks_a_rule(self, actor: Actor, case: Case, changes: dict[str, object]) -> bool:
         status = str(changes.get("status", case.status))

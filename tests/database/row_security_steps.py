@@ -125,6 +125,50 @@ STEPS = st.one_of(
 )
 
 
+def _about_case(number: int) -> st.SearchStrategy[Step]:
+    """Return what somebody who may act does to one case."""
+    workers = st.sampled_from([user.id for user in USERS if user.role == WORKER])
+    case = st.just(number)
+    statements = st.one_of(
+        st.builds(Update, st.just("cases"), case_changes, st.just(Form.ONE), case),
+        st.builds(Update, st.just("cases"), case_changes, st.just(Form.ALL), case),
+        st.builds(Reassign, case, workers, workers),
+        st.builds(Upsert, st.just("cases"), case, PEOPLE, st.just(True)),
+        st.builds(Comment, case),
+        st.builds(Erase, case),
+        st.builds(InsertEntry, st.just("case_documents"), case, PEOPLE),
+        st.builds(Select, st.just("cases"), st.just(Form.ONE), case),
+    )
+    return st.builds(Step, st.sampled_from(ACTORS[:6]), statements).map(in_ones_own_name)
+
+
+assignments = st.builds(
+    Step,
+    st.sampled_from(ACTORS[2:4]),
+    st.builds(
+        Update,
+        st.just("cases"),
+        st.tuples(
+            st.just(("status", "ASSIGNED")),
+            st.tuples(st.just("assigned_to"), st.sampled_from([u.id for u in USERS[4:6]])),
+        ),
+        st.just(Form.ONE),
+        st.sampled_from([2, 3, 8]),
+    ),
+)
+# Two at the same time: mostly about the same case, or an assignment while users change.
+PAIRS = st.one_of(
+    st.tuples(STEPS, STEPS),
+    st.integers(0, len(CASES) - 1).flatmap(
+        lambda number: st.tuples(_about_case(number), _about_case(number))
+    ),
+    st.tuples(assignments, assignments),
+    st.tuples(assignments, maintenance),
+    st.tuples(maintenance, assignments),
+    st.tuples(maintenance, maintenance),
+)
+
+
 def directed() -> Iterator[Step]:
     """Yield every kind of statement once for every actor and every row: no luck needed."""
     statements: list[Statement] = [
