@@ -1,6 +1,6 @@
 """Run steps on a real server and on the model, and complain where they do not agree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -24,15 +24,10 @@ from tests.database.row_security_statements import (
     WORKER,
     Actor,
     Comment,
-    Erase,
     Form,
-    InsertCase,
-    InsertEntry,
     Prediction,
-    Reassign,
     Select,
     Step,
-    Update,
     Way,
 )
 from tests.database.row_security_world import Case, Entry
@@ -67,13 +62,15 @@ class Checker:
     `connection` is a superuser's, not in autocommit mode.
     """
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any], model: Model | None = None) -> None:
+        """Load the rows; with a `model`, the server has its rows already."""
         self.connection = connection
-        self.model = Model()
+        self.model = model or Model()
         self.steps = 0
         self._ids = count(1)
         connection.prepare_threshold = None
-        self._load()
+        if model is None:
+            self._load()
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -95,11 +92,8 @@ class Checker:
         predicted = self.model.predict(step)
         new_id = UUID(int=0xF000 + next(self._ids))
         try:
-            self._become(step.actor)
-            cursor = run(self.connection, self.model, step.statement, new_id)
-            if isinstance(step.statement, Comment):
-                new_id = _first(cursor)
-            found = _read(cursor, step)
+            self.connection.execute("SAVEPOINT step")
+            found, new_id = perform(self.connection, self.model, step, new_id)
             # As if the transaction ended, which role and identity do not outlive.
             self.connection.execute(
                 "RESET SESSION AUTHORIZATION; SELECT set_config('app.user_id', '', true);"
@@ -115,9 +109,9 @@ class Checker:
         if found != predicted:
             raise ViolationError(f"{step}: {found}, but ought to be {predicted}")
         if not isinstance(step.statement, Select):
-            touched = self._touched(step, new_id)
+            touched = self.model.touched(step, new_id)
             self.model.apply(step, new_id)
-            self._compare(step, touched)
+            self.compare([step], touched)
 
     def _load(self) -> None:
         execute = self.connection.execute
@@ -151,22 +145,7 @@ class Checker:
         execute("RESET SESSION AUTHORIZATION; SELECT set_config('app.user_id', '', true)")
         for table, by in ENTRIES.items():
             self.model.entries[table].update(self._entries(table, by))
-        self._compare(None, set())
-
-    def _become(self, actor: Actor) -> None:
-        # All in one message to the server: most of the time goes into the way there and back.
-        login = "case_seed" if actor.way is Way.MAINTENANCE else "case_app"
-        words = [
-            sql.SQL("SAVEPOINT step; SET LOCAL SESSION AUTHORIZATION {}").format(
-                sql.Identifier(login)
-            )
-        ]
-        if actor.way is Way.ACT_AS:
-            words.append(sql.SQL("SELECT public.act_as({})").format(sql.Literal(str(actor.user))))
-        elif actor.way is Way.ROLE_ONLY:
-            assert actor.role
-            words.append(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(ROLES[actor.role])))
-        self.connection.execute(sql.SQL("; ").join(words))
+        self.compare([], set())
 
     def _entries(self, table: str, by: str) -> dict[UUID, Entry]:
         gone = sql.SQL("body IS NULL" if table == "case_comments" else "false")
@@ -175,47 +154,63 @@ class Checker:
         )
         return {row[0]: Entry(*row) for row in self.connection.execute(query)}
 
-    def _touched(self, step: Step, new_id: UUID) -> set[UUID]:
-        """Return the ids of the cases about which a step may write to the log."""
-        match step.statement:
-            case InsertCase():
-                return {new_id}
-            case InsertEntry(number=number):
-                return {self.model.nth("cases", number)}
-            case Reassign(number=number) | Comment(number=number):
-                return {self.model.nth("cases", number)}
-            case Erase(number=number):
-                comment = self.model.nth("case_comments", number)
-                return {self.model.entries["case_comments"][comment].case}
-            case Update(table="cases"):
-                return self.model.reached(step.actor, step.statement)
-            case _:
-                return set()
-
-    def _compare(self, step: Step | None, touched: set[UUID]) -> None:
-        """See that the server holds exactly the model's rows.
+    def compare(self, steps: Sequence[Step], touched: set[UUID]) -> None:
+        """See that the server holds exactly the model's rows, after `steps`.
 
         Entries of the log that triggers wrote are taken over, if they are about the cases that the
-        step touched, and in the name of who acted.
+        steps touched, and in the name of those who acted.
+
+        Raises:
+            ViolationError: it does not.
         """
         cases = self.connection.execute(
             "SELECT id, created_by, assigned_to, status, title, description, priority"
             " FROM public.cases"
         ).fetchall()
-        _same(step, "cases", {Case(*row).id: Case(*row) for row in cases}, self.model.cases)
+        _same(steps, "cases", {Case(*row).id: Case(*row) for row in cases}, self.model.cases)
         users = self.connection.execute(
             "SELECT id, role, is_active, first_name FROM public.users"
         ).fetchall()
         wanted = {u.id: (u.id, u.role, u.active, u.first_name) for u in self.model.users.values()}
-        _same(step, "users", {row[0]: row for row in users}, wanted)
+        _same(steps, "users", {row[0]: row for row in users}, wanted)
+        actors = {step.actor.user for step in steps}
         for table, by in ENTRIES.items():
             known = self.model.entries[table]
             found = self._entries(table, by)
-            if table == "case_logs" and step is not None:
+            if table == "case_logs":
                 for new in found.keys() - known.keys():
-                    if found[new].case in touched and found[new].by == step.actor.user:
+                    if found[new].case in touched and found[new].by in actors:
                         known[new] = found[new]
-            _same(step, table, found, known)
+            _same(steps, table, found, known)
+
+
+def perform(
+    connection: Connection[Any], model: Model, step: Step, new_id: UUID
+) -> tuple[Prediction, UUID]:
+    """Become the actor, do the statement; return what came of it, and the id of what it inserted.
+
+    `connection` is a superuser's, in a transaction, whose end is the end of role and identity too.
+
+    Raises:
+        psycopg.Error: it was refused.
+    """
+    connection.execute(become(step.actor))
+    cursor = run(connection, model, step.statement, new_id)
+    if isinstance(step.statement, Comment):
+        new_id = _first(cursor)
+    return _read(cursor, step), new_id
+
+
+def become(actor: Actor) -> sql.Composed:
+    """Return the words that make the session the actor's: all in one message to the server."""
+    login = "case_seed" if actor.way is Way.MAINTENANCE else "case_app"
+    words = [sql.SQL("SET LOCAL SESSION AUTHORIZATION {}").format(sql.Identifier(login))]
+    if actor.way is Way.ACT_AS:
+        words.append(sql.SQL("SELECT public.act_as({})").format(sql.Literal(str(actor.user))))
+    elif actor.way is Way.ROLE_ONLY:
+        assert actor.role
+        words.append(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(ROLES[actor.role])))
+    return sql.SQL("; ").join(words)
 
 
 def _first(cursor: "psycopg.Cursor[Any]") -> Any:
@@ -236,7 +231,9 @@ def _read(cursor: "psycopg.Cursor[Any]", step: Step) -> Prediction:
     return Prediction(seen=frozenset(rows))
 
 
-def _same(step: Step | None, what: str, found: dict[UUID, Any], wanted: dict[UUID, Any]) -> None:
+def _same(
+    steps: Sequence[Step], what: str, found: dict[UUID, Any], wanted: dict[UUID, Any]
+) -> None:
     if found == wanted:
         return
     wrong = [
@@ -244,4 +241,5 @@ def _same(step: Step | None, what: str, found: dict[UUID, Any], wanted: dict[UUI
         for row in sorted(found.keys() | wanted.keys())
         if found.get(row) != wanted.get(row)
     ]
-    raise ViolationError(f"after {step}, {what} differ: {'; '.join(wrong[:3])}")
+    after = " and ".join(map(str, steps))
+    raise ViolationError(f"after {after}, {what} differ: {'; '.join(wrong[:3])}")

@@ -17,6 +17,7 @@ from tests.database.row_security_statements import (
     STATUSES,
     WORKER,
     Actor,
+    Backstage,
     Comment,
     Delete,
     Erase,
@@ -30,6 +31,7 @@ from tests.database.row_security_statements import (
     Step,
     Truncate,
     Update,
+    Upsert,
     Value,
     Way,
 )
@@ -62,9 +64,11 @@ class Model:
     users: dict[UUID, User] = field(default_factory=lambda: {u.id: u for u in USERS})
     cases: dict[UUID, Case] = field(default_factory=lambda: {c.id: c for c in CASES})
     entries: dict[str, dict[UUID, Entry]] = field(default_factory=lambda: {t: {} for t in ENTRIES})
+    numbered: dict[str, list[UUID]] = field(default_factory=dict)
+    """Where statements were numbered before: the rows that there were then, by table."""
 
     def copy(self) -> "Model":
-        """Return another one with the same rows."""
+        """Return another one with the same rows, numbered as they are now."""
         entries = {table: dict(rows) for table, rows in self.entries.items()}
         return Model(dict(self.users), dict(self.cases), entries)
 
@@ -76,7 +80,7 @@ class Model:
 
     def nth(self, table: str, number: int) -> UUID:
         """Return the id that a statement means by `number`; of an empty table, one of nothing."""
-        rows = self.rows(table)
+        rows = self.numbered.get(table) or self.rows(table)
         return rows[number % len(rows)] if rows else UUID(int=number)
 
     def acts(self, actor: Actor) -> User | None:
@@ -133,7 +137,9 @@ class Model:
                 return Prediction(count=1) if chair and comment and not comment.erased else REFUSED
             case Maintain():
                 return self._maintain(statement)
-            case Delete() | Truncate():
+            case Upsert():
+                return self._upsert(actor, statement)
+            case Delete() | Truncate() | Backstage():
                 # Nothing is ever deleted.
                 return REFUSED
 
@@ -173,6 +179,22 @@ class Model:
         allowed = user is not None and new.by == user.id and case in self.visible(actor, "cases")
         return Prediction(count=1) if allowed else REFUSED
 
+    def _upsert(self, actor: Actor, wanted: Upsert) -> Prediction:
+        if wanted.table == "users":
+            return REFUSED
+        if wanted.table == "cases":
+            # What is proposed has to be one that could be inserted, whatever becomes of it.
+            proposed = self._insert_case(actor, InsertCase(wanted.by))
+        else:
+            proposed = self._insert_entry(
+                actor, InsertEntry(wanted.table, wanted.number, wanted.by)
+            )
+        if proposed.refused or not wanted.update:
+            return REFUSED if proposed.refused else Prediction(count=0)
+        # Of the tables with INSERT, cases alone can be updated, and only those one sees.
+        seen = self.visible(actor, "cases") if wanted.table == "cases" else set()
+        return Prediction(count=1) if self.nth("cases", wanted.number) in seen else REFUSED
+
     def _update(self, actor: Actor, statement: Update) -> Prediction:
         columns = {column for column, _ in statement.changes}
         if not columns <= CHANGEABLE.get((statement.table, actor.role or ""), set()):
@@ -196,6 +218,27 @@ class Model:
             rows &= {self.nth(statement.table, statement.number)}
         return rows
 
+    def touched(self, step: Step, new_id: UUID) -> set[UUID]:
+        """Return the ids of the cases about which a step may write to the log."""
+        match step.statement:
+            case InsertCase():
+                return {new_id}
+            case InsertEntry(number=number):
+                return {self.nth("cases", number)}
+            case (
+                Reassign(number=number)
+                | Comment(number=number)
+                | Upsert(table="cases", number=number, update=True)
+            ):
+                return {self.nth("cases", number)}
+            case Erase(number=number):
+                comment = self.nth("case_comments", number)
+                return {self.entries["case_comments"][comment].case}
+            case Update(table="cases"):
+                return self.reached(step.actor, step.statement)
+            case _:
+                return set()
+
     def _breaks_a_rule(self, actor: Actor, case: Case, changes: dict[str, object]) -> bool:
         status = str(changes.get("status", case.status))
         assignee = changes.get("assigned_to", case.assigned_to)
@@ -206,7 +249,8 @@ class Model:
             return True
         if status in BEFORE_ASSIGNMENT:
             return assignee is not None
-        return not self._can_work(assignee)
+        # Whose case is completed may be gone; a new assignee may not.
+        return assignee is None or (assignee != case.assigned_to and not self._can_work(assignee))
 
     def _can_work(self, who: object) -> bool:
         user = self.users.get(who) if isinstance(who, UUID) else None
@@ -241,6 +285,9 @@ class Model:
             case InsertEntry(table=table, number=number, by=by):
                 entry = Entry(new_id, self.nth("cases", number), by)
                 self.entries[table][new_id] = entry
+            case Upsert(table="cases", number=number, update=True):
+                case = self.nth("cases", number)
+                self.cases[case] = replace(self.cases[case], title="upserted")
             case Comment(number=number):
                 entry = Entry(new_id, self.nth("cases", number), step.actor.user or new_id)
                 self.entries["case_comments"][new_id] = entry

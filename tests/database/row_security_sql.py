@@ -1,6 +1,6 @@
 """The statements of the model, in SQL."""
 
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -8,6 +8,8 @@ from psycopg import Connection, sql
 
 from tests.database.row_security_model import Model
 from tests.database.row_security_statements import (
+    BACKSTAGE,
+    Backstage,
     Comment,
     Delete,
     Erase,
@@ -20,6 +22,7 @@ from tests.database.row_security_statements import (
     Statement,
     Truncate,
     Update,
+    Upsert,
 )
 
 _TEXT = {
@@ -39,6 +42,31 @@ _JOINED = {
     " JOIN public.case_documents AS e ON e.case_id = c.id",
     "case_comments": "SELECT e.id FROM public.cases AS c"
     " JOIN public.case_comments AS e ON e.case_id = c.id",
+}
+
+
+_BACKSTAGE: dict[str, LiteralString] = {
+    "SELECT": "SELECT FROM {}",
+    "INSERT": "INSERT INTO {} DEFAULT VALUES",
+    "UPDATE": "UPDATE {} SET {column} = {column}",
+    "DELETE": "DELETE FROM {}",
+    "TRUNCATE": "TRUNCATE {}",
+}
+# What an INSERT conflicts with, and what it then would change.
+_UPSERTS: dict[str, LiteralString] = {
+    "users": "INSERT INTO public.users (id, email, password, role, first_name, last_name)"
+    " VALUES ({row}, 'new@example.com', 'x', 'CHAIR', 'a', 'b')"
+    " ON CONFLICT (id) DO UPDATE SET first_name = 'upserted'",
+    "cases": "INSERT INTO public.cases (id, title, description, created_by)"
+    " VALUES ({row}, 'new', 'new', {by}) ON CONFLICT (id) DO UPDATE SET title = 'upserted'",
+    "case_logs": "INSERT INTO public.case_logs (id, case_id, user_id, action)"
+    " VALUES ({row}, {case}, {by}, 'noted') ON CONFLICT (id) DO UPDATE SET action = 'upserted'",
+    "case_comments": "INSERT INTO public.case_comments (id, case_id, user_id, body)"
+    " VALUES ({row}, {case}, {by}, 'c') ON CONFLICT (id) DO UPDATE SET body = 'upserted'",
+    "case_documents": "INSERT INTO public.case_documents"
+    " (case_id, filename, s3_key, mime_type, file_size, uploaded_by)"
+    " VALUES ({case}, 'f', 'key/' || {row}, 'text/plain', 1, {by})"
+    " ON CONFLICT (s3_key) DO UPDATE SET filename = 'upserted'",
 }
 
 
@@ -100,6 +128,15 @@ def run(
             )
         case Truncate(table=table):
             return execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier("public", table)))
+        case Upsert():
+            return _upsert(connection, model, statement)
+        case Backstage(table=table, verb=verb):
+            words = _BACKSTAGE[verb]
+            return execute(
+                sql.SQL(words).format(
+                    sql.Identifier(*table.split(".")), column=sql.Identifier(BACKSTAGE[table])
+                )
+            )
 
 
 def insert_entry(
@@ -123,6 +160,19 @@ def insert_entry(
         " (id, case_id, filename, s3_key, mime_type, file_size, uploaded_by)"
         " VALUES (%s, %s, 'f', %s, 'text/plain', 1, %s)",
         (row, case, f"key/{row}", who),
+    )
+
+
+def _upsert(connection: Connection[Any], model: Model, wanted: Upsert) -> "psycopg.Cursor[Any]":
+    words = _UPSERTS[wanted.table]
+    if not wanted.update:
+        words = words.partition("DO UPDATE")[0] + "DO NOTHING"
+    return connection.execute(
+        sql.SQL(words).format(
+            row=sql.Literal(str(model.nth(wanted.table, wanted.number))),
+            case=sql.Literal(model.nth("cases", wanted.number)),
+            by=sql.Literal(wanted.by),
+        )
     )
 
 

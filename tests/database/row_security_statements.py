@@ -9,6 +9,13 @@ STATUSES = ("NEW", "PENDING_REVIEW", "ASSIGNED", "IN_PROGRESS", "PENDING_COMPLET
 # The tables about a case, and their column for who wrote the row.
 ENTRIES = {"case_logs": "user_id", "case_documents": "uploaded_by", "case_comments": "user_id"}
 TABLES = ("users", "cases", *ENTRIES)
+# Tables behind the scenes, and a column of each: no role of the application has anything there.
+BACKSTAGE = {
+    "ops.case_transitions": "role",
+    "audit.user_logs": "action",
+    "audit.salts": "salt",
+    "audit.staged_case_logs": "action",
+}
 Value = str | UUID | bool | None
 
 
@@ -66,6 +73,18 @@ class InsertEntry:
 
 
 @dataclass(frozen=True)
+class Upsert:
+    """INSERT ... ON CONFLICT against a row that is there, whether or not one sees it."""
+
+    table: str
+    number: int
+    """Of the row, and of the case that the new row would be about."""
+    by: UUID
+    update: bool
+    """DO UPDATE, else DO NOTHING."""
+
+
+@dataclass(frozen=True)
 class Update:
     table: str
     changes: tuple[tuple[str, Value], ...]
@@ -83,6 +102,14 @@ class Delete:
 @dataclass(frozen=True)
 class Truncate:
     table: str
+
+
+@dataclass(frozen=True)
+class Backstage:
+    """Any verb, on a table that is none of the application's business."""
+
+    table: str
+    verb: str
 
 
 @dataclass(frozen=True)
@@ -122,9 +149,11 @@ Statement = (
     Select
     | InsertCase
     | InsertEntry
+    | Upsert
     | Update
     | Delete
     | Truncate
+    | Backstage
     | Reassign
     | Comment
     | Erase

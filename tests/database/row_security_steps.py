@@ -1,17 +1,20 @@
 """Which steps are tried: random ones, and every kind of step once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from hypothesis import strategies as st
 
 from tests.database.row_security_statements import (
+    BACKSTAGE,
     CHAIR,
     CLERK,
     ENTRIES,
     STATUSES,
     TABLES,
     WORKER,
+    Backstage,
     Comment,
     Delete,
     Erase,
@@ -25,10 +28,12 @@ from tests.database.row_security_statements import (
     Step,
     Truncate,
     Update,
+    Upsert,
     Value,
 )
 from tests.database.row_security_world import ACTORS, CASES, MAINTAINER, UNKNOWN, USERS
 
+VERBS = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"]
 PEOPLE = st.sampled_from([*(user.id for user in USERS), UNKNOWN])
 NUMBERS = st.integers(0, 15)
 FORMS = st.sampled_from([Form.ONE, Form.ONE, Form.ALL])
@@ -67,6 +72,7 @@ writes = st.one_of(
         st.sampled_from(["NEW", "NEW", *STATUSES]),
     ),
     st.builds(InsertEntry, st.sampled_from(list(ENTRIES)), NUMBERS, PEOPLE),
+    st.builds(Upsert, st.sampled_from(["cases", *TABLES]), NUMBERS, PEOPLE, st.booleans()),
     st.builds(Update, st.just("cases"), case_changes, FORMS, NUMBERS),
     st.builds(Update, st.just("cases"), case_changes, FORMS, NUMBERS),
     st.builds(Update, st.just("users"), user_changes, FORMS, NUMBERS),
@@ -82,6 +88,7 @@ writes = st.one_of(
     st.builds(Erase, NUMBERS),
     st.builds(Delete, st.sampled_from(TABLES), FORMS, NUMBERS),
     st.builds(Truncate, st.sampled_from(TABLES)),
+    st.builds(Backstage, st.sampled_from(list(BACKSTAGE)), st.sampled_from(VERBS)),
 )
 
 
@@ -94,6 +101,8 @@ def in_ones_own_name(step: Step) -> Step:
         return Step(step.actor, InsertCase(who))
     if isinstance(new, InsertEntry):
         return Step(step.actor, InsertEntry(new.table, new.number, who))
+    if isinstance(new, Upsert):
+        return Step(step.actor, replace(new, by=who))
     return step
 
 
@@ -113,6 +122,50 @@ maintenance = st.builds(
 anything = st.builds(Step, SOMEBODY, st.one_of(selects, writes, writes))
 STEPS = st.one_of(
     anything, anything, anything.map(in_ones_own_name), anything.map(in_ones_own_name), maintenance
+)
+
+
+def _about_case(number: int) -> st.SearchStrategy[Step]:
+    """Return what somebody who may act does to one case."""
+    workers = st.sampled_from([user.id for user in USERS if user.role == WORKER])
+    case = st.just(number)
+    statements = st.one_of(
+        st.builds(Update, st.just("cases"), case_changes, st.just(Form.ONE), case),
+        st.builds(Update, st.just("cases"), case_changes, st.just(Form.ALL), case),
+        st.builds(Reassign, case, workers, workers),
+        st.builds(Upsert, st.just("cases"), case, PEOPLE, st.just(True)),
+        st.builds(Comment, case),
+        st.builds(Erase, case),
+        st.builds(InsertEntry, st.just("case_documents"), case, PEOPLE),
+        st.builds(Select, st.just("cases"), st.just(Form.ONE), case),
+    )
+    return st.builds(Step, st.sampled_from(ACTORS[:6]), statements).map(in_ones_own_name)
+
+
+assignments = st.builds(
+    Step,
+    st.sampled_from(ACTORS[2:4]),
+    st.builds(
+        Update,
+        st.just("cases"),
+        st.tuples(
+            st.just(("status", "ASSIGNED")),
+            st.tuples(st.just("assigned_to"), st.sampled_from([u.id for u in USERS[4:6]])),
+        ),
+        st.just(Form.ONE),
+        st.sampled_from([2, 3, 8]),
+    ),
+)
+# Two at the same time: mostly about the same case, or an assignment while users change.
+PAIRS = st.one_of(
+    st.tuples(STEPS, STEPS),
+    st.integers(0, len(CASES) - 1).flatmap(
+        lambda number: st.tuples(_about_case(number), _about_case(number))
+    ),
+    st.tuples(assignments, assignments),
+    st.tuples(assignments, maintenance),
+    st.tuples(maintenance, assignments),
+    st.tuples(maintenance, maintenance),
 )
 
 
@@ -169,6 +222,11 @@ def directed() -> Iterator[Step]:
     statements += [Comment(n) for n in (0, 1, 4, 5)] + [Erase(n) for n in (0, 1)]
     statements += [Delete(table, form) for table in TABLES for form in (Form.ALL, Form.ONE)]
     statements += [Truncate(table) for table in TABLES]
+    statements += [Backstage(table, verb) for table, verb in product(BACKSTAGE, VERBS)]
+    statements += [
+        Upsert(table, number, person, update)
+        for table, number, person, update in product(TABLES, (0, 1, 4), people[::2], (True, False))
+    ]
     for statement, actor in product(statements, ACTORS):
         yield Step(actor, statement)
     for number in range(len(USERS)):
