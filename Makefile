@@ -63,10 +63,8 @@ access: venv  ## Try who may do what, and compare it with what is expected
 restore: venv  ## Load a backup into a new database: make restore ARGS="latest --into NAME"
 	@$(CASEDB) restore $(ARGS)
 
-rehearse: venv  ## Make real Debian hosts in Docker, provision and prove them, remove them (Docker, root)
-	@$(CASEDB) rehearse up
-	@$(CASEDB) host prove inventories/containers.py --yes --report .casedb/rehearsal-proof.json; \
-		code=$$?; $(CASEDB) rehearse down; exit $$code
+rehearse: venv  ## Real Debian hosts in Docker, from bare to a drilled backup: one report (Docker, root)
+	@mkdir -p .casedb && $(CASEDB) rehearse run --report .casedb/rehearsal.md $(ARGS)
 
 test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root)
 	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)

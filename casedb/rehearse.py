@@ -7,6 +7,7 @@ What `up` made is found again by its label, and is all that `down` removes.
 import hashlib
 import json
 import secrets
+import shlex
 import shutil
 import subprocess
 import time
@@ -146,6 +147,18 @@ def read_hosts(home: Path) -> list[RehearsalHost]:
     if not path.exists():
         return []
     return [RehearsalHost(**found) for found in json.loads(path.read_text("utf-8"))]
+
+
+def run_on(host: RehearsalHost, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as root on `host`, over SSH like anybody else."""
+    argv = [
+        "ssh", "-q", "-i", host.key, "-o", f"UserKnownHostsFile={host.known_hosts}",
+        "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-p", str(host.port),
+        f"{host.user}@{host.address}", "sudo", shlex.join(words),
+    ]  # fmt: skip
+    return subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
 
 
 @contextmanager

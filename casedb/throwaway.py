@@ -30,6 +30,9 @@ _SETTINGS = {
     "shared_buffers": "128MB",
     "autovacuum": "off",
 }
+# CREATE EXTENSION refuses these in a server that has not loaded them from its start: a dump that
+# has one would not restore.
+_TO_BE_LOADED = ("pgaudit",)
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def throwaway_cluster(
                 socket_dir=socket_dir,
                 port=5432,
                 listen_addresses="",
-                server={**_SETTINGS, **(settings or {})},
+                server={**_SETTINGS, **_libraries(tools), **(settings or {})},
             )
             cluster.configure(data_dir, chosen, launcher=run_as)
             cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
@@ -80,6 +83,11 @@ def throwaway_cluster(
             )
         finally:
             _remove_throwaway(home)
+
+
+def _libraries(tools: PostgresTools) -> dict[str, str]:
+    found = [name for name in _TO_BE_LOADED if tools.has_library(name)]
+    return {"shared_preload_libraries": ",".join(found)} if found else {}
 
 
 def sweep_throwaways(folder: Path | None = None) -> int:

@@ -44,6 +44,11 @@ class PostgresTools:
         """Whether a server can be made and run from this folder, not only reached."""
         return (self.bindir / "initdb").exists() and (self.bindir / "postgres").exists()
 
+    def has_library(self, name: str) -> bool:
+        """Whether a server of these programs can load the library `name`."""
+        # Debian and the wheel differ in where below the same folder it lies.
+        return any((self.bindir.parent / "lib").rglob(f"{name}.so"))
+
     def __getitem__(self, program: str) -> str:
         """Return the full path of one program."""
         return str(self.bindir / program)

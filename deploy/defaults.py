@@ -6,6 +6,9 @@ An inventory overrides each by its name, in group_data/ or for one host. Secrets
 
 from typing import Any
 
+TUNED_BY = ("workload", "tuning_preset", "disk", "max_connections")
+"""The data that decide a host's tuning, beside its own facts."""
+
 DEFAULTS: dict[str, Any] = {
     # PostgreSQL's major version; None: the one Debian has (12: 15, 13: 17).
     "pg_version": None,

@@ -60,11 +60,19 @@ def machine_from_facts(
 
 def provisioned_machine(facts: dict[str, Any], *, pg_major: int, disk: str) -> Machine:
     """Return the machine that a host is tuned for; `facts` as gathered on it."""
-    free = int(facts["data_free_bytes"])
-    # It changes with every file that somebody writes; the configuration must not.
-    steady = 1 << max(free.bit_length() - 1, 0)
-    known = {**facts, "data_free_bytes": steady}
+    known = {**facts, "data_free_bytes": steady(facts["data_free_bytes"])}
     return machine_from_facts(known, pg_major=pg_major, disk=Disk(disk))
+
+
+def steady(free_bytes: int) -> int:
+    """Return free space rounded down to a power of two.
+
+    It changes with every file that somebody writes; the configuration must not.
+
+    >>> steady(1000), steady(1024)
+    (512, 1024)
+    """
+    return 1 << max(free_bytes.bit_length() - 1, 0)
 
 
 def local_facts(root: Path = Path("/")) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from pyinfra_cli.inventory import make_inventory_from_files  # noqa: E402
 
 from deploy.changes import mask, noted, remarks  # noqa: E402
 from deploy.check import without_verifiers  # noqa: E402
-from deploy.facts import HostFailedError, forget, host_state  # noqa: E402
+from deploy.defaults import TUNED_BY  # noqa: E402
+from deploy.facts import HostFailedError, forget, host_data, host_state  # noqa: E402
 from deploy.site import site  # noqa: E402
 
 _CONNECT_TIMEOUT_S = 15
@@ -42,6 +43,7 @@ class Run:
         self.commands: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.gathered: dict[str, dict[str, Any]] = {}
+        self.tuned_by: dict[str, dict[str, Any]] = {}
         inventory = self._inventory(request["inventory"])
         if not len(inventory):
             raise ValueError("it has no host")
@@ -113,6 +115,7 @@ class Run:
     def gather(self, host: Host) -> None:
         """Read the state, and nothing else."""
         self.gathered[host.name] = without_verifiers(host_state())
+        self.tuned_by[host.name] = {name: host_data()[name] for name in TUNED_BY}
 
     def states(self) -> list[dict[str, Any]]:
         """Return the state of all hosts asked for."""
@@ -121,6 +124,7 @@ class Run:
                 "host": host.name,
                 "error": self.errors.get(host.name),
                 "state": self.gathered.get(host.name),
+                "tuned_by": self.tuned_by.get(host.name),
             }
             for host in self.hosts
         ]

@@ -65,6 +65,8 @@ class HostFacts:
     host: str
     error: str | None
     state: dict[str, Any] | None
+    tuned_by: dict[str, Any] | None = None
+    """The data of the inventory that decide its tuning (deploy.defaults.TUNED_BY)."""
 
 
 class Session:

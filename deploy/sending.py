@@ -8,7 +8,8 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
-from deploy.remote import configure, gather, install
+from deploy.remote import candidate, configure, gather, install, preflight, swap
+from deploy.remote import host as remote_host
 
 # A verifier is not a password, but whoever has it can try passwords against it at leisure.
 _SILENT = """\
@@ -49,7 +50,12 @@ def gathering(asked: dict[str, Any]) -> str:
 
 def configuring(asked: dict[str, Any]) -> StringCommand:
     """Return the command that puts a configuration in place, or refuses or undoes it."""
-    return StringCommand("python3", "-", _stdin=program([configure], asked))
+    return StringCommand("python3", "-", _stdin=configuring_program(asked))
+
+
+def configuring_program(asked: dict[str, Any]) -> str:
+    """Return the program that puts a configuration in place."""
+    return program([remote_host, candidate, preflight, swap, configure], asked)
 
 
 def installing(asked: dict[str, Any]) -> StringCommand:

@@ -3,7 +3,6 @@
 import json
 import tomllib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from casedb.cli.options import json_option
 from casedb.cli.output import plain, print_json, print_table, progress
 from casedb.errors import ConfigurationError, ExitCode, RefusedError
 from deploy.check import check as judge
+from deploy.proof import prove as prove_hosts
 from deploy.runs import VERSION, HostRun, host_states, session
 
 _LINES_SHOWN = 20
@@ -103,44 +103,28 @@ def prove(
     Example:
         casedb host prove inventories/containers.py --yes --report proof.json
     """
-    started = datetime.now(UTC)
+
+    def agree(plan: Sequence[HostRun]) -> None:
+        if not yes:
+            _show(plan, err=as_json)
+            _ask()
+
     with progress("host prove") as tell:
-        with session(inventory, limit=limit, tell=tell) as run:
-            if not yes:
-                _show(run.plan, err=as_json)
-                _ask()
-            first = run.apply()
-        with session(inventory, limit=limit, tell=tell) as run:
-            second = run.apply()
-        states = host_states(inventory, limit=limit, tell=tell)
-    findings = {s.host: judge(s.state, {}) if s.state else [] for s in states}
-    unwell = [f for found in findings.values() for f in found if not f.well]
-    proof = {
-        "version": VERSION,
-        "action": "prove",
-        "inventory": inventory,
-        "started": started,
-        "ended": datetime.now(UTC),
-        "first_run": first,
-        "second_run": second,
-        "second_run_changes": sum(len(found.changed) for found in second),
-        "checks": findings,
-        "checks_failed": len(unwell),
-    }
+        proof = prove_hosts(inventory, limit=limit, agree=agree, tell=tell)
     if report is not None:
         report.write_text(json.dumps(plain(proof), indent=2) + "\n", "utf-8")
     if as_json:
         print_json(proof)
     else:
-        _summary("first run", first)
-        _summary("second run", second)
-        _errors([*first, *second])
-        checked = sum(map(len, findings.values()))
-        click.echo(f"\n{checked} security controls checked, {len(unwell)} do not hold")
+        _summary("first run", proof.first_run)
+        _summary("second run", proof.second_run)
+        _errors([*proof.first_run, *proof.second_run])
+        checked = sum(map(len, proof.checks.values()))
+        click.echo(f"\n{checked} security controls checked, {proof.checks_failed} do not hold")
     return (
-        _code(first)
-        or _code(second)
-        or (ExitCode.DIFFERENT if proof["second_run_changes"] or unwell else ExitCode.WELL)
+        _code(proof.first_run)
+        or _code(proof.second_run)
+        or (ExitCode.WELL if proof.holds else ExitCode.DIFFERENT)
     )
 
 

@@ -18,8 +18,7 @@ import pytest
 from casedb import rehearse
 from casedb.errors import ConfigurationError
 from casedb.rehearse import RehearsalHost
-from deploy.remote import configure
-from deploy.sending import program
+from deploy.sending import configuring_program
 
 ROOT = Path(__file__).parents[2]
 INVENTORY = ROOT / "inventories" / "containers.py"
@@ -100,7 +99,7 @@ class Host:
             "memory_limit_bytes": 2 * 1024**3,
             **asked,
         }
-        return program([configure], whole)
+        return configuring_program(whole)
 
     def popen(self, files: dict[str, dict[str, str]]) -> "subprocess.Popen[str]":
         """Start configure.py on the host and return the connection, for a test to break."""
