@@ -27,8 +27,14 @@ from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.errors import CasedbError, DifferenceError, ToolFailedError, UnverifiedError
+from casedb.database import connect, scalar
+from casedb.errors import (
+    CasedbError,
+    DifferenceError,
+    ServerUnreachableError,
+    ToolFailedError,
+    UnverifiedError,
+)
 from casedb.roles import apply_roles
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
@@ -174,9 +180,13 @@ def _try(
         )
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
+    except ServerUnreachableError as error:
+        raise _could_not("the throwaway server went away", error) from error
     except ToolFailedError as error:
         if "No space left on device" in f"{error.message} {error.detail}":
             raise _could_not("the disk is full", error) from error
+        if not _answers(admin):
+            raise _could_not("the throwaway server went away", error) from error
         return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None
     return found, None, probed.unchecked
 
@@ -239,6 +249,14 @@ def _require_extensions(admin: Conninfo, manifest: Manifest) -> None:
             detail=f"Not installed: {', '.join(missing)}.",
             hint="Install them (Debian: postgresql-contrib) or drill on another machine.",
         )
+
+
+def _answers(admin: Conninfo) -> bool:
+    try:
+        with connect(admin, purpose="drill") as connection:
+            return bool(scalar(connection, "SELECT true"))
+    except ServerUnreachableError:
+        return False
 
 
 def _access_unchecked(label: str, reason: str) -> UnverifiedError:

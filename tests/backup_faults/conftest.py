@@ -251,6 +251,7 @@ def end(site: Site) -> None:
     for process in site.processes:
         if process.poll() is None:
             process.kill()
+        if process.stdout and not process.stdout.closed:
             process.communicate()
     site.wire.close()
     shutil.rmtree(site.wire.folder)

@@ -3,11 +3,13 @@
 PLACE is "nowhere"; "step:NAME" or "step:NAME:N", a step of the progress that is shown, or its first
 with N or more done; "event:NAME:PART" or "event:NAME:PART:N", the N-th audit event (sys.audit) of
 that name with PART among its arguments, just before it is carried out. There the file MARKER is
-made, and the main thread waits until it is gone.
+made, and the main thread waits until it is gone. DRIVER_S3_ATTEMPTS is how often a request to an
+S3 server is tried.
 """
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,5 +70,10 @@ def _arrange(place: str, marker: Path, verb: str) -> None:
         _stop_at_event(words[0], words[1], int(words[2]) if len(words) > 2 else 1, marker)
 
 
+if attempts := os.environ.get("DRIVER_S3_ATTEMPTS"):
+    # A server that is gone is given up after half a minute; too long for each of many cells.
+    from casedb import s3
+
+    s3.REQUEST_ATTEMPTS = int(attempts)
 _arrange(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
 main(sys.argv[3:])
