@@ -27,8 +27,14 @@ from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.errors import CasedbError, DifferenceError, ToolFailedError, UnverifiedError
+from casedb.database import connect, scalar
+from casedb.errors import (
+    CasedbError,
+    DifferenceError,
+    ServerUnreachableError,
+    ToolFailedError,
+    UnverifiedError,
+)
 from casedb.roles import apply_roles
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
@@ -43,18 +49,20 @@ def drill(
     tools: PostgresTools,
     scratch: Path | None = None,
     keys: Keys | None = None,
+    with_access: bool = True,
     on_progress: OnProgress = unseen,
 ) -> DrillReport:
     """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
 
     `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
     the cluster and temporary files (default: the system's); both are gone afterwards. `keys` open
-    an encrypted backup.
+    an encrypted backup. `with_access` is whether the access matrix has to be tried; a database that
+    it does not fit cannot pass with it.
 
     Raises:
         DifferenceError: it does not restore, or into something else; the failure is recorded.
         BackupDamagedError: its bytes are not those of its manifest.
-        UnverifiedError: it could not be tried here; nothing is recorded.
+        UnverifiedError: it could not be tried here, or not all of it; nothing is recorded.
         ConfigurationError: there is no such backup.
     """
     database = database_named(label)
@@ -69,8 +77,13 @@ def drill(
         with watch.phase("initdb", "making a throwaway cluster"):
             admin = _cluster(stack, tools, scratch)
         _require_extensions(admin, manifest)
-        found, failure = _try(store, manifest, admin, tools, scratch, keys, watch)
+        found, failure, unchecked = _try(
+            store, manifest, admin, tools, scratch, keys, watch, with_access=with_access
+        )
         differences = (failure,) if failure else found.differences
+        if unchecked and not differences:
+            # Neither passed nor failed; a drill before this one still says what it said.
+            raise _access_unchecked(label, unchecked)
         report = DrillReport(
             label=label,
             outcome="failed" if differences else "passed",
@@ -130,8 +143,10 @@ def _try(
     scratch: Path | None,
     keys: Keys | None,
     watch: Watch,
-) -> tuple[Comparison, str | None]:
-    """Return what was compared, and what made the restore fail if it did."""
+    *,
+    with_access: bool,
+) -> tuple[Comparison, str | None, str | None]:
+    """Return what was compared, why the restore failed, and why access could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
     restored = admin.replace(dbname=manifest.database)
     try:
@@ -157,17 +172,23 @@ def _try(
             )
             found = dataclasses.replace(found, differences=(*found.differences, *audited))
         with watch.phase("probe", "logging in as each role"):
-            wrong, unprobed = probe_access(restored, manifest)
+            probed = probe_access(restored, manifest, with_matrix=with_access)
         found = dataclasses.replace(
-            found, differences=(*found.differences, *wrong), notes=(*found.notes, *unprobed)
+            found,
+            differences=(*found.differences, *probed.differences),
+            notes=(*found.notes, *probed.notes),
         )
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
+    except ServerUnreachableError as error:
+        raise _could_not("the throwaway server went away", error) from error
     except ToolFailedError as error:
         if "No space left on device" in f"{error.message} {error.detail}":
             raise _could_not("the disk is full", error) from error
-        return nothing, " ".join(f"{error.message}: {error.detail or ''}".split())
-    return found, None
+        if not _answers(admin):
+            raise _could_not("the throwaway server went away", error) from error
+        return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None
+    return found, None, probed.unchecked
 
 
 def _restore(
@@ -228,6 +249,23 @@ def _require_extensions(admin: Conninfo, manifest: Manifest) -> None:
             detail=f"Not installed: {', '.join(missing)}.",
             hint="Install them (Debian: postgresql-contrib) or drill on another machine.",
         )
+
+
+def _answers(admin: Conninfo) -> bool:
+    try:
+        with connect(admin, purpose="drill") as connection:
+            return bool(scalar(connection, "SELECT true"))
+    except ServerUnreachableError:
+        return False
+
+
+def _access_unchecked(label: str, reason: str) -> UnverifiedError:
+    return UnverifiedError(
+        f'backup "{label}" restores, but who may do what in it could not be checked',
+        detail=f"{reason[0].upper()}{reason[1:]}. Everything else is equal.",
+        hint="Dump again when the database is at this version's migrations, drill with the version "
+        "that dumped it, or leave that check out with --without-access.",
+    )
 
 
 def _could_not(reason: str, error: CasedbError | None = None) -> UnverifiedError:

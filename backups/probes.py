@@ -1,5 +1,6 @@
 """Who can log in to a restored database, and what each role may do there, tried for real."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection
@@ -15,36 +16,48 @@ from casedb.sqlfiles import folder
 _SHOWN = 20
 
 
-def probe_access(restored: Conninfo, manifest: Manifest) -> tuple[list[str], list[str]]:
-    """Return (differences, notes) between what the roles may do and what they should.
+@dataclass(frozen=True)
+class Probed:
+    """What came of trying who may do what."""
+
+    differences: tuple[str, ...]
+    unchecked: str | None
+    """Why the matrix could not be tried at all; None if it was, or was not asked for."""
+    notes: tuple[str, ...] = ()
+
+
+def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = True) -> Probed:
+    """Log in as every role of the backup and, `with_matrix`, try every cell of the access matrix.
 
     `restored` is the superuser of a throwaway copy, where nobody needs a password. Every role of
     the backup that may log in and connect has to get in. The matrix of sql/access is of this
     version's migrations, and says nothing about another version's or another application's
-    database; that is noted.
+    database: that leaves its access unchecked, which is not the same as well.
     """
     found = _logins(restored, manifest)
+    if not with_matrix:
+        return Probed(tuple(found), None, ("access was not probed: it was not asked for",))
     expected = access.read_expected()
     unknown = set(access.roles_of(expected)) - {role.name for role in manifest.roles}
     if manifest.migration_head is None or unknown:
-        return found, ["access was not probed: it is not a database of this toolkit's migrations"]
+        return Probed(tuple(found), "it is not a database of this toolkit's migrations")
     if manifest.migration_head != newest_migration():
-        return found, [
-            f"access was not probed: the backup is at migration {manifest.migration_head}, "
-            f"the matrix is for {newest_migration()}"
-        ]
+        return Probed(
+            tuple(found),
+            f"the backup is at migration {manifest.migration_head}, the matrix is for "
+            f"{newest_migration()}",
+        )
     try:
         answers, strangers = probe(restored, expected, harmless=False)
     except (ConfigurationError, ToolFailedError) as error:
         # What cannot be checked has not passed; what was found before is not to be lost.
-        return [
-            *found,
-            f"access could not be probed: {error.message}: {error.detail or ''}".rstrip(": "),
-        ], []
+        reason = f"access could not be probed: {error.message}: {error.detail or ''}"
+        return Probed((*found, reason.rstrip(": ")), None)
     lines = [f"access: {difference}" for difference in access.differences(answers, expected)]
     lines += [f"access: a right that the matrix does not know: {s}" for s in strangers]
     more = len(lines) - _SHOWN
-    return [*found, *lines[:_SHOWN], *([f"and {more} more"] if more > 0 else [])], []
+    rest = [f"and {more} more"] if more > 0 else []
+    return Probed((*found, *lines[:_SHOWN], *rest), None)
 
 
 def newest_migration() -> str:

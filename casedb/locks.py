@@ -10,10 +10,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from casedb.database import scalar
@@ -45,7 +46,8 @@ def maintenance_lock(connection: Connection[Any], *, wait_s: float = 0.0) -> Ite
     try:
         yield
     finally:
-        if not connection.closed and not connection.broken:
+        # Of a session that is gone the server has freed it; the work in the block is as it is.
+        with suppress(psycopg.OperationalError):
             scalar(connection, "SELECT pg_advisory_unlock(%s, %s)", _CLASS_ID, _MAINTENANCE)
 
 

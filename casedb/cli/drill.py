@@ -26,6 +26,11 @@ from casedb.settings import Settings
 )
 @click.option("--all-stores", is_flag=True, help="Drill it in each configured store.")
 @click.option("--newest-undrilled", is_flag=True, help="The newest that has not passed a drill.")
+@click.option(
+    "--without-access",
+    is_flag=True,
+    help="Leave the access matrix out: another application's database, an older migration.",
+)
 @key_option
 @json_option
 @settings_options(store=True)
@@ -35,6 +40,7 @@ def drill(
     scratch: Path | None,
     all_stores: bool,
     newest_undrilled: bool,
+    without_access: bool,
     key_file: Path | None,
     as_json: bool,
 ) -> int:
@@ -57,7 +63,15 @@ def drill(
     for url in urls:
         try:
             with metrics_after(settings):
-                report = _drill(settings, open_store(url), label, scratch, keys, newest_undrilled)
+                report = _drill(
+                    settings,
+                    open_store(url),
+                    label,
+                    scratch,
+                    keys,
+                    newest_undrilled=newest_undrilled,
+                    with_access=not without_access,
+                )
         except CasedbError as error:
             # With one store it is the answer; of several, each is told of.
             if len(urls) == 1:
@@ -82,7 +96,9 @@ def _drill(
     label: str,
     scratch: Path | None,
     keys: Keys | None,
+    *,
     newest_undrilled: bool,
+    with_access: bool,
 ) -> DrillReport | None:
     database = settings.values.database
     if newest_undrilled:
@@ -101,7 +117,13 @@ def _drill(
     tools = client_tools(settings, backup.manifest.server_major)
     with progress("drill") as tell:
         return restore_and_compare(
-            store, backup.label, tools=tools, scratch=scratch, keys=keys, on_progress=tell
+            store,
+            backup.label,
+            tools=tools,
+            scratch=scratch,
+            keys=keys,
+            with_access=with_access,
+            on_progress=tell,
         )
 
 

@@ -96,7 +96,7 @@ def drilled(
 ) -> tuple[Made, DrillReport]:
     """A copy of that store after a drill, and the drill's report."""
     copy = made.copy(tmp_path_factory.mktemp("drilled") / "store")
-    return copy, drill(copy.store, copy.label, tools=tools)
+    return copy, drill(copy.store, copy.label, tools=tools, with_access=False)
 
 
 @pytest.fixture

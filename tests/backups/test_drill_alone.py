@@ -15,7 +15,7 @@ from backups.probes import newest_migration, probe_access
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import DifferenceError
+from casedb.errors import DifferenceError, ExitCode, UnverifiedError
 from casedb.seed import seed_demo
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
@@ -60,8 +60,39 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Spoil:
         ("DROP POLICY cases_never_closed ON app.cases", ["policy app.cases.cases_never_closed"]),
         ("ALTER TABLE app.cases NO FORCE ROW LEVEL SECURITY", ["app.cases"]),
         ("ALTER DATABASE \"sample db\" SET work_mem = '9MB'", ["the database's settings"]),
+        (
+            "SELECT lo_put(min(oid), 0, 'other') FROM pg_largeobject_metadata",
+            ["the 2 large objects have other content"],
+        ),
+        ("ALTER FUNCTION app.stamp() OWNER TO sample_plain", ["app.stamp"]),
+        (
+            "ALTER DEFAULT PRIVILEGES FOR ROLE sample_owner IN SCHEMA app"
+            " GRANT INSERT ON TABLES TO sample_reader",
+            ["default privileges"],
+        ),
+        ("ALTER ROLE sample_reader BYPASSRLS", ["role sample_reader"]),
+        ("REVOKE sample_owner FROM sample_plain", ["sample_plain"]),
+        ("ALTER TABLE app.cases DROP CONSTRAINT cases_status_known", ["cases_status_known"]),
+        ("DROP INDEX app.cases_open", ["cases_open"]),
+        ("ALTER TABLE app.cases ENABLE TRIGGER cases_off", ["cases_off"]),
     ],
-    ids=["value", "row", "sequence", "grant", "policy", "row security", "database setting"],
+    ids=[
+        "value",
+        "row",
+        "sequence",
+        "grant",
+        "policy",
+        "row security",
+        "database setting",
+        "large object",
+        "owner",
+        "default privileges",
+        "role",
+        "membership",
+        "constraint",
+        "index",
+        "trigger",
+    ],
 )
 def test_one_change_is_found_and_nothing_else(
     copied: Made, tools: PostgresTools, spoil: Spoil, change: LiteralString, found: list[str]
@@ -126,10 +157,10 @@ def test_a_function_that_lies_about_who_acts_is_found_by_the_probe(
             "CREATE POLICY open_door ON public.cases FOR SELECT TO case_clerk USING (true)"
         )
 
-    wrong, notes = probe_access(database, manifest)
+    probed = probe_access(database, manifest)
 
-    assert notes == []
-    assert any("case_clerk" in line and "cases" in line for line in wrong)
+    assert probed.unchecked is None
+    assert any("case_clerk" in line and "cases" in line for line in probed.differences)
 
 
 def test_a_role_that_cannot_log_in_is_found(
@@ -139,17 +170,55 @@ def test_a_role_that_cannot_log_in_is_found(
     with connect(database, purpose="test") as connection:
         connection.execute("ALTER ROLE case_readonly NOLOGIN")
     try:
-        wrong, _ = probe_access(database, manifest)
+        probed = probe_access(database, manifest)
     finally:
         with connect(database, purpose="test") as connection:
             connection.execute("ALTER ROLE case_readonly LOGIN")
 
-    assert [line for line in wrong if line.startswith("role case_readonly cannot log in")]
+    found = [line for line in probed.differences if line.startswith("role case_readonly")]
+    assert "cannot log in" in found[0]
 
 
-def test_another_applications_database_is_not_probed_and_that_is_said(
+def test_access_that_cannot_be_checked_is_no_pass_and_leaves_no_record(
     copied: Made, tools: PostgresTools
 ) -> None:
-    report = drill(copied.store, copied.label, tools=tools)
+    """Another application's database: nobody knows who may do what in it."""
+    with pytest.raises(UnverifiedError, match="could not be checked") as caught:
+        drill(copied.store, copied.label, tools=tools)
 
-    assert report.notes[-1].startswith("access was not probed")
+    assert caught.value.exit_code == ExitCode.UNVERIFIED
+    assert "not a database of this toolkit's migrations" in (caught.value.detail or "")
+    assert "--without-access" in (caught.value.hint or "")
+    assert read_backup(copied.store, "sample db", copied.label).drilled is None
+
+
+def test_an_older_migration_is_no_pass_either(
+    cases: tuple[LocalStore, Manifest], tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, manifest = cases
+    monkeypatch.setattr("backups.probes.newest_migration", lambda: "9999-come-later")
+
+    with pytest.raises(UnverifiedError, match="could not be checked") as caught:
+        drill(store, manifest.label, tools=tools)
+
+    assert f"at migration {manifest.migration_head}, the matrix is for 9999-come-later" in (
+        caught.value.detail or ""
+    )
+
+
+def test_a_difference_counts_more_than_access_that_could_not_be_checked(
+    copied: Made, tools: PostgresTools, spoil: Spoil
+) -> None:
+    spoil("DELETE FROM app.cases WHERE id = (SELECT min(id) FROM app.cases)")
+
+    with pytest.raises(DifferenceError):
+        drill(copied.store, copied.label, tools=tools)
+
+
+def test_who_leaves_the_access_out_is_told_so_in_the_report(
+    copied: Made, tools: PostgresTools
+) -> None:
+    report = drill(copied.store, copied.label, tools=tools, with_access=False)
+
+    assert report.outcome == "passed"
+    assert report.notes[-1] == "access was not probed: it was not asked for"

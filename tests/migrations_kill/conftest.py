@@ -4,13 +4,10 @@ Runs only when this folder is named: `make kill-matrix`. KILL_REPEATS=20 repeats
 """
 
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,19 +18,18 @@ import pytest
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
-from casedb import cluster as server_cluster
 from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import ToolFailedError
 from casedb.roles import apply_roles
 from casedb.tools import PostgresTools
-from casedb.unprivileged import Launcher, launcher
+from tests.matrix.server import KillableServer, killable_server
+from tests.matrix.table import only_when_named, print_table
 
-ROWS = pytest.StashKey[list[tuple[str, ...]]]()
-NOTES = pytest.StashKey[list[str]]()
+HERE = Path(__file__).parent
 HEADINGS = ("kind", "killed when", "fault", "proven by", "left behind", "retry")
 ROOT = Path(__file__).parents[2]
+DRIVER = ROOT / "tests" / "matrix" / "driver.py"
 TEMPLATE = "kill_template"
 _numbers = count(1)
 
@@ -58,143 +54,24 @@ PAUSE = """
 """
 TREES = "CREATE TABLE public.trees (id int PRIMARY KEY, name text);"
 
-# The real front door; only the progress it shows is replaced, by one that stops at a step.
-APPLIER = """
-import contextlib, sys, time
-from pathlib import Path
-from casedb.cli import migrate
-from casedb.cli.main import main
-
-stop_at, marker = sys.argv[1], Path(sys.argv[2])
-
-@contextlib.contextmanager
-def progress(what):
-    def tell(step):
-        if step == stop_at:
-            marker.touch()
-            while marker.exists():
-                time.sleep(0.02)
-    yield tell
-
-migrate.progress = progress
-main(sys.argv[3:])
-"""
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    if any(
-        Path(arg.partition("::")[0]).resolve() in (here, *here.iterdir()) for arg in config.args
-    ):
-        return
-    ours = [item for item in items if here in item.path.parents]
-    if ours:
-        config.hook.pytest_deselected(items=ours)
-        items[:] = [item for item in items if here not in item.path.parents]
+    only_when_named(HERE, config, items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    unsorted: list[tuple[str, ...]] = terminalreporter.config.stash.get(ROWS, [])
-    rows = sorted(unsorted)
-    notes = terminalreporter.config.stash.get(NOTES, [])
-    if not rows and not notes:
-        return
-    table = [HEADINGS, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADINGS))]
-    terminalreporter.section("kill matrix")
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        terminalreporter.line("  ".join(cells).rstrip())
-    for note in notes:
-        terminalreporter.line(note)
-
-
-@pytest.fixture
-def rows_key() -> pytest.StashKey[list[tuple[str, ...]]]:
-    """Where a cell leaves its row of the table."""
-    return ROWS
-
-
-@pytest.fixture
-def notes_key() -> pytest.StashKey[list[str]]:
-    """Where a measurement leaves its line below the table."""
-    return NOTES
-
-
-@dataclass
-class Server:
-    """A cluster of its own, which survives being killed."""
-
-    tools: PostgresTools
-    home: Path
-    launcher: Launcher
-    admin: Conninfo = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.admin = Conninfo(
-            {"host": str(self.home), "port": "5432", "dbname": "postgres", "user": "postgres"}
-        )
-
-    @property
-    def data_dir(self) -> Path:
-        return self.home / "data"
-
-    def start(self) -> None:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                server_cluster.start(
-                    self.tools, self.data_dir, log=self.home / "server.log", launcher=self.launcher
-                )
-                return
-            except ToolFailedError:
-                # The killed server's own processes still hold its memory for a moment.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-
-    def kill(self) -> int:
-        """Kill the server, no shutdown, no checkpoint; return the pid that is gone."""
-        found = server_cluster.postmaster(self.data_dir)
-        assert found
-        server_cluster.stop(self.data_dir, how=signal.SIGKILL)
-        # A zombie still answers kill(pid, 0), by which the next server would take it for alive.
-        with suppress(ChildProcessError):
-            os.waitpid(found.pid, 0)
-        assert server_cluster.postmaster(self.data_dir) is None
-        return found.pid
+    print_table(terminalreporter, "kill matrix", HEADINGS, HERE)
 
 
 @pytest.fixture(scope="session")
-def server(tools: PostgresTools) -> Iterator[Server]:
+def server(tools: PostgresTools) -> Iterator[KillableServer]:
     """A running server that a test may kill; it has to leave it running."""
-    with tempfile.TemporaryDirectory(prefix="kill-") as name:
-        home = Path(name)
-        run_as = launcher()
-        run_as.give(home)
-        usable = run_as.reachable_tools(tools, home)
-        made = Server(usable, home, run_as)
-        server_cluster.create(
-            usable,
-            made.data_dir,
-            launcher=run_as,
-            superuser="postgres",
-            password=None,
-            durable=False,
-        )
-        settings = server_cluster.Settings(
-            home, 5432, "", {"fsync": "off", "autovacuum": "off", "max_connections": "60"}
-        )
-        server_cluster.configure(made.data_dir, settings, launcher=run_as)
-        made.start()
-        try:
-            yield made
-        finally:
-            server_cluster.stop(made.data_dir, how=signal.SIGQUIT)
+    with killable_server(tools) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def kill_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+def kill_template(server: KillableServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with the roles, one table, and the places to stop at."""
     source = tmp_path_factory.mktemp("template")
     (source / "0001-create-trees.sql").write_text(TREES)
@@ -213,7 +90,7 @@ def kill_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> s
 class Site:
     """One database, one folder of migrations, and whoever works on them."""
 
-    server: Server
+    server: KillableServer
     target: Conninfo
     """As the superuser."""
     source: Path
@@ -247,7 +124,8 @@ class Site:
 
     def start(self, *words: str, stop_at: str = "nowhere") -> "subprocess.Popen[str]":
         """Start an applier that stops at the step `stop_at`."""
-        return self._start(["-c", APPLIER, stop_at, str(self.marker), *self.command(*words)])
+        place = f"step:{stop_at}" if stop_at != "nowhere" else stop_at
+        return self._start([str(DRIVER), place, str(self.marker), *self.command(*words)])
 
     def apply(self, *words: str) -> tuple[int, str, float]:
         """Run the plain command; return its exit code, what it printed, and the seconds it took."""
@@ -270,7 +148,7 @@ class Site:
 
 
 @pytest.fixture
-def site(server: Server, kill_template: str, tmp_path: Path) -> Iterator[Site]:
+def site(server: KillableServer, kill_template: str, tmp_path: Path) -> Iterator[Site]:
     """A fresh clone of the template, and its folder of migrations."""
     name = f"kill_{next(_numbers)}"
     with connect(server.admin, purpose="test") as connection:

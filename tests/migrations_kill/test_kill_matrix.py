@@ -18,6 +18,8 @@ import pytest
 from casedb.database import connect
 from casedb.errors import ServerUnreachableError
 from casedb.locks import maintenance_lock
+from tests.matrix.server import CRASHED
+from tests.matrix.table import leave_row
 
 if TYPE_CHECKING:
     from tests.migrations_kill.conftest import Site
@@ -177,8 +179,7 @@ def strike(site: "Site", caught: Caught, fault: str) -> None:
         # The applier learns of it when it goes on.
         site.marker.unlink(missing_ok=True)
         caught.process.wait(timeout=30)
-        log = (site.server.home / "server.log").read_text(errors="replace")
-        assert "was not properly shut down; automatic recovery in progress" in log
+        assert CRASHED in site.server.log
         # It says that the server is gone; after the mark it may have finished by itself.
         assert caught.process.returncode in (4, 0), caught.process.communicate()
         return
@@ -228,9 +229,7 @@ def test_a_plain_retry_ends_well(
     assert site.ask(columns) == wanted
     assert left_is_right(kind, phase, left), left
     place = f"{PHASES.index(phase) + 1} {phase}"
-    request.config.stash.setdefault(request.getfixturevalue("rows_key"), []).append(
-        (kind, place, fault, caught.proof, left, f"exit 0, {took_s:.1f} s")
-    )
+    leave_row(request, kind, place, fault, caught.proof, left, f"exit 0, {took_s:.1f} s")
 
 
 def left_is_right(kind: str, phase: str, left: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from casedb.migrations.backend import LOCK_TIMEOUT_MS
 from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
+from tests.matrix.table import leave_note
 
 if TYPE_CHECKING:
     from tests.migrations_kill.conftest import Site
@@ -120,7 +121,8 @@ def test_behind_a_long_transaction_it_gives_up_and_nobody_waits_long(
         f" median {typical[kind] * 1000:.1f}"
         for kind in longest
     )
-    request.config.stash.setdefault(request.getfixturevalue("notes_key"), []).append(
+    leave_note(
+        request,
         f"behind a long transaction, lock_timeout {LOCK_TIMEOUT_MS} ms: gave up after"
-        f" {took_s:.1f} s; {queries} queries meanwhile; {reported}"
+        f" {took_s:.1f} s; {queries} queries meanwhile; {reported}",
     )

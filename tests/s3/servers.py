@@ -21,6 +21,8 @@ from moto.server import ThreadedMotoServer
 _IMAGE = "casedb-rgw:trixie"
 _PACKAGES = "ceph-mon,ceph-mgr,ceph-osd,radosgw,ceph-common,ca-certificates"
 _START_S = 120
+_GATEWAY = "client.rgw.a"
+_KEYRING = "/var/lib/ceph/radosgw/ceph-rgw.a/keyring"
 _numbers = count(1)
 
 
@@ -40,6 +42,27 @@ class Server:
             aws_secret_access_key=f"secret-{user}",
             config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
         )
+
+    def crash(self) -> None:
+        """Kill Ceph's gateway; what it had stored stays."""
+        self.run("sh", "-c", "kill -9 $(pidof radosgw)")
+
+    def restart(self) -> None:
+        """Start the gateway again, and wait until it answers."""
+        self.run("radosgw", "-n", _GATEWAY, "--keyring", _KEYRING)
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                with urllib.request.urlopen(self.endpoint, timeout=10):
+                    return
+            except OSError:
+                assert time.monotonic() < deadline, "the gateway does not come up again"
+                time.sleep(0.2)
+
+    def run(self, *words: str) -> str:
+        """Run a command inside of Ceph's container, and return what it printed."""
+        assert self.container
+        return _docker("exec", self.container, *words)
 
     def new_bucket(self, *, versions: bool = False, lock: bool = False) -> str:
         name = f"casedb-test-{next(_numbers)}-{time.time_ns()}"

@@ -1,0 +1,164 @@
+"""A drill that is hit proves nothing, records nothing, and leaves no server for long."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from backups.catalog import read_backup
+from tests.backup_faults.conftest import DATABASE, Site, SmallDisk, freeze, small_disk, thaw
+from tests.matrix.server import kill_cluster
+from tests.matrix.table import leave_row
+
+RESTORING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'casedb restore %'"
+    " AND query LIKE 'COPY padding.%'"
+)
+RESTORED = "SELECT count(*) FROM pg_database WHERE datname = 'case_management'"
+COMPARING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'casedb drill'"
+
+
+@dataclass
+class Bench:
+    """Where a drill works: a folder with a short path, on a disk that can be filled."""
+
+    scratch: Path
+    disk: SmallDisk | None = None
+
+    def cluster(self) -> Path | None:
+        found = [path.parent for path in self.scratch.glob("*/data/postmaster.pid")]
+        return found[0].parent if found else None
+
+    def ask(self, query: str) -> int:
+        """Ask the throwaway server; 0 as long as there is none that answers."""
+        home = self.cluster()
+        if home is None:
+            return 0
+        try:
+            # A role of the backup: the cluster's own superuser has a name nobody can guess.
+            with psycopg.connect(
+                f"host={home} port=5432 dbname=postgres user=postgres connect_timeout=2"
+            ) as connection:
+                row = connection.execute(query.encode()).fetchone()
+                return int(row[0]) if row else 0
+        except psycopg.OperationalError:
+            return 0
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A folder for throwaway clusters."""
+    scratch = Path(tempfile.mkdtemp(prefix="d-", dir="/tmp"))
+    yield Bench(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Caught:
+    process: "subprocess.Popen[str]"
+    proof: str
+    frozen: tuple[int, ...] = ()
+
+
+def restoring(site: Site, bench: Bench) -> Caught:
+    process = site.start("nowhere", "drill", f"--scratch={bench.scratch}")
+    site.wait_for(lambda: bench.ask(RESTORING), "nothing was restored", every_s=0.005)
+    frozen = [
+        child.pid
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.name() == "pg_restore"
+    ]
+    freeze(frozen)
+    assert frozen
+    assert bench.ask(RESTORING) == 1
+    return Caught(process, "pg_stat_activity: pg_restore in COPY", tuple(frozen))
+
+
+def comparing(site: Site, bench: Bench) -> Caught:
+    process = site.start("step:comparing the catalog", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    assert bench.ask(RESTORED) == 1
+    assert bench.ask(COMPARING) == 1
+    return Caught(process, "pg_stat_activity: restored, our session open")
+
+
+def probing(site: Site, bench: Bench) -> Caught:
+    process = site.start("step:logging in as each role", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    assert bench.ask(RESTORED) == 1
+    assert bench.ask(COMPARING) == 0
+    return Caught(process, "pg_stat_activity: compared, session closed")
+
+
+CATCH: dict[str, Callable[[Site, Bench], Caught]] = {
+    "restoring": restoring,
+    "comparing": comparing,
+    "probing": probing,
+}
+CELLS = [
+    ("restoring", "SIGKILL"),
+    ("restoring", "SIGTERM"),
+    ("restoring", "server crash"),
+    ("restoring", "disk full"),
+    ("comparing", "SIGKILL"),
+    ("comparing", "server crash"),
+    ("probing", "SIGTERM"),
+]
+EXIT = {"SIGKILL": -9, "SIGTERM": 143, "server crash": 10, "disk full": 10}
+
+
+@pytest.mark.parametrize(("phase", "fault"), CELLS)
+def test_a_drill_that_is_hit_proves_nothing(
+    site: Site, bench: Bench, request: pytest.FixtureRequest, phase: str, fault: str
+) -> None:
+    with ExitStack() as stack:
+        if fault == "disk full":
+            bench.disk = stack.enter_context(small_disk(bench.scratch / "disk", 256))
+            bench.scratch = bench.disk.path
+            stack.callback(setattr, bench, "scratch", bench.scratch.parent)
+        caught = CATCH[phase](site, bench)
+
+        strike(site, bench, caught, fault)
+
+        assert read_backup(site.opened(), DATABASE, site.first).drilled is None
+        if fault != "SIGKILL":
+            assert bench.cluster() is None
+        left = "its server still runs" if bench.cluster() else "no server left"
+        if bench.disk:
+            bench.disk.make_room()
+        code, printed = site.run("drill", f"--scratch={bench.scratch}")
+        assert code == 0, printed
+        assert bench.cluster() is None
+        assert [path.name for path in bench.scratch.iterdir()] == []
+    drilled = read_backup(site.opened(), DATABASE, site.first)
+    assert drilled.passed_drill
+    shown = f"exit {EXIT[fault]}" if EXIT[fault] > 0 else "killed"
+    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    outcome = f"{shown}, not recorded, {left}"
+    leave_row(request, "drill", place, fault, caught.proof, outcome, "exit 0, passed, swept")
+
+
+def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
+    if fault in ("SIGKILL", "SIGTERM"):
+        caught.process.send_signal(signal.Signals[fault])
+    elif fault == "disk full":
+        assert bench.disk
+        bench.disk.fill()
+    else:
+        home = bench.cluster()
+        assert home
+        kill_cluster(home / "data")
+    if fault != "SIGTERM":
+        site.marker.unlink(missing_ok=True)
+    thaw(list(caught.frozen))
+    printed = caught.process.communicate(timeout=90)
+    site.marker.unlink(missing_ok=True)
+    assert caught.process.returncode == EXIT[fault], printed

@@ -1,0 +1,222 @@
+"""A dump is hit at every phase: no false success, nothing that counts, and the next one works.
+
+Each cell proves from the server's views and the store's files that it hits its phase, or fails.
+"""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from backups.chain import read_head
+from tests.backup_faults.conftest import DATABASE, Site, SmallDisk, freeze, thaw
+from tests.matrix.server import CRASHED
+from tests.matrix.table import leave_row
+
+OURS = f"datname = '{DATABASE}' AND application_name = 'casedb dump'"
+THEIRS = f"datname = '{DATABASE}' AND application_name LIKE 'casedb dump for %'"
+HELD = (
+    f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND backend_xmin IS NOT NULL"
+    " AND xact_start IS NOT NULL"
+)
+LOCKED = (
+    "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)"
+    " WHERE l.relation = 'public.cases'::regclass AND l.mode = 'AccessShareLock' AND l.granted"
+    " AND a.application_name = 'casedb dump'"
+)
+PG_DUMP = f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}"
+COPYING = (
+    f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
+    " AND query LIKE 'COPY padding.%'"
+)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A dump that stands where it is to be hit."""
+
+    process: "subprocess.Popen[str]"
+    proof: str
+    frozen: tuple[int, ...] = ()
+
+
+def snapshot_held(site: Site) -> Caught:
+    process = site.start("event:subprocess.Popen:--snapshot", "dump")
+    site.wait_until_stopped()
+    assert site.ask(HELD) == 1
+    assert site.ask(LOCKED) == 1
+    assert site.ask(PG_DUMP) == 0
+    return Caught(process, "pg_locks: tables locked, no pg_dump yet")
+
+
+def archive_being_written(site: Site) -> Caught:
+    process = site.start("step:proving the tables", "dump")
+
+    def pg_dump_copies() -> bool:
+        return bool(site.ask(COPYING))
+
+    site.wait_for(pg_dump_copies, "pg_dump was never seen copying", every_s=0.002)
+    frozen = [
+        child.pid
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.name() == "pg_dump"
+    ]
+    freeze(frozen)
+    site.wait_until_stopped()
+    assert frozen
+    assert site.ask(COPYING) >= 1
+    assert any("database.dump" in name for name in site.partial())
+    assert not any("manifest" in name for name in site.partial())
+    return Caught(process, "pg_stat_activity: pg_dump in COPY", tuple(frozen))
+
+
+def proof_taken(site: Site) -> Caught:
+    process = site.start("step:proving the tables:4", "dump")
+    site.wait_until_stopped()
+    site.wait_for(lambda: site.ask(PG_DUMP) == 0, "pg_dump did not end")
+    assert site.ask(HELD) == 1
+    assert not any("heads" in name for name in site.partial())
+    return Caught(process, "pg_stat_activity: snapshot, pg_dump gone")
+
+
+def heads_taken(site: Site) -> Caught:
+    process = site.start("event:open:heads.txt", "dump")
+    site.wait_until_stopped()
+    assert site.ask(HELD) == 1
+    assert "globals.sql" in site.partial()
+    assert not any("heads" in name or "catalog" in name for name in site.partial())
+    return Caught(process, "snapshot; heads about to be opened")
+
+
+def read_back(site: Site) -> Caught:
+    process = site.start("step:reading the archive back", "dump")
+    site.wait_until_stopped()
+    assert site.ask(HELD) == 0
+    assert "RESTORE.txt" in site.partial()
+    assert "manifest.json" not in site.partial()
+    return Caught(process, "files: all but the manifest")
+
+
+def before_commit(site: Site) -> Caught:
+    process = site.start("event:os.rename:.partial-", "dump")
+    site.wait_until_stopped()
+    assert "manifest.json" in site.partial()
+    assert site.new_labels() == []
+    return Caught(process, "files: manifest there, set hidden")
+
+
+def after_commit(site: Site) -> Caught:
+    process = site.start("event:open:/chain/case_management.", "dump")
+    # The first time the memory of the host is read, before anything else is decided.
+    site.wait_until_stopped()
+    assert site.new_labels() == []
+    site.marker.unlink()
+    process.communicate(timeout=60)
+    process = site.start("event:open:/chain/case_management.:2", "dump")
+    site.wait_until_stopped()
+    assert site.partial() == set()
+    label = max(site.new_labels())
+    head = read_head(site.home / "data" / "chain", DATABASE)
+    assert head is not None
+    assert head.label != label
+    return Caught(process, "files: set visible, host unaware")
+
+
+CATCH: dict[str, Callable[[Site], Caught]] = {
+    "snapshot held": snapshot_held,
+    "archive being written": archive_being_written,
+    "proof": proof_taken,
+    "heads": heads_taken,
+    "read back": read_back,
+    "before commit": before_commit,
+    "after commit": after_commit,
+}
+COMPLETE = {"after commit"}
+
+
+def crash(site: Site) -> None:
+    crashes = site.server.log.count(CRASHED)
+    site.server.kill()
+    site.server.start()
+    assert site.server.log.count(CRASHED) == crashes + 1
+
+
+def drop(site: Site) -> None:
+    assert site.wire.cut() >= 1
+
+
+def strike(site: Site, caught: Caught, fault: str) -> int:
+    """Do the harm, let the run go on as far as it can, and return its exit code."""
+    if fault in ("SIGKILL", "SIGTERM"):
+        caught.process.send_signal(signal.Signals[fault])
+    elif fault == "server crash":
+        crash(site)
+    elif fault == "connection dropped":
+        drop(site)
+    if fault != "SIGTERM":
+        # Who was killed makes no use of it; who was not goes on, and finds what happened.
+        site.marker.unlink(missing_ok=True)
+    thaw(list(caught.frozen))
+    caught.process.communicate(timeout=60)
+    site.marker.unlink(missing_ok=True)
+    return caught.process.returncode
+
+
+def judge(site: Site, before: set[str], code: int, fault: str, phase: str) -> str:
+    """Look at what is there between the fault and the next run; say it in words."""
+    site.good()
+    new = set(site.labels()) - before
+    if code == 0 or phase in COMPLETE:
+        # Said or not: what is visible is whole.
+        (label,) = new
+        site.require_whole(label)
+    else:
+        assert new == set()
+    if fault != "SIGKILL":
+        assert site.debris() == []
+    # By then nothing is asked of the server any more, and nothing is written but a name.
+    late = phase in ("before commit", "after commit")
+    wanted = {"SIGKILL": -9, "SIGTERM": 143}.get(fault, 0 if late else 5)
+    assert code == wanted or (wanted == 5 and fault != "disk full" and code == 4), code
+    left = "hidden debris" if site.debris() else "nothing left"
+    shown = f"exit {code}" if code >= 0 else "killed"
+    return f"{shown}, {'complete' if new else left}"
+
+
+@pytest.mark.parametrize("fault", ["SIGKILL", "SIGTERM", "server crash", "connection dropped"])
+@pytest.mark.parametrize("phase", CATCH)
+def test_a_dump_that_is_hit_leaves_nothing_that_looks_whole(
+    site: Site, request: pytest.FixtureRequest, phase: str, fault: str
+) -> None:
+    caught = CATCH[phase](site)
+    before = set(site.labels()) - ({max(site.new_labels())} if phase in COMPLETE else set())
+
+    code = strike(site, caught, fault)
+    outcome = judge(site, before, code, fault, phase)
+    again = site.require_next_dump()
+
+    assert site.debris() == []
+    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    leave_row(request, "dump", place, fault, caught.proof, outcome, again)
+
+
+@pytest.mark.parametrize("phase", CATCH)
+def test_a_disk_that_fills_up_is_told_and_harms_nothing(
+    site_on_disk: Site, disk: SmallDisk, request: pytest.FixtureRequest, phase: str
+) -> None:
+    site = site_on_disk
+    caught = CATCH[phase](site)
+    before = set(site.labels()) - ({max(site.new_labels())} if phase in COMPLETE else set())
+
+    taken = disk.fill()
+    code = strike(site, caught, "disk full")
+    outcome = judge(site, before, code, "disk full", phase)
+    disk.make_room()
+    again = site.require_next_dump()
+
+    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    proof = f"{caught.proof}; {taken >> 20} MB filled"
+    leave_row(request, "dump", place, "disk full", proof, outcome, again)

@@ -1,0 +1,72 @@
+"""A rotation that is killed half-way leaves whole backups, or none, and the next one ends it."""
+
+import shutil
+import signal
+from datetime import timedelta
+
+import pytest
+
+from backups.catalog import read_manifest
+from backups.manifest import MANIFEST
+from tests.backup_faults.conftest import DATABASE, Site
+from tests.matrix.table import leave_row
+
+PLACES = {
+    "before the set is hidden": "event:os.rename:.deleting-",
+    "set hidden": "event:shutil.rmtree:.deleting-",
+    "half removed": "event:os.remove:json:2",
+}
+EXIT = {"SIGKILL": -9, "SIGTERM": 143}
+
+
+def add_old(site: Site) -> str:
+    """Put a backup of nine days ago into the store."""
+    manifest = read_manifest(site.opened(), DATABASE, site.first)
+    taken_at = manifest.started_at - timedelta(days=9)
+    label = f"{DATABASE}-{taken_at:%Y%m%dT%H%M%SZ}"
+    shutil.copytree(site.folder / site.first, site.folder / label)
+    changed = manifest.model_copy(update={"label": label, "started_at": taken_at})
+    (site.folder / label / MANIFEST).write_bytes(changed.to_bytes())
+    site.require_whole(label)
+    return label
+
+
+@pytest.mark.parametrize("fault", EXIT)
+@pytest.mark.parametrize("phase", PLACES)
+def test_a_rotation_killed_half_way_is_ended_by_the_next(
+    site: Site, request: pytest.FixtureRequest, phase: str, fault: str
+) -> None:
+    old = add_old(site)
+    files = len(list((site.folder / old).iterdir()))
+    words = ("rotate", "--apply", "--keep-last=1")
+    process = site.start(PLACES[phase], *words)
+    site.wait_until_stopped()
+    hidden = site.folder / f".deleting-{old}"
+    tombstone = site.folder / "records" / f"{old}.expired.json"
+    assert tombstone.exists()
+    if phase == "before the set is hidden":
+        assert old in site.labels()
+        proof = "files: tombstone there, set visible"
+    else:
+        assert old not in site.labels()
+        left = len(list(hidden.iterdir()))
+        assert left == files if phase == "set hidden" else 0 < left < files
+        proof = f"files: hidden, {left} of {files} left"
+
+    process.send_signal(signal.Signals[fault])
+    process.communicate(timeout=30)
+    site.marker.unlink(missing_ok=True)
+
+    assert process.returncode == EXIT[fault]
+    shown = {backup.label for backup in site.good()}
+    assert shown == ({old, site.first} if phase == "before the set is hidden" else {site.first})
+    for label in shown:
+        site.require_whole(label)
+    outcome = f"{len(shown)} visible, all whole"
+    code, printed = site.run(*words)
+    assert code == 0, printed
+    assert site.labels() == [site.first]
+    assert site.debris() == []
+    again = site.require_next_dump()
+    place = f"{list(PLACES).index(phase) + 1} {phase}"
+    leave_row(request, "rotate", place, fault, proof, outcome, f"rotated; dump {again}")

@@ -1,0 +1,311 @@
+"""A bucket that fails in every way it can: no false success, and the next dump works.
+
+Against Ceph's gateway, through a proxy whose log proves what hit which request.
+"""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import botocore.exceptions
+import pytest
+
+from backups.stores import LocalStore, Store
+from backups.stores.s3 import S3Store
+from casedb.conninfo import Conninfo
+from casedb.s3_model import parse_location
+from tests.backup_faults.conftest import DATABASE, ROOT, First, Site, end, make_site
+from tests.matrix.clock import wrong_clock
+from tests.matrix.server import KillableServer
+from tests.matrix.table import leave_row
+from tests.s3.proxy import Proxy, Seen, proxy
+from tests.s3.servers import Server, ceph, why_no_ceph
+
+pytestmark = pytest.mark.real_s3
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[Server]:
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with ceph() as started:
+        yield started
+
+
+@dataclass
+class Bucketful(Site):
+    """A site whose store is a bucket behind a proxy."""
+
+    s3: Server = field(default_factory=lambda: Server(""))
+    wall: Proxy = field(default_factory=lambda: Proxy(""))
+    bucket: str = ""
+
+    def opened(self) -> Store:
+        return S3Store(parse_location(f"s3://{self.bucket}/casedb?endpoint={self.s3.endpoint}"))
+
+    def debris(self) -> list[str]:
+        """Unfinished uploads and marks of unfinished sets."""
+        uploads = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        begun = self.s3.client().list_objects_v2(
+            Bucket=self.bucket, Prefix=f"casedb/{DATABASE}/.begun/"
+        )
+        marks = [found["Key"] for found in begun.get("Contents", [])]
+        return [*(upload["Key"] for upload in uploads), *marks]
+
+    def uploads(self) -> int:
+        client = self.s3.client()
+        return len(client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
+
+    def _start(self, argv: list[str], **environment: str) -> "subprocess.Popen[str]":
+        if argv[:2] == ["-m", "casedb"]:
+            driver = str(ROOT / "tests" / "matrix" / "driver.py")
+            argv = [driver, "nowhere", str(self.marker), *argv[2:]]
+        return super()._start(argv, **environment)
+
+    def start_and_hold_a_part(self) -> "subprocess.Popen[str]":
+        """Start a dump, and hold a part of its archive when the server has one already."""
+        self.wall.hold = lambda method, path: (
+            Seen(method, path, 0).is_part and self.wall.parts() >= 1
+        )
+        process = self.start("nowhere", "dump")
+        self.wait_for(self.wall.held.is_set, "no part was ever held")
+        assert self.uploads() == 1
+        assert self.wall.parts() >= 1
+        return process
+
+    def let_pass(self) -> None:
+        self.wall.hold = lambda _method, _path: False
+        self.wall.go_on.set()
+
+
+@pytest.fixture
+def site(
+    s3_server: Server,
+    server: KillableServer,
+    source: Conninfo,
+    first: First,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Bucketful]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
+    plain = make_site(server, source, first, tmp_path, tmp_path / "store")
+    with proxy(s3_server.endpoint) as wall:
+        bucket = s3_server.new_bucket(versions=True)
+        made = Bucketful(
+            server=server,
+            target=source,
+            home=tmp_path,
+            wire=plain.wire,
+            store=plain.store,
+            first=first.label,
+            marker=plain.marker,
+            url=f"s3://{bucket}/casedb?endpoint={wall.endpoint}",
+            environment={
+                "AWS_ACCESS_KEY_ID": "access-pruner",
+                "AWS_SECRET_ACCESS_KEY": "secret-pruner",
+                "DRIVER_S3_ATTEMPTS": "3",
+            },
+            s3=s3_server,
+            wall=wall,
+            bucket=bucket,
+        )
+        fill(made)
+        yield made
+        made.let_pass()
+        end(made)
+
+
+def fill(site: Bucketful) -> None:
+    """Put the first backup into the bucket."""
+    store, local = site.opened(), LocalStore(site.store)
+    with store.lock(DATABASE), store.new_set(DATABASE, site.first) as new:
+        for name in local.files(DATABASE, site.first):
+            with new.create(name) as sink, local.open(DATABASE, site.first, name) as file:
+                sink.write(file.read())
+        new.commit()
+
+
+def wait(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out + err
+
+
+def test_a_gateway_killed_in_the_middle_of_an_upload(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    process = site.start_and_hold_a_part()
+    parts = site.wall.parts()
+    site.s3.crash()
+    try:
+        site.let_pass()
+        code, printed = wait(process)
+    finally:
+        site.s3.restart()
+
+    assert code == 5, printed
+    assert site.wall.count(0) >= 1
+    assert site.labels() == [site.first]
+    assert site.uploads() == 1
+    again = site.require_next_dump()
+    assert site.debris() == []
+    proof = f"{parts} parts sent, 1 upload open"
+    outcome = "exit 5, upload left, counts for nothing"
+    leave_row(request, "dump to S3", "upload", "gateway killed", proof, outcome, again)
+
+
+def test_a_dump_killed_in_the_middle_of_an_upload(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    process = site.start_and_hold_a_part()
+    process.kill()
+    site.let_pass()
+    wait(process)
+
+    assert site.labels() == [site.first]
+    assert site.uploads() == 1
+    again = site.require_next_dump()
+    assert site.debris() == []
+    row = ("upload", "SIGKILL", "1 upload open", "killed, upload left, counts for nothing")
+    leave_row(request, "dump to S3", *row, again)
+
+
+def failing(times: int, status: int) -> Callable[[str, str], int | None]:
+    left = [times]
+
+    def fault(method: str, path: str) -> int | None:
+        if not Seen(method, path, 0).is_part or left[0] == 0:
+            return None
+        left[0] -= 1
+        return status
+
+    return fault
+
+
+def test_a_server_that_fails_a_few_times_is_asked_again(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    site.wall.fault = failing(2, 500)
+
+    again = site.require_next_dump()
+
+    assert site.wall.count(500) == 2
+    row = ("upload", "500 twice", "2 parts refused")
+    leave_row(request, "dump to S3", *row, "retried, complete", again)
+
+
+def test_a_server_that_goes_on_failing_is_a_failure(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    site.wall.fault = failing(-1, 503)
+    code, printed = site.run("dump")
+    refused = site.wall.count(503)
+    site.wall.fault = failing(0, 503)
+
+    assert code == 5, printed
+    assert refused >= 3
+    assert site.labels() == [site.first]
+    assert site.debris() == []
+    again = site.require_next_dump()
+    row = ("upload", "503 for ever", f"{refused} parts refused")
+    leave_row(request, "dump to S3", *row, "exit 5, nothing left", again)
+
+
+def test_a_slow_server_is_waited_for(site: Bucketful, request: pytest.FixtureRequest) -> None:
+    site.wall.bytes_per_s = 2 << 20
+    began = time.monotonic()
+
+    again = site.require_next_dump()
+
+    # A part has 8 MiB.
+    assert time.monotonic() - began > 4
+    assert site.wall.parts() >= 2
+    row = ("upload", "2 MB/s a stream", f"{site.wall.parts()} parts, 4 s each")
+    leave_row(request, "dump to S3", *row, "complete", again)
+
+
+def test_credentials_revoked_in_the_middle_of_an_upload(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    site.s3.run(
+        *("radosgw-admin", "key", "create", "--uid=pruner", "--key-type=s3"),
+        *("--access-key=access-short", "--secret-key=secret-short"),
+    )
+    kept = dict(site.environment)
+    site.environment |= {
+        "AWS_ACCESS_KEY_ID": "access-short",
+        "AWS_SECRET_ACCESS_KEY": "secret-short",
+    }
+    process = site.start_and_hold_a_part()
+    site.s3.run(
+        *("radosgw-admin", "key", "rm", "--uid=pruner", "--key-type=s3"),
+        "--access-key=access-short",
+    )
+    site.let_pass()
+    code, printed = wait(process)
+
+    assert code == 5, printed
+    denied = site.wall.count(403)
+    assert denied >= 1
+    assert site.labels() == [site.first]
+    assert site.uploads() == 1
+    site.environment = kept
+    again = site.require_next_dump()
+    assert site.debris() == []
+    row = ("upload", "credentials revoked", f"{denied} requests answered 403")
+    leave_row(request, "dump to S3", *row, "exit 5, upload left, counts for nothing", again)
+
+
+def test_a_bucket_that_goes_away_in_the_middle_of_an_upload(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    process = site.start_and_hold_a_part()
+    site.s3.run("radosgw-admin", "bucket", "rm", f"--bucket={site.bucket}", "--purge-objects")
+    site.let_pass()
+    code, printed = wait(process)
+
+    assert code == 3, printed
+    assert f"there is no bucket {site.bucket}" in printed
+    with pytest.raises(botocore.exceptions.ClientError, match="NoSuchBucket"):
+        site.s3.client().list_objects_v2(Bucket=site.bucket)
+    site.s3.client().create_bucket(Bucket=site.bucket)
+    fill(site)
+    again = site.require_next_dump()
+    row = ("upload", "bucket gone", "NoSuchBucket", "exit 3, names the bucket")
+    leave_row(request, "dump to S3", *row, f"made anew: {again}")
+
+
+def test_a_clock_that_the_server_does_not_believe(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    code, printed = site.run("dump", **wrong_clock("+2h"))
+
+    assert code == 5, printed
+    assert "RequestTimeTooSkewed" in printed
+    denied = site.wall.count(403)
+    assert denied >= 1
+    assert site.labels() == [site.first]
+    assert site.debris() == []
+    again = site.require_next_dump()
+    row = ("lock", "clock +2h", f"{denied} requests answered 403", "exit 5, nothing left")
+    leave_row(request, "dump to S3", *row, again)
+
+
+def test_of_two_runs_at_once_the_second_is_turned_away(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    process = site.start_and_hold_a_part()
+    codes = [site.run("rotate", "--apply")[0]]
+    code, printed = site.run("dump")
+    site.let_pass()
+    first_code, _ = wait(process)
+
+    assert [*codes, code] == [8, 8], printed
+    assert first_code == 0
+    (label,) = site.new_labels()
+    site.require_whole(label)
+    again = site.require_next_dump()
+    row = ("upload", "two runs at once", "the first holds a part back")
+    leave_row(request, "dump to S3", *row, "exit 8 and 8, the first: complete", again)
