@@ -118,16 +118,21 @@ ARMS: dict[str, Arm] = {
 def filled(tools: PostgresTools, cases: int) -> Iterator[Conninfo]:
     """A throwaway server with so many cases."""
     with throwaway_cluster(tools) as admin:
-        target = admin.replace(dbname=DATABASE)
-        with connect(admin, purpose="bench") as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-            set_mark(connection, DATABASE, Mark.DEVELOPMENT)
-        apply_roles(target)
-        migrations.apply(target.replace(user="case_migrator"), source=folder("migrations"))
-        seed_volume(target.replace(user="case_seed"), cases=cases, seed=1)
-        with connect(target, purpose="bench") as connection:
-            connection.execute("VACUUM ANALYZE")
-        yield target
+        fill(admin, cases)
+        yield admin.replace(dbname=DATABASE)
+
+
+def fill(admin: Conninfo, cases: int) -> None:
+    """Make the database on `admin`'s server, with so many cases."""
+    target = admin.replace(dbname=DATABASE)
+    with connect(admin, purpose="bench") as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        set_mark(connection, DATABASE, Mark.DEVELOPMENT)
+    apply_roles(target)
+    migrations.apply(target.replace(user="case_migrator"), source=folder("migrations"))
+    seed_volume(target.replace(user="case_seed"), cases=cases, seed=1)
+    with connect(target, purpose="bench") as connection:
+        connection.execute("VACUUM ANALYZE")
 
 
 def main() -> None:

@@ -1,0 +1,357 @@
+"""A restore over a living database: beside it, then a swap; and the old one stays, whole."""
+
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from backups import kept, swap
+from backups.manifest import DUMP
+from backups.progress import Progress
+from backups.records import RestoreReport, read_record
+from backups.restore import Wish
+from backups.undo import plan_undo, undo_restore
+from casedb.database import connect
+from casedb.errors import (
+    BackupDamagedError,
+    ConfigurationError,
+    LockedError,
+    RefusedError,
+    TerminatedError,
+)
+from casedb.locks import maintenance_lock
+from tests.restore.conftest import Night
+from tests.restore.writers import writing
+
+
+def at(phase: str, action: Any) -> Any:
+    """Return an on_progress that does `action` once, when `phase` begins."""
+    done: list[bool] = []
+
+    def tell(progress: Progress) -> None:
+        if progress.phase == phase and not done:
+            done.append(True)
+            action()
+
+    return tell
+
+
+def interrupt() -> None:
+    raise TerminatedError
+
+
+def test_the_backup_has_the_name_and_the_old_database_is_kept_read_only(night: Night) -> None:
+    night.write_case("after the backup")
+
+    report = night.restore()
+
+    assert report.swap
+    assert night.databases() == sorted([night.name, report.swap.kept])
+    assert night.ask("SELECT count(*) FROM cases") == 1
+    assert night.ask("SELECT count(*) FROM cases", report.swap.kept) == 2
+    with pytest.raises(Exception, match="read-only"):
+        night.do("DELETE FROM case_documents", report.swap.kept)
+    assert any(
+        "public.cases had 1 rows and has 2" in line for line in report.swap.not_restored or ()
+    )
+    assert report.same_roots is True
+
+
+def test_the_application_goes_on_writing_as_before(night: Night) -> None:
+    night.restore()
+
+    night.write_case("after the restore")
+
+    assert night.ask("SELECT count(*) FROM cases") == 2
+
+
+def test_what_belongs_to_the_name_stays_with_it(night: Night) -> None:
+    """The backup's own grants and settings are older: the living database's count."""
+    for statement in (
+        f"ALTER DATABASE {night.name} SET work_mem = '7MB'",
+        f"ALTER ROLE case_app IN DATABASE {night.name} SET statement_timeout = '9s'",
+        f"COMMENT ON DATABASE {night.name} IS 'It''s live'",
+        f"ALTER DATABASE {night.name} CONNECTION LIMIT 77",
+        f"GRANT TEMPORARY ON DATABASE {night.name} TO case_monitor",
+        f"REVOKE CONNECT ON DATABASE {night.name} FROM case_seed",
+        f"ALTER DATABASE {night.name} SET casedb.mark = 'staging'",
+    ):
+        night.do(statement)
+    query = (
+        "SELECT (d.datconnlimit, d.datdba::regrole, shobj_description(d.oid, 'pg_database'),"
+        " (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(d.datacl) a),"
+        " (SELECT array_agg((setrole, s)::text ORDER BY (setrole, s)::text)"
+        "  FROM pg_db_role_setting, unnest(setconfig) s"
+        "  WHERE setdatabase = d.oid AND s !~ '^casedb.(restored|previous|content)='))::text"
+        f" FROM pg_database d WHERE datname = '{night.name}'"
+    )
+    before = night.ask(query)
+
+    night.restore()
+
+    assert night.ask(query) == before
+    assert "work_mem=7MB" in before
+    assert "statement_timeout=9s" in before
+
+
+def test_a_backup_of_before_a_setting_does_not_bring_an_older_one_back(night: Night) -> None:
+    name = night.name
+    night.do(f"ALTER DATABASE {name} SET work_mem = '1MB'; ALTER DATABASE {name} RESET work_mem")
+
+    night.restore()
+
+    assert "work_mem" not in kept_settings(night, name)
+
+
+def kept_settings(night: Night, database: str) -> dict[str, str]:
+    with connect(night.admin, purpose="test") as connection:
+        return kept.read_settings(connection, database)
+
+
+def test_sixteen_busy_sessions_lose_no_acknowledged_row_and_wait_two_seconds_at_most(
+    night: Night,
+) -> None:
+    with writing(night.live, night.user(), sessions=16) as writers:
+        writers.wait_for(50)
+        began = time.monotonic()
+        report = night.restore()
+        writers.wait_for(50)
+        silence = writers.longest_silence_s(began)
+        undone = undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+        writers.wait_for(50)
+
+    assert report.swap
+    assert writers.surprises == []
+    assert report.swap.unavailable_s <= 2
+    assert undone.unavailable_s <= 2
+    assert silence <= 2.5
+    assert report.swap.ended_sessions >= 16
+    there = set()
+    for database in (night.name, undone.kept):
+        with connect(night.admin.replace(dbname=database), purpose="test") as connection:
+            there |= {row[0] for row in connection.execute("SELECT id FROM cases")}
+    assert writers.ids() - there == set()
+
+
+def test_a_frozen_database_takes_no_writes_while_the_restore_runs(night: Night) -> None:
+    wish = Wish(night.label, night.name, replace=True, freeze=True)
+    seen: list[str] = []
+
+    def try_to_write() -> None:
+        try:
+            night.write_case("too late")
+        except Exception as error:
+            seen.append(str(error))
+
+    report = night.restore(wish, on_progress=at("restoring", try_to_write))
+
+    assert "read-only" in seen[0]
+    assert report.swap
+    assert report.swap.not_restored == ()
+    night.write_case("and now it can be written")
+    undone = undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+    night.write_case("so can the old one, when it is back")
+    assert undone.now == report.swap.kept
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize(
+    "phase",
+    ["checking the bytes", "restoring", "comparing with the manifest", "swapping the names"],
+)
+def test_interrupted_before_the_swap_the_live_database_is_as_it_was(
+    night: Night, phase: str, freeze: bool
+) -> None:
+    settings = kept_settings(night, night.name)
+    wish = Wish(night.label, night.name, replace=True, freeze=freeze)
+
+    with pytest.raises(TerminatedError):
+        night.restore(wish, on_progress=at(phase, interrupt))
+
+    assert night.databases() == [night.name]
+    assert kept_settings(night, night.name) == settings
+    night.write_case("goes on")
+
+
+def test_interrupted_after_the_swap_the_restored_one_is_in_use_and_that_is_said(
+    night: Night,
+) -> None:
+    phase = "counting what was written since the backup"
+
+    report = night.restore(on_progress=at(phase, interrupt))
+
+    assert report.swap
+    assert report.swap.not_restored is None
+    assert "in use" in report.notes[-1]
+    assert len(night.databases()) == 2
+
+
+def test_a_name_that_stays_locked_is_given_up_and_nothing_has_changed(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "ATTEMPTS", 2)
+    monkeypatch.setattr(swap, "_LOCK_TIMEOUT_S", 0.2)
+    with connect(night.admin, purpose="test") as connection, connection.transaction():
+        connection.execute(f"ALTER DATABASE {night.name} SET work_mem = '8MB'".encode())
+
+        with pytest.raises(LockedError, match="could not be changed; nothing was"):
+            night.restore()
+
+    assert night.databases() == [night.name]
+
+
+def test_a_session_that_comes_back_at_once_does_not_stop_the_swap(night: Night) -> None:
+    stop = threading.Event()
+
+    def pester() -> None:
+        while not stop.is_set():
+            try:
+                with psycopg.connect(night.live.dsn, autocommit=True) as connection:
+                    connection.execute("SELECT pg_sleep(5)")
+            except psycopg.Error:
+                continue
+
+    threads = [threading.Thread(target=pester) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        report = night.restore()
+    finally:
+        stop.set()
+        night.do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{night.name}' AND query = 'SELECT pg_sleep(5)'",
+            "postgres",
+        )
+        for thread in threads:
+            thread.join()
+    assert report.swap
+
+
+def test_a_second_restore_at_the_same_time_is_refused(night: Night) -> None:
+    with (
+        connect(night.admin, purpose="test") as connection,
+        maintenance_lock(connection),
+        pytest.raises(LockedError),
+    ):
+        night.restore()
+
+
+def test_a_prepared_transaction_is_named_and_nothing_is_changed(tools: Any, night: Night) -> None:
+    night.do(f"ALTER DATABASE {night.name} SET work_mem = '1MB'")
+    with (
+        connect(night.admin, purpose="test") as connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        from backups import restore_facts
+
+        patch.setattr(
+            restore_facts,
+            "read_sql",
+            lambda name: (
+                "SELECT 'prepared transaction', 'move-42' WHERE %(name)s <> ''"
+                if name.endswith("obstacles.sql")
+                else restore_facts_read(name)
+            ),
+        )
+        assert connection
+        with pytest.raises(RefusedError) as caught:
+            night.restore()
+    assert 'prepared transaction "move-42"' in (caught.value.detail or "")
+
+
+def restore_facts_read(name: str) -> str:
+    from casedb.sqlfiles import read_sql
+
+    return read_sql(name)
+
+
+def test_the_report_is_kept_beside_the_backup(night: Night) -> None:
+    report = night.restore()
+
+    found = read_record(night.store, night.name, night.label, RestoreReport)
+    assert found == report
+
+
+def test_a_damaged_backup_is_refused_and_the_newest_good_one_named(night: Night) -> None:
+    from backups.dump import dump
+
+    time.sleep(1)
+    newer = dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
+    path = night.store.root / night.name / newer.label / DUMP
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(BackupDamagedError) as caught:
+        night.restore(Wish(newer.label, night.name, replace=True))
+
+    assert night.label in (caught.value.hint or "")
+    assert night.databases() == [night.name]
+
+
+def test_undo_without_a_restore_says_so(night: Night) -> None:
+    with pytest.raises(ConfigurationError, match="nothing to swap"):
+        plan_undo(night.admin, night.name)
+
+
+def test_undo_swaps_back_and_doing_it_twice_is_where_one_began(night: Night) -> None:
+    night.write_case("after the backup")
+    night.restore()
+
+    plan = plan_undo(night.admin, night.name)
+    assert plan.changes == ()
+    first = undo_restore(night.admin, plan, confirmed=False)
+    assert night.ask("SELECT count(*) FROM cases") == 2
+    night.write_case("the old one can be written again")
+
+    again = plan_undo(night.admin, night.name)
+    assert any("public.cases had 2 rows and has 3" in line for line in again.changes or ())
+    second = undo_restore(night.admin, again, confirmed=True)
+
+    assert second.now == first.kept
+    assert night.ask("SELECT count(*) FROM cases") == 1
+    night.write_case("and so can the restored one")
+    assert len(night.databases()) == 2
+
+
+def test_undo_of_a_database_that_was_written_to_is_refused_unless_confirmed(night: Night) -> None:
+    night.restore()
+    night.write_case("since the restore")
+    plan = plan_undo(night.admin, night.name)
+
+    with pytest.raises(RefusedError, match="was written to since") as caught:
+        undo_restore(night.admin, plan, confirmed=False)
+    assert "public.cases had 1 rows and has 2" in (caught.value.detail or "")
+    report = undo_restore(night.admin, plan, confirmed=True)
+
+    assert night.ask("SELECT count(*) FROM cases", report.kept) == 2
+    assert any("public.cases" in line for line in report.changes or ())
+
+
+def test_a_changed_row_counts_as_written_too(night: Night) -> None:
+    night.restore()
+    night.do("ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET first_name = 'Other'")
+
+    changes = plan_undo(night.admin, night.name).changes or ()
+
+    assert "table public.users has 3 rows as before, but other content" in changes
+
+
+def test_only_what_was_kept_can_be_dropped(night: Night) -> None:
+    report = night.restore()
+    assert report.swap
+    with connect(night.admin, purpose="test") as connection:
+        (found,) = kept.kept_databases(connection, night.name)
+
+    undone = undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=False)
+    with pytest.raises(RefusedError, match="is not a database that was kept"):
+        kept.drop_kept(night.admin, found)
+    with connect(night.admin, purpose="test") as connection:
+        (other,) = kept.kept_databases(connection, night.name)
+    kept.drop_kept(night.admin, other)
+
+    assert other.name == undone.kept
+    assert night.databases() == [night.name]
