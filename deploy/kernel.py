@@ -31,7 +31,7 @@ _FIXED_BYTES = 64 * MB
 def huge_pages(settings: Mapping[str, str], *, page_bytes: int) -> int:
     """Return how many huge pages a server with `settings` takes, a little more than it needs.
 
-    None where its settings do not ask for them.
+    0 where its settings do not ask for them.
     """
     if settings.get("huge_pages") not in ("try", "on"):
         return 0

@@ -43,12 +43,15 @@ def install(folder: Path, identity: str) -> None:
     wheel.unlink()
     run(str(place / "bin/casedb"), "--version")
     (place / "installed").write_text(identity + "\n")
+    current = folder / "current"
+    before = current.readlink().name if current.is_symlink() else identity
     making = folder / "current.new"
     making.unlink(missing_ok=True)
     making.symlink_to(identity)
-    making.replace(folder / "current")
+    making.replace(current)
     for other in folder.iterdir():
-        if other.name not in (identity, "current"):
+        # The one before stays: a dump may be running in it, and it is the way back.
+        if other.name not in (identity, before, current.name):
             shutil.rmtree(other, ignore_errors=True)
 
 
