@@ -35,8 +35,13 @@ from casedb.tools import wheel_tools
 
 TARGET = 1.2
 WORDS = "noise complaint"
-# The rule of the policies, as somebody would write it into every query.
-OWN = {"CLERK": "created_by = '{id}'", "CASEWORKER": "assigned_to = '{id}'", "CHAIR": "true"}
+# The rule of the policies, as somebody would write it into every query. The ids are literals, which
+# are harder to keep up with than the policies' own function. Nor do chairs see without an identity.
+OWN = {
+    "CLERK": "created_by = '{id}'",
+    "CASEWORKER": "assigned_to = '{id}'",
+    "CHAIR": "(SELECT public.current_user_id()) IS NOT NULL",
+}
 CHILDREN = ("case_logs", "case_documents", "case_comments")
 # Search by hand: the function's own statement, with the reader's rule in it.
 SEARCH = """(
@@ -54,14 +59,12 @@ def by_hand(query: queries.NamedQuery, actor: Actor) -> str:
     """Return the statement with the rule of row security written into it."""
     rule = OWN[actor.role].format(id=actor.id)
     text = re.sub(r"public\.find_cases\([^)]*\)", SEARCH, query.sql)
-    if rule == "true":
-        return text
     text = text.replace("public.cases ", f"(SELECT * FROM public.cases WHERE {rule}) ")
     for table in CHILDREN:
+        of_case = f"EXISTS (SELECT FROM public.cases AS p WHERE p.id = k.case_id AND p.{rule})"
+        condition = rule if actor.role == "CHAIR" else of_case
         text = text.replace(
-            f"public.{table} ",
-            f"(SELECT * FROM public.{table} AS k WHERE EXISTS (SELECT FROM public.cases AS p"
-            f" WHERE p.id = k.case_id AND p.{rule})) ",
+            f"public.{table} ", f"(SELECT * FROM public.{table} AS k WHERE {condition}) "
         )
     return text
 
@@ -80,6 +83,7 @@ def compare(
     given: dict[str, object] = {"words": WORDS} if query.name == "search_cases" else {}
     hand = by_hand(query, actor)
     with acting_as(app, actor), acting_as(exempt, None):
+        scalar(exempt, "SELECT set_config('app.user_id', %s, true)", str(actor.id))
         for parameter in query.parameters:
             if parameter.sample and parameter.name not in given:
                 given[parameter.name] = scalar(app, parameter.sample)

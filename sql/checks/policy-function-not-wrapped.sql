@@ -1,6 +1,6 @@
--- A policy calls a function without arguments directly that the planner cannot replace by its body.
+-- A policy calls a function without arguments directly, and no index can spare the call.
 -- Then it is called for every row; wrapped as (SELECT f()), once a query.
--- hint: Write (SELECT f()) in the policy; or make f one SQL expression without FROM, STABLE, without SET and SECURITY DEFINER.
+-- hint: Write (SELECT f()) in the policy; or column = f(), with f one STABLE SQL expression without FROM, SET and SECURITY DEFINER.
 WITH expressions AS (
     SELECT p.oid, p.polrelid, p.polname, e.text
     FROM pg_catalog.pg_policy AS p
@@ -17,8 +17,8 @@ unwrapped AS (
         regexp_replace(text, '\( SELECT [\w."]+\((?:''[^'']*''::text(?:, (?:true|false))?)?\)(?:::[\w."]+)?(?: AS [\w"]+)?\)', '', 'g') AS text
     FROM expressions
 ),
--- See inline_function() in clauses.c. Such a call is best left unwrapped: the planner then knows its value
--- and how many rows are meant.
+-- Compared with a column, such a call is best left unwrapped: replaced by its body (see inline_function() in
+-- clauses.c), it tells the planner how many rows are meant. Without a column it is asked for every row all the same.
 inlined AS (
     SELECT d.objid AS policy, f.proname, n.nspname
     FROM pg_catalog.pg_depend AS d
@@ -34,13 +34,16 @@ inlined AS (
 )
 SELECT DISTINCT
     format('%I.%I', n.nspname, c.relname),
-    format('policy %I calls %s() for every row', u.polname, found[1])
+    format('policy %I calls %s() for every row', u.polname, found[2])
 FROM unwrapped AS u
 JOIN pg_catalog.pg_class AS c ON c.oid = u.polrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL regexp_matches(u.text, '([\w."]+)\((?:''[^'']*''::text(?:, (?:true|false))?)?\)', 'g') AS found
-WHERE lower(found[1]) NOT IN ('now', 'and', 'or', 'not', 'in', 'any', 'exists', 'coalesce')
+CROSS JOIN LATERAL regexp_matches(
+    u.text, '([a-z_"][\w."]* = )?([\w."]+)\((?:''[^'']*''::text(?:, (?:true|false))?)?\)( = [a-z_"][\w."]*)?', 'g'
+) AS found
+WHERE lower(found[2]) NOT IN ('now', 'and', 'or', 'not', 'in', 'any', 'exists', 'coalesce')
   AND NOT EXISTS (
       SELECT FROM inlined AS i
-      WHERE i.policy = u.oid AND found[1] IN (format('%I', i.proname), format('%I.%I', i.nspname, i.proname))
+      WHERE i.policy = u.oid AND coalesce(found[1], found[3]) IS NOT NULL
+        AND found[2] IN (format('%I', i.proname), format('%I.%I', i.nspname, i.proname))
   );

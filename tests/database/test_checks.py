@@ -280,6 +280,34 @@ def test_a_call_needs_no_wrapping_if_the_planner_replaces_it_by_its_body(
     assert is_replaced == (not fires or "VOLATILE" in options)
 
 
+@pytest.mark.parametrize(
+    ("condition", "fires"),
+    [
+        ("planter = public.who()", False),
+        ("public.who() = planter", False),
+        ("id > 0 AND (planter = public.who() OR id = public.who())", False),
+        ("(SELECT public.who()) IS NOT NULL", False),
+        ("public.who() IS NOT NULL", True),
+        ("planter = public.who() OR public.who() = 1", True),
+        ("id = ANY (ARRAY[public.who()])", True),
+    ],
+)
+def test_only_what_is_compared_with_a_column_needs_no_wrapping(
+    workshop: Conninfo, condition: str, fires: bool
+) -> None:
+    run(
+        workshop,
+        "ALTER TABLE public.trees ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        f"CREATE POLICY p ON public.trees USING ({condition});",
+    )
+
+    found = [
+        one.detail for one in run_checks(workshop) if one.rule == "policy-function-not-wrapped"
+    ]
+
+    assert found == ["policy p calls public.who() for every row"] * fires
+
+
 def test_the_projects_own_schema_has_no_finding(database: Conninfo) -> None:
     found = run_checks(database.replace(user="case_monitor"))
 
