@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -43,15 +44,23 @@ class Scratch:
         cluster.start(self.tools, self.data, log=log, launcher=self.run_as)
         cluster.stop(self.data)
 
+    @cached_property
+    def has_lz4(self) -> bool:
+        """Whether these programs were built with lz4, which the embedded ones are not."""
+        return self._asked("wal_compression", {"wal_compression": "lz4"}).returncode == 0
+
     def asked(self, name: str, values: dict[str, str]) -> int:
         """Return what the server computes of `values` without starting."""
-        words = [word for key, value in values.items() for word in ("-c", f"{key}={value}")]
-        argv = [*self.run_as.prefix, self.tools["postgres"], "-D", str(self.data), *words]
-        done = subprocess.run(
-            [*argv, "-C", name], capture_output=True, text=True, check=False, cwd="/"
-        )
+        done = self._asked(name, values)
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
+
+    def _asked(self, name: str, values: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+        words = [word for key, value in values.items() for word in ("-c", f"{key}={value}")]
+        argv = [*self.run_as.prefix, self.tools["postgres"], "-D", str(self.data), *words]
+        return subprocess.run(
+            [*argv, "-C", name], capture_output=True, text=True, check=False, cwd="/"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +88,13 @@ cores, wal_free = st.integers(1, 128), st.none() | st.integers(1 * GB, 4096 * GB
 def tuned(
     scratch: Scratch, memory: int, cpus: int, disk: Disk, free: int | None, workload: Workload
 ) -> dict[str, str]:
-    # The wheel's servers are built without lz4.
-    has_lz4 = scratch.tools.source != "wheel"
     machine = Machine(
-        memory, cpus, disk, wal_free_bytes=free, pg_major=scratch.tools.major, has_lz4=has_lz4
+        memory,
+        cpus,
+        disk,
+        wal_free_bytes=free,
+        pg_major=scratch.tools.major,
+        has_lz4=scratch.has_lz4,
     )
     return tune(machine, workload).values
 
