@@ -10,6 +10,8 @@ TUNED_BY = ("workload", "tuning_preset", "disk", "max_connections")
 """The data that decide a host's tuning, beside its own facts."""
 
 DEFAULTS: dict[str, Any] = {
+    # sudo's password, by reference; None: sudo asks for none (NOPASSWD).
+    "sudo_password": None,
     # PostgreSQL's major version; None: the one Debian has (12: 15, 13: 17).
     "pg_version": None,
     "pg_cluster": "main",

@@ -14,6 +14,7 @@ import json  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -25,10 +26,12 @@ from pyinfra.api.state import StateStage  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 from pyinfra_cli.inventory import make_inventory_from_files  # noqa: E402
 
+from deploy import sudo  # noqa: E402
 from deploy.changes import mask, noted, remarks  # noqa: E402
 from deploy.check import without_verifiers  # noqa: E402
 from deploy.defaults import TUNED_BY  # noqa: E402
 from deploy.facts import HostFailedError, forget, host_data, host_state  # noqa: E402
+from deploy.secrets import resolve  # noqa: E402
 from deploy.site import site  # noqa: E402
 
 _CONNECT_TIMEOUT_S = 15
@@ -103,6 +106,13 @@ class Run:
         except ConnectError as error:
             raise HostFailedError(f"unreachable: {error}") from error
         self.state.activate_host(host)
+        if host.data.get("_sudo_password"):
+            raise HostFailedError(
+                "_sudo_password would show in the host's list of processes; "
+                "name it by reference instead, sudo_password = 'env:NAME'"
+            )
+        if host_data()["sudo_password"]:
+            sudo.prepare(host, resolve(host_data()["sudo_password"]))
         run_shell_command = host.connector.run_shell_command
         self.commands[host.name] = 0
 
@@ -111,6 +121,13 @@ class Run:
             return run_shell_command(*args, **kwargs)
 
         host.connector.run_shell_command = counted  # type: ignore[method-assign]
+
+    def leave(self) -> None:
+        """Leave nothing of ours behind, whatever has happened."""
+        for host in self.hosts:
+            if host.connected:
+                with suppress(Exception), ctx_state.use(self.state), ctx_host.use(host):
+                    sudo.remove(host)
 
     def gather(self, host: Host) -> None:
         """Read the state, and nothing else."""
@@ -224,19 +241,27 @@ def main() -> int:
     if unmatched := run.unmatched():
         tell({"event": "unmatched", "names": unmatched})
         return 0
+    try:
+        serve(run, request)
+    finally:
+        run.leave()
+    return 0
+
+
+def serve(run: Run, request: dict[str, Any]) -> None:
+    """Connect, and do what is asked."""
     run.each(StateStage.Connect, run.connect)
     if request.get("action") == "states":
         run.each(StateStage.Prepare, run.gather)
         tell({"event": "states", "hosts": run.states()})
-        return 0
+        return
     run.each(StateStage.Prepare, run.prepare)
     tell({"event": "plan", "hosts": run.shown(executed=False)})
     if sys.stdin.readline().strip() != "go":
-        return 0
+        return
     run.state.is_executing = True
     run.each(StateStage.Execute, run.execute)
     tell({"event": "result", "hosts": run.shown(executed=True)})
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +14,8 @@ from casedb.errors import CasedbError, ConfigurationError, UsageError
 
 VERSION = 1
 """Of the JSON form of a run."""
+
+_LEAVE_S = 5
 
 Tell = Callable[[str], None]
 
@@ -168,8 +170,15 @@ def _started(inventory: Path, limit: Sequence[str], action: str, tell: Tell) -> 
         process.stderr = log  # type: ignore[assignment]
         yield Session(process, tell)
     finally:
-        process.terminate()
-        process.wait()
+        # Its input ends, so it cleans up behind itself and goes; it may be too busy to.
+        with suppress(BrokenPipeError):
+            if process.stdin:
+                process.stdin.close()
+        try:
+            process.wait(timeout=_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
         for stream in (process.stdin, process.stdout, log.stream):
             if stream is not None:
                 stream.close()

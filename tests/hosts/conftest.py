@@ -136,9 +136,33 @@ class Rehearsal:
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def host(self, verb: str, *words: str) -> tuple[int, Any]:
+    def inventory(self, *gone: str, **spoiled: dict[str, Any]) -> Path:
+        """Write an inventory of both hosts, some of them with other data; return its path.
+
+        `gone` are hosts that nobody can reach.
+        """
+        listed = []
+        for host in self.hosts.values():
+            about = host.about
+            data = {
+                "ssh_hostname": about.address,
+                "ssh_port": about.port,
+                "ssh_user": about.user,
+                "ssh_key": about.key,
+                "ssh_known_hosts_file": about.known_hosts,
+                "_sudo": True,
+                "databases": {"case_management": "development"},
+                **spoiled.get(host.name, {}),
+            }
+            listed.append((host.name, data))
+        listed += [(n, {"ssh_hostname": "127.0.0.1", "ssh_port": 1}) for n in gone]
+        path = self.folder / "some.py"
+        path.write_text(f"some = {listed!r}\n")
+        return path
+
+    def host(self, verb: str, *words: str, inventory: Path = INVENTORY) -> tuple[int, Any]:
         """Run one `casedb host` command with --json; return its code and its answer."""
-        done = self.casedb("host", verb, str(INVENTORY), "--json", *words)
+        done = self.casedb("host", verb, str(inventory), "--json", *words)
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
