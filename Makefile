@@ -11,7 +11,7 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore access rehearse test test-all test-property test-hosts kill-matrix bench-rls bench-backup \
+	restore access rehearse test test-all test-property test-hosts kill-matrix fault-matrix bench-rls bench-backup \
 	lint format requirements clean venv venv-dev
 
 help:  ## Print this list
@@ -77,6 +77,9 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
 		.venv/bin/pytest $(PARALLEL) -q $${bin:+--pg-bin="$$bin"} $(ARGS); done
 	@KILL_REPEATS=20 $(MAKE) kill-matrix
+	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \
+		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
+		$(MAKE) fault-matrix TEST_PG_BIN="$$bin"; done
 	@$(MAKE) test-property
 	@$(MAKE) test-hosts
 
@@ -95,6 +98,10 @@ test-property: venv-dev  ## 100,000 random statements against the model of row s
 
 kill-matrix: venv-dev  ## Kill migrations at every step and show what a retry makes of each
 	@.venv/bin/pytest tests/migrations_kill -q $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
+
+fault-matrix: venv-dev  ## Hit backups, drills, rotations and stores with every fault, and show what came of each
+	@.venv/bin/pytest tests/backup_faults $(PARALLEL) -q \
+		$(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
 bench-backup: venv-dev  ## Backup speed against the plan's script (CASES=1000000)
 	@.venv/bin/python benchmarks/backup_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)

@@ -82,7 +82,9 @@ def test_a_backup_that_lost_a_role_does_not_pass_its_drill(
     assert drilled is not None
     assert drilled.outcome == "failed"
     row = ("roles", "missing role", "PostgreSQL's own words")
-    leave_row(request, "drill", *row, "exit 9, recorded as failed", site.require_next_dump())
+    leave_row(
+        request, "drill", *row, "exit 9, recorded as failed", site.require_next_dump(altered=True)
+    )
 
 
 def test_a_missing_extension_is_no_verdict_on_the_backup(
@@ -98,7 +100,7 @@ def test_a_missing_extension_is_no_verdict_on_the_backup(
     assert "not_here" in printed
     assert read_backup(site.opened(), DATABASE, site.first).drilled is None
     row = ("extensions", "missing extension", "pg_available_extensions")
-    leave_row(request, "drill", *row, "exit 10, not recorded", site.require_next_dump())
+    leave_row(request, "drill", *row, "exit 10, not recorded", site.require_next_dump(altered=True))
 
 
 def test_a_wrong_key_or_none_is_no_verdict_either(

@@ -417,6 +417,22 @@ def _once_small(put: Any, dead: Any) -> Any:
     return wrapped
 
 
+def test_storage_class_and_encryption_of_the_address_reach_the_server(made: Made) -> None:
+    """Against moto: Ceph has one storage class, and no such encryption without a vault."""
+    with moto() as forgiving:
+        words = "&storage_class=STANDARD_IA&sse=aws:kms&sse_key=some-key"
+        store = store_in(forgiving, forgiving.new_bucket(), words)
+        label = put_set(store, made)
+
+        for name in (DUMP, MANIFEST):
+            head = forgiving.client().head_object(
+                Bucket=store.location.bucket, Key=f"some/where/{SAMPLE}/{label}/{name}"
+            )
+            assert head["StorageClass"] == "STANDARD_IA"
+            assert head["ServerSideEncryption"] == "aws:kms"
+            assert head["SSEKMSKeyId"].endswith("some-key")
+
+
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "keep-alive"}
 
@@ -21,9 +21,10 @@ class Seen:
     status: int
 
     @property
-    def is_part(self) -> bool:
-        """Whether it brought a part of a long object."""
-        return self.method == "PUT" and "partNumber=" in self.path
+    def part(self) -> int:
+        """Which part of a long object it brought, from 1 on; 0 if none."""
+        found = parse_qs(urlsplit(self.path).query).get("partNumber")
+        return int(found[0]) if found and self.method == "PUT" else 0
 
 
 Fault = Callable[[str, str], int | None]
@@ -50,7 +51,7 @@ class Proxy:
 
     def parts(self) -> int:
         """How many parts of long objects the server took."""
-        return sum(one.is_part and one.status == 200 for one in self.seen)
+        return sum(one.part > 0 and one.status == 200 for one in self.seen)
 
 
 @contextmanager

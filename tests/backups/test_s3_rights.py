@@ -1,0 +1,184 @@
+"""A host that may only put, and a pruner who may do the rest, on a real server."""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import catalog
+from backups.drill import drill
+from backups.dump import dump
+from backups.manifest import DUMP, Manifest
+from backups.progress import Progress
+from backups.retention import Retention
+from backups.rotate import rotate
+from backups.stores.s3 import S3Store
+from backups.verify import verify
+from casedb import s3_streams
+from casedb.conninfo import Conninfo
+from casedb.errors import UnverifiedError
+from casedb.s3_model import S3Error, parse_location
+from casedb.tools import PostgresTools
+from tests.backups.conftest import SAMPLE
+from tests.s3.servers import Server, ceph, why_no_ceph
+
+pytestmark = pytest.mark.real_s3
+ONE = Retention(keep_within=timedelta(0), keep_last=1)
+PAGE = Path(__file__).parents[2] / "docs" / "backups.md"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with ceph() as started:
+        yield started
+
+
+def policy(bucket: str) -> str:
+    """Return the policy that docs/backups.md tells people to set."""
+    (block,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)
+    return str(block).replace("BUCKET", bucket)
+
+
+@pytest.fixture(params=["versions", "lock"])
+def bucket(server: Server, request: pytest.FixtureRequest) -> str:
+    name = server.new_bucket(versions=True, lock=request.param == "lock")
+    server.client().put_bucket_policy(Bucket=name, Policy=policy(name))
+    return name
+
+
+def store_of(
+    user: str, server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch, words: str = ""
+) -> S3Store:
+    """Return the store as `user` sees it; its credentials are taken up when it is first used."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", f"access-{user}")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"secret-{user}")
+    made = S3Store(parse_location(f"s3://{bucket}/here?endpoint={server.endpoint}{words}"))
+    made.databases()
+    return made
+
+
+@pytest.fixture
+def host(server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    return store_of("host", server, bucket, monkeypatch)
+
+
+@pytest.fixture
+def pruner(server: Server, bucket: str, host: S3Store, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    return store_of("pruner", server, bucket, monkeypatch)
+
+
+def take(
+    store: S3Store, sample: Conninfo, tools: PostgresTools, said: list[str] | None = None
+) -> Manifest:
+    def tell(progress: Progress) -> None:
+        if said is not None:
+            said.append(progress.phase)
+
+    return dump(sample.replace(user="sample_backup"), store, tools=tools, on_progress=tell)
+
+
+def test_a_host_that_may_only_put_dumps_and_says_that_nothing_was_read_back(
+    host: S3Store, pruner: S3Store, sample: Conninfo, tools: PostgresTools
+) -> None:
+    said: list[str] = []
+
+    made = [take(host, sample, tools, said), take(host, sample, tools)]
+
+    assert any(line.startswith("not read back: only writing is allowed at") for line in said)
+    with pytest.raises(UnverifiedError, match="cannot be read"):
+        verify(host, made[0].label, tools=tools)
+    victim = next(v for v in host.bucket.listing("here/").versions if v.key.endswith(DUMP))
+    with pytest.raises(S3Error) as caught:
+        host.bucket.delete(victim.key, victim.version_id)
+    assert caught.value.is_denied
+
+    # The other credentials are another machine's, which has what this one must not have.
+    found = catalog(pruner, SAMPLE)
+    assert [backup.label for backup in found] == [m.label for m in reversed(made)]
+    assert all(backup.is_good for backup in found)
+    for manifest in made:
+        assert verify(pruner, manifest.label, tools=tools).outcome == "passed"
+    newest = made[1].label
+    assert drill(pruner, newest, tools=tools, with_access=False).outcome == "passed"
+    plan = rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert plan.deleted == (made[0].label,)
+    assert pruner.labels(SAMPLE) == [newest]
+
+
+def test_uploads_that_the_host_left_unfinished_are_swept_by_the_pruner(
+    server: Server,
+    bucket: str,
+    host: S3Store,
+    pruner: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+) -> None:
+    label = f"{SAMPLE}-20260101T000000Z"
+    left = f"here/{SAMPLE}/{label}/{DUMP}"
+    host.bucket.put(f"here/{SAMPLE}/.begun/{label}", b"begun")
+    begun = host.bucket.begin_upload(left, locked=False)
+    host.bucket.send_part(left, begun, 1, b"x" * (5 << 20))
+
+    made = take(host, sample, tools)
+
+    client = server.client()
+    kept = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    assert [upload["Key"] for upload in kept] == [left]
+    rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+    assert pruner.labels(SAMPLE) == [made.label]
+
+
+def test_a_host_can_overwrite_and_readers_do_not_notice(
+    server: Server,
+    bucket: str,
+    host: S3Store,
+    pruner: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+) -> None:
+    """Versions are pinned: not even a read that has begun sees what is put over it."""
+    made = take(host, sample, tools)
+    data = os.urandom(13 << 20)
+    key = f"here/other/other-20260101T000000Z/{DUMP}"
+    with host.bucket.writing(key, locked=False) as file:
+        file.write(data)
+
+    with pruner.open("other", "other-20260101T000000Z", DUMP) as reading:
+        begin = reading.read(1000)
+        intruder = server.client("host")
+        names = [v.key for v in pruner.bucket.listing("here/").versions if not v.is_marker]
+        for name in {n for n in names if f"/{made.label}/" in n or n == key}:
+            intruder.put_object(Bucket=bucket, Key=name, Body=b"ransom")
+        rest = reading.read()
+
+    assert begin + rest == data
+    assert verify(pruner, made.label, tools=tools).outcome == "passed"
+
+
+def test_a_host_may_lock_what_it_puts_and_nobody_gets_it_out_before_its_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch, sample: Conninfo, tools: PostgresTools
+) -> None:
+    bucket = server.new_bucket(lock=True)
+    server.client().put_bucket_policy(Bucket=bucket, Policy=policy(bucket))
+    host = store_of("host", server, bucket, monkeypatch, "&lock_days=1&lock_mode=GOVERNANCE")
+    old, new = take(host, sample, tools), take(host, sample, tools)
+    pruner = store_of("pruner", server, bucket, monkeypatch)
+
+    plan = rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+
+    assert plan.retained == (old.label,)
+    assert plan.deleted == ()
+    assert pruner.labels(SAMPLE) == [old.label, new.label]
+    assert verify(pruner, old.label, tools=tools).outcome == "passed"
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small backups have several."""
+    monkeypatch.setattr(s3_streams, "PART_BYTES", 5 << 20)

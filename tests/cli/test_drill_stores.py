@@ -1,0 +1,107 @@
+"""`casedb drill` for timers, and from a bucket alone."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Casedb
+from tests.s3.servers import Server, ceph, why_no_ceph
+
+
+def records(folder: Path, label: str) -> bool:
+    return (folder / "case_management" / "records" / f"{label}.drill.json").exists()
+
+
+def test_each_store_is_drilled_and_a_damaged_one_does_not_keep_the_other_from_it(
+    casedb: Casedb,
+) -> None:
+    assert casedb("up").code == 0
+    (casedb.folder / "casedb.toml").write_text('store = ["one", "two"]\n')
+    label = casedb("dump", "--json").json["label"]
+
+    both = casedb("drill", "--all-stores", "--json")
+
+    assert both.code == 0, both.err
+    found = {Path(d["store"]).name: d["report"]["outcome"] for d in both.json["drills"]}
+    assert found == {"one": "passed", "two": "passed"}
+    assert all(records(casedb.folder / store, label) for store in ("one", "two"))
+
+    newer = casedb("dump", "--json").json["label"]
+    with (casedb.folder / "one" / "case_management" / newer / "globals.sql").open("r+b") as file:
+        file.write(b"X")
+    damaged = casedb("drill", newer, "--all-stores")
+    assert damaged.code == 6
+    assert "globals.sql" in damaged.err
+    assert not records(casedb.folder / "one", newer)
+    assert records(casedb.folder / "two", newer)
+
+
+def test_the_newest_undrilled_is_drilled_until_there_is_none(casedb: Casedb) -> None:
+    assert casedb("up").code == 0
+    (casedb.folder / "casedb.toml").write_text('store = ["one"]\n')
+    labels = [casedb("dump", "--json").json["label"] for _ in range(2)]
+
+    drilled = [casedb("drill", "--newest-undrilled", "--json").json for _ in range(3)]
+
+    assert [d.get("label") for d in drilled] == [labels[1], labels[0], None]
+    last = casedb("drill", "--newest-undrilled")
+    assert last.code == 0
+    assert "every good backup has passed a drill" in last.err
+    assert casedb("drill", "--newest-undrilled", labels[0]).code == 2
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with ceph() as started:
+        yield started
+
+
+@pytest.mark.real_s3
+def test_a_drill_needs_the_bucket_and_the_key_and_nothing_else(
+    casedb: Casedb, server: Server
+) -> None:
+    """Everything of the host that dumped is gone, its memory of the backups included."""
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "access-pruner",
+        "AWS_SECRET_ACCESS_KEY": "secret-pruner",
+    }
+    url = f"s3://{server.new_bucket(versions=True)}/casedb?endpoint={server.endpoint}"
+    assert casedb("up").code == 0
+    public = casedb("key", "new", "secret.key").out.strip()
+    dumped = casedb("dump", f"--store={url}", f"--recipient={public}", "--json", **credentials)
+    assert dumped.code == 0, dumped.err
+    casedb.server.stop()
+
+    with tempfile.TemporaryDirectory(prefix="m-") as machine:
+        home = Path(machine)
+        shutil.move(casedb.folder / "secret.key", home / "secret.key")
+        shutil.rmtree(casedb.folder)
+        (home / "tmp").mkdir()
+        there = _Alone(home, casedb.tools, {**credentials, "TMPDIR": str(home / "tmp")})
+        drilled = there("drill", f"--store={url}", f"--key={home / 'secret.key'}", "--json")
+        listed = there("backups", f"--store={url}", "--json")
+        without = there("drill", f"--store={url}")
+        left = sorted(path.name for path in home.iterdir())
+    casedb.folder.mkdir()
+
+    assert drilled.code == 0, drilled.err
+    assert drilled.json["label"] == dumped.json["label"]
+    assert drilled.json["outcome"] == "passed"
+    assert drilled.json["notes"] == []
+    assert "passed" in listed.out
+    assert without.code == 10
+    # It left nothing behind.
+    assert left == ["secret.key", "tmp"]
+
+
+class _Alone(Casedb):
+    """The command with an empty home, an empty folder, and hardly an environment."""
+
+    def environ(self, **more: str) -> dict[str, str]:
+        path = "/usr/local/bin:/usr/bin:/bin"
+        return {"PATH": path, "HOME": str(self.folder), **self.environment, **more}
