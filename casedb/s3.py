@@ -84,6 +84,16 @@ class Bucket:
         found.reverse()
         return Listing(tuple(sorted(found, key=lambda v: (v.key, v.modified))), now)
 
+    def objects(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield (key, size in bytes) of the present objects below `prefix`, by key in UTF-8."""
+        with _errors():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.location.bucket, Prefix=prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", []):
+                    yield str(found["Key"]), int(found["Size"])
+
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the "folders" directly below `prefix`, deleted ones too."""
         with _errors():

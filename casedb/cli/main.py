@@ -33,6 +33,7 @@ _COMMANDS = {
     "restore": "casedb.cli.restore",
     "undo-restore": "casedb.cli.undo_restore",
     "drop-kept": "casedb.cli.drop_kept",
+    "documents": "casedb.cli.documents",
     "audit": "casedb.cli.audit",
     "access": "casedb.cli.access",
     "key": "casedb.cli.key",

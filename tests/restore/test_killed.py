@@ -1,0 +1,185 @@
+"""A restore that is stopped anywhere: the live database is whole, and to run it again is enough."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from casedb.database import connect
+from tests.restore.conftest import Night
+
+# The real front door; only the progress it shows is replaced, by one that stops at a phase.
+DRIVER = """
+import contextlib, sys, time
+from pathlib import Path
+from casedb.cli import restore
+from casedb.cli.main import main
+
+stop_at, marker = sys.argv[1], Path(sys.argv[2])
+stopped = []
+
+@contextlib.contextmanager
+def progress(what):
+    def tell(step):
+        if step.phase == stop_at and not stopped:
+            stopped.append(True)
+            marker.touch()
+            while marker.exists():
+                time.sleep(0.02)
+    yield tell
+
+restore.progress = progress
+main(sys.argv[3:])
+"""
+FIRST_NAME = "while the first name is changed"
+SECOND_NAME = "while the second name is changed"
+PLACES = ("checking the bytes", "restoring", "comparing the tables", FIRST_NAME, SECOND_NAME)
+
+
+def words(night: Night) -> list[str]:
+    return [
+        *("restore", night.label, "--store", str(night.store.root), "--database", night.name),
+        *("--conninfo", night.admin.replace(dbname=None, user=None).dsn, "--confirm", night.name),
+    ]
+
+
+def environment(night: Night) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+    return {**kept, "PG_BIN": str(night.tools.bindir)}
+
+
+@contextmanager
+def running(night: Night, folder: Path, stop_at: str) -> Iterator[subprocess.Popen[bytes]]:
+    driver, marker = folder / "driver.py", folder / "marker"
+    driver.write_text(DRIVER)
+    (folder / "casedb.toml").touch()
+    with (folder / "output").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(driver), stop_at, str(marker), *words(night)],
+            cwd=folder,
+            env={**environment(night), "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[bytes] | None = None
+) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come so far"
+        if process and process.poll() is not None:
+            pytest.fail("it ended too early")
+        time.sleep(0.02)
+
+
+def again(night: Night, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "casedb", *words(night)],
+        cwd=folder,
+        env=environment(night),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def identity(night: Night) -> int:
+    query = f"SELECT oid::bigint FROM pg_database WHERE datname = '{night.name}'"
+    return int(night.ask(query, "postgres") or 0)
+
+
+def unfinished(night: Night) -> list[str]:
+    return [name for name in night.databases() if re.search("_restoring_[0-9a-f]{6}$", name)]
+
+
+def is_waiting(night: Night) -> bool:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = 'casedb restore: rename' AND wait_event_type = 'Lock'"
+    )
+    return bool(night.ask(query, "postgres"))
+
+
+def nobody_restores(night: Night) -> bool:
+    query = (
+        "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'casedb restore%'"
+    )
+    return bool(night.ask(query, "postgres"))
+
+
+@contextmanager
+def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a restore up to `place`, and yield it while it stands there."""
+    marker = folder / "marker"
+    if place not in (FIRST_NAME, SECOND_NAME):
+        with running(night, folder, place) as process:
+            wait_until(marker.exists, process)
+            yield process
+            marker.unlink(missing_ok=True)
+        return
+    with running(night, folder, "comparing the tables") as process:
+        wait_until(marker.exists, process)
+        locked = night.name if place == FIRST_NAME else unfinished(night)[0]
+        with connect(night.admin, purpose="test") as holder, holder.transaction():
+            # Its lock on the name is what RENAME then waits for.
+            holder.execute(
+                sql.SQL("ALTER DATABASE {} SET work_mem = '8MB'").format(sql.Identifier(locked))
+            )
+            marker.unlink()
+            wait_until(lambda: is_waiting(night), process)
+            yield process
+            raise psycopg.Rollback
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "place"),
+    [
+        *((signal.SIGINT, 130, place) for place in PLACES),
+        *((signal.SIGKILL, -signal.SIGKILL, place) for place in PLACES),
+        # SIGTERM, and a terminal that is closed, take the same way as Ctrl-C.
+        (signal.SIGTERM, 143, "restoring"),
+        (signal.SIGHUP, 143, SECOND_NAME),
+    ],
+)
+def test_stopped_by_a_signal(
+    night: Night, tmp_path: Path, how: signal.Signals, code: int, place: str
+) -> None:
+    before = identity(night)
+    with stopped_at(night, tmp_path, place) as process:
+        process.send_signal(how)
+        # While the lock is still held: what waits for it gives up by itself.
+        assert process.wait(timeout=30) == code
+    wait_until(lambda: nobody_restores(night))
+
+    assert identity(night) == before
+    night.write_case("the application goes on")
+    left = unfinished(night)
+    if how is not signal.SIGKILL:
+        assert left == []
+        assert night.databases() == [night.name]
+
+    said = again(night, tmp_path)
+
+    assert identity(night) != before
+    assert unfinished(night) == []
+    for name in left:
+        assert f'removed "{name}"' in said
