@@ -16,8 +16,12 @@ LOGIN_ROLES: tuple[str, ...] = (
     "case_backup",
     "case_readonly",
     "case_monitor",
+    "case_pooler",
 )
 """The roles somebody or something logs in as; the others are only ever become."""
+
+POOLER = "case_pooler"
+"""Who PgBouncer is when it asks for a client's verifier."""
 
 OWNER = "case_owner"
 """The role that owns the database and all that is in it; migrations run as this role."""

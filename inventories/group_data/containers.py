@@ -13,5 +13,6 @@ passwords = {
         "case_backup",
         "case_readonly",
         "case_monitor",
+        "case_pooler",
     )
 }

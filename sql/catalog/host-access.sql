@@ -1,4 +1,5 @@
--- The access that sql/roles/ decides, a line each: roles, memberships, settings, the database, its schemas, default privileges.
+-- The access that sql/roles/ decides, a line each: roles, memberships, settings, the database,
+-- its schemas, default privileges, and the pooler's function.
 -- Compared before and after a trial run that is rolled back.
 
 SELECT coalesce(jsonb_agg(line ORDER BY line), '[]')
@@ -31,6 +32,12 @@ FROM (
         CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(x.grantee) END, x.privilege_type)
     FROM pg_catalog.pg_namespace AS n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS x
     WHERE n.nspname IN ('public', 'ops') AND current_database() <> 'postgres'
+    UNION ALL
+    SELECT format('function ops.pooler_login: owner %s, %s may %s, %s', pg_catalog.pg_get_userbyid(p.proowner),
+        CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(x.grantee) END, x.privilege_type,
+        md5(pg_catalog.pg_get_functiondef(p.oid)))
+    FROM pg_catalog.pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS x
+    WHERE p.oid = to_regprocedure('ops.pooler_login(name)')
     UNION ALL
     SELECT format('by default of %s in %s: %s may %s on %s', pg_catalog.pg_get_userbyid(e.defaclrole),
         coalesce(n.nspname, 'every schema'),

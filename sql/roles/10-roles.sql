@@ -34,7 +34,8 @@ BEGIN
             -- Without BYPASSRLS a dump under row security fails or is silently partial.
             ('case_backup', true, true, true, 'Dumps the database: reads everything, changes nothing.'),
             ('case_readonly', true, false, true, 'Reports and analysts: reads everything except the password hashes.'),
-            ('case_monitor', true, true, false, 'Monitoring: statistics and the record of migrations, no case data.')
+            ('case_monitor', true, true, false, 'Monitoring: statistics and the record of migrations, no case data.'),
+            ('case_pooler', true, false, false, 'PgBouncer: asks for the verifier of case_app, and nothing else.')
         ) AS w (name, login, inherit, sees_all, purpose)
         LEFT JOIN pg_catalog.pg_roles AS a ON a.rolname = w.name
     LOOP
@@ -74,7 +75,8 @@ DECLARE
         "case_seed": [],
         "case_backup": ["pg_read_all_data", "pg_read_all_stats"],
         "case_readonly": [],
-        "case_monitor": ["pg_monitor"]
+        "case_monitor": ["pg_monitor"],
+        "case_pooler": []
     }';
     -- Since 16 each membership has options of its own, and its grantor is part of its identity.
     has_options CONSTANT boolean := current_setting('server_version_num')::int >= 160000;

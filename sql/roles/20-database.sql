@@ -17,12 +17,12 @@ BEGIN
     -- PUBLIC may connect to any new database and make temporary tables in it.
     EXECUTE format(
         'REVOKE ALL ON DATABASE %I FROM PUBLIC, case_clerk, case_chair, case_caseworker,'
-        ' case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor',
+        ' case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor, case_pooler',
         name
     );
     EXECUTE format(
         'GRANT CONNECT ON DATABASE %I TO'
-        ' case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor',
+        ' case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor, case_pooler',
         name
     );
 END
@@ -33,7 +33,7 @@ $database$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 REVOKE CREATE ON SCHEMA public FROM
     case_clerk, case_chair, case_caseworker,
-    case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor;
+    case_migrator, case_app, case_seed, case_backup, case_readonly, case_monitor, case_pooler;
 -- Only who may create in a schema can be given a function there, and migrations give it some.
 GRANT USAGE, CREATE ON SCHEMA public TO case_lookup;
 GRANT USAGE ON SCHEMA public TO
