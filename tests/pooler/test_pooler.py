@@ -130,7 +130,7 @@ def test_a_password_changed_on_the_server_holds_for_the_next_client(
             with connect(way.replace(password="another password"), purpose="test") as connection:
                 assert scalar(connection, "SELECT current_user") == "case_app"
         finally:
-            set_passwords(admin, server.embedded.add_passwords(["case_app"]))
+            set_passwords(admin, server.embedded.add_passwords(("case_app",)))
 
 
 def test_the_pooler_learns_one_verifier_and_sees_no_data(server: "Server") -> None:
