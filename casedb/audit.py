@@ -28,7 +28,7 @@ _KINDS: tuple[Kind, ...] = ("case", "user")
 _ANCHORED = {"case": "audit/anchored-cases.sql", "user": "audit/anchored-users.sql"}
 _BATCH = 10_000
 _HASH_BYTES = 20
-"""As in sql/audit/heads.sql."""
+"""As in sql/audit/case-heads.sql."""
 _LAST_ID = UUID(int=2**128 - 1)
 
 
@@ -198,13 +198,19 @@ def no_such_case(case: UUID) -> ConfigurationError:
 
 
 def read_heads(connection: Connection[Any]) -> Iterator[bytes]:
-    """Yield the heads of all chains as they are at this moment, as lines in pieces.
+    """Yield the heads of all chains, as lines in pieces: cases, then users, ids descending.
 
     A line is kind, id, number and 20 bytes of the hash in hex, with tabs between; see `parse_head`.
+    They are of one moment in a transaction that holds a snapshot, or where nobody else writes.
     """
-    with connection.cursor().copy(read_sql("audit/heads.sql")) as copy:
-        for piece in copy:
-            yield bytes(piece)
+    last: UUID | None = _LAST_ID
+    while last is not None:
+        text, lowest = connection.execute(
+            read_sql("audit/case-heads.sql"), {"last": last, "size": _BATCH}
+        ).fetchone() or (None, None)
+        yield (text or "").encode()
+        last = UUID(int=lowest.int - 1) if lowest and lowest.int else None
+    yield (scalar(connection, read_sql("audit/user-heads.sql")) or "").encode()
 
 
 def parse_head(line: str) -> Head:

@@ -97,6 +97,37 @@ def heads_of(target: Conninfo) -> list[Head]:
     return [parse_head(line) for line in text.splitlines()]
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_heads_read_in_parts_are_those_of_every_chain(
+    told: Conninfo, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_BATCH", batch)
+    with psycopg.connect(told.dsn) as admin:
+        # The lowest id that there is, and a case without a log.
+        admin.execute("SET LOCAL casedb.bulk_load = on")
+        for case in (UUID(int=0), UUID(int=2**128 - 1)):
+            admin.execute(
+                "INSERT INTO public.cases (id, title, description, created_by)"
+                " VALUES (%s, 't', '', %s)",
+                (case, CLERK),
+            )
+        admin.execute("SET LOCAL casedb.bulk_load = off")
+        admin.execute(
+            "INSERT INTO public.case_logs (case_id, user_id, action) VALUES (%s, %s, 'created')",
+            (UUID(int=0), CLERK),
+        )
+        expected = admin.execute(
+            "SELECT 'case', case_id, max(seq) FROM public.case_logs GROUP BY case_id"
+            " UNION ALL SELECT 'user', user_id, max(seq) FROM audit.user_logs GROUP BY user_id"
+        ).fetchall()
+
+    found = heads_of(told)
+
+    assert [(head.kind, head.subject, head.seq) for head in found] == sorted(
+        expected, key=lambda head: (head[0], -head[1].int)
+    )
+
+
 # What is written
 
 
