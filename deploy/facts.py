@@ -5,6 +5,7 @@ time. Whatever changes a host calls `forget`, and the next operation asks anew.
 """
 
 import json
+import time
 from typing import Any
 
 from pyinfra import host
@@ -17,6 +18,7 @@ from deploy.defaults import DEFAULTS
 from deploy.sending import gathering
 
 _REMEMBERED = "casedb_state"
+_SINCE = "casedb_state_since"
 
 
 class HostFailedError(Exception):
@@ -54,12 +56,14 @@ def host_state() -> dict[str, Any]:
                 "its state could not be gathered: is python3 installed, and may we become root?"
             )
         host.connector_data[_REMEMBERED] = remembered
+        host.connector_data[_SINCE] = time.monotonic()
     return remembered
 
 
-def forget() -> None:
-    """Say that something has changed on the current host."""
-    host.connector_data.pop(_REMEMBERED, None)
+def forget(*, older_than_s: float = 0) -> None:
+    """Say that something has changed on the current host, or may have in that time."""
+    if time.monotonic() - host.connector_data.get(_SINCE, 0) >= older_than_s:
+        host.connector_data.pop(_REMEMBERED, None)
 
 
 def host_data() -> dict[str, Any]:
