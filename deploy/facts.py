@@ -10,6 +10,7 @@ from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase
+from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
 from deploy import firewall, kernel, pgdg, toolkit
@@ -50,7 +51,11 @@ def host_state() -> dict[str, Any]:
     """
     remembered: dict[str, Any] | None = host.connector_data.get(_REMEMBERED)
     if remembered is None:
-        remembered = host.get_fact(HostState, _stdin=gathering(asked()))
+        try:
+            remembered = host.get_fact(HostState, _stdin=gathering(asked()))
+        except PyinfraError:
+            # It says that no host remains; why, only its log knows.
+            remembered = None
         if remembered is None:
             raise HostFailedError(
                 "its state could not be gathered: is python3 installed, and may we become root?"
