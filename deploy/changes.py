@@ -44,14 +44,17 @@ def note(host: Any, change: Change) -> None:
     noted.setdefault(host.current_op_hash, {})[change.what] = change
 
 
-def remark(host: Any, text: str) -> None:
-    """Remember what whoever provisions `host` has to know, though it is no change."""
-    host.connector_data.setdefault("casedb_remarks", {})[text] = None
+def remark(host: Any, subject: str, text: str) -> None:
+    """Remember what whoever provisions `host` has to know, though it is no change.
+
+    The last word on a subject holds.
+    """
+    host.connector_data.setdefault("casedb_remarks", {})[subject] = text
 
 
 def remarks(host: Any) -> list[str]:
     """Return what was remarked of `host`."""
-    return list(host.connector_data.get("casedb_remarks", {}))
+    return list(host.connector_data.get("casedb_remarks", {}).values())
 
 
 def noted(host: Any, op_hash: str) -> list[Change]:

@@ -5,10 +5,12 @@ time. Whatever changes a host calls `forget`, and the next operation asks anew.
 """
 
 import json
+import time
 from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase
+from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
 from deploy import firewall, kernel, pgdg, toolkit
@@ -17,6 +19,7 @@ from deploy.defaults import DEFAULTS
 from deploy.sending import gathering
 
 _REMEMBERED = "casedb_state"
+_SINCE = "casedb_state_since"
 
 
 class HostFailedError(Exception):
@@ -48,18 +51,24 @@ def host_state() -> dict[str, Any]:
     """
     remembered: dict[str, Any] | None = host.connector_data.get(_REMEMBERED)
     if remembered is None:
-        remembered = host.get_fact(HostState, _stdin=gathering(asked()))
+        try:
+            remembered = host.get_fact(HostState, _stdin=gathering(asked()))
+        except PyinfraError:
+            # It says that no host remains; why, only its log knows.
+            remembered = None
         if remembered is None:
             raise HostFailedError(
                 "its state could not be gathered: is python3 installed, and may we become root?"
             )
         host.connector_data[_REMEMBERED] = remembered
+        host.connector_data[_SINCE] = time.monotonic()
     return remembered
 
 
-def forget() -> None:
-    """Say that something has changed on the current host."""
-    host.connector_data.pop(_REMEMBERED, None)
+def forget(*, older_than_s: float = 0) -> None:
+    """Say that something has changed on the current host, or may have in that time."""
+    if time.monotonic() - host.connector_data.get(_SINCE, 0) >= older_than_s:
+        host.connector_data.pop(_REMEMBERED, None)
 
 
 def host_data() -> dict[str, Any]:

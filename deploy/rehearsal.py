@@ -88,11 +88,12 @@ def _said(verb: str, answer: Answer) -> str:
     except ValueError:
         return " ".join(answer.stderr.split())[:200]
     if answer.returncode and "error" in found:
-        return " ".join(str(found["error"].get(k) or "") for k in ("message", "detail"))[:300]
+        words = " ".join(str(found["error"].get(k) or "") for k in ("message", "detail"))
+        return " ".join(words.split())[:300]
     if verb == "migrate":
         return f"{len(found['applied'])} applied, {len(found['pending'])} pending"
     if verb == "seed":
-        return ", ".join(f"{k} {v}" for k, v in found.items() if isinstance(v, int))
+        return ", ".join(f"{v['created']} {k}" for k, v in found.items())
     if verb == "dump":
         return str(found.get("label", ""))
     if verb == "drill":

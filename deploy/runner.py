@@ -35,6 +35,7 @@ from deploy.secrets import resolve  # noqa: E402
 from deploy.site import site  # noqa: E402
 
 _CONNECT_TIMEOUT_S = 15
+_FRESH_S = 15
 
 
 class Run:
@@ -83,8 +84,6 @@ class Run:
                     work(host)
                 except (HostFailedError, ValueError, PyinfraError, ConnectError) as error:
                     self.fail(host, str(error))
-                except EOFError:
-                    self.fail(host, "sudo asks for a password; the inventory names none")
                 except Exception as error:
                     self.fail(host, f"unexpected {type(error).__name__}: {error}")
             self.seconds[host.name] = round(
@@ -111,6 +110,7 @@ class Run:
                 "_sudo_password would show in the host's list of processes; "
                 "name it by reference instead, sudo_password = 'env:NAME'"
             )
+        sudo.never_prompt()
         if host_data()["sudo_password"]:
             sudo.prepare(host, resolve(host_data()["sudo_password"]))
         run_shell_command = host.connector.run_shell_command
@@ -156,7 +156,8 @@ class Run:
 
     def execute(self, host: Host) -> None:
         """Do it, up to the first operation that fails."""
-        forget_on(host)
+        # Whoever was asked first may have taken his time; whoever was not, has not.
+        forget_on(host, older_than_s=_FRESH_S)
         for op_hash in host.op_hash_order:
             tell({"event": "step", "host": host.name, "step": self.name_of(host, op_hash)})
             if not run_host_op(self.state, host, op_hash):
@@ -212,10 +213,10 @@ class Run:
         }
 
 
-def forget_on(host: Host) -> None:
-    """Forget what was gathered before: somebody may have changed it meanwhile."""
+def forget_on(host: Host, *, older_than_s: float = 0) -> None:
+    """Forget what was gathered before that: somebody may have changed it meanwhile."""
     with ctx_host.use(host):
-        forget()
+        forget(older_than_s=older_than_s)
 
 
 def tell(event: dict[str, Any]) -> None:

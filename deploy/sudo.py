@@ -6,9 +6,10 @@ way of standard input and removed at the end of the run.
 """
 
 import shlex
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from pyinfra.api import QuoteString, StringCommand
+from pyinfra.connectors import util
 
 from deploy.facts import HostFailedError
 
@@ -16,6 +17,15 @@ from deploy.facts import HostFailedError
 _PATH_KEY = "sudo_askpass_path__"
 _PROMPTED = "prompted_sudo_password"
 _NO_SECRET = "in-the-askpass-file"
+
+
+def never_prompt() -> None:
+    """Keep pyinfra from asking: it would wait for an answer on the pipe of our orders."""
+
+    def refuse(prompt: str = "", stream: TextIO | None = None) -> NoReturn:
+        raise HostFailedError("sudo asks for a password; the inventory names none (sudo_password)")
+
+    util.getpass = refuse
 
 
 def prepare(host: Any, password: str) -> None:

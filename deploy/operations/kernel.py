@@ -24,25 +24,31 @@ def kernel_settings(settings: Mapping[str, str], chosen: Mapping[str, Any]) -> C
     state = host_state()
     found = state["kernel"]
     values, notes = wanted(settings, found["values"], found["memory"], chosen)
-    for text in notes:
-        remark(host, text)
-    if fixed := sorted(set(found["fixed"]) & set(values)):
-        remark(
-            host,
-            f"kernel settings cannot be changed here ({', '.join(fixed)}); "
-            f"the machine around it should have {in_words(values)}",
-        )
+    other = {n: v for n, v in values.items() if found["values"].get(n) != v}
+    if set(found["fixed"]) & set(values):
+        if other:
+            remark(
+                host,
+                "kernel",
+                "kernel settings cannot be changed here; "
+                f"the machine around it should have {in_words(other)}",
+            )
         host.noop("the host forbids it")
         return
+    for text in notes:
+        remark(host, "kernel", text)
     text = sysctl_text(values)
     file = state["files"][SYSCTL_FILE]
     file_differs = file_differences(file, text, **_SHOWN)
-    other = {n: v for n, v in values.items() if found["values"].get(n) != v}
     if not file_differs and set(other) == {"vm.nr_hugepages"}:
         # Memory in use falls to pieces; asking again would not help.
         has = found["values"]["vm.nr_hugepages"]
-        remark(host, f"the kernel found room for {has} of {other['vm.nr_hugepages']} huge pages; "
-               "after a restart of the machine it has them all")  # fmt: skip
+        remark(
+            host,
+            "huge pages",
+            f"the kernel found room for {has} of {other['vm.nr_hugepages']} huge pages; "
+            "after a restart of the machine it has them all",
+        )
         other = {}
     if not (file_differs or other):
         host.noop("the kernel's settings are as wanted")

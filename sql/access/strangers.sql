@@ -1,39 +1,47 @@
 -- What the matrix does not speak of: tables and views of schema public, and functions there that lend
 -- the rights of their owner, which it does not know (no grantee), and rights of roles it does not know.
--- Left out are the owner's own rights, those of a superuser, who needs none, and functions of
--- triggers, which nobody can call.
-WITH relation AS (
-    SELECT c.oid, c.relname, c.relkind, c.relacl, c.relowner
+-- Left out are the owner's own rights, those of a superuser, who needs none, functions of
+-- triggers, which nobody can call, and what an extension brought with the rights that it gave.
+WITH extension AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+),
+
+relation AS (
+    SELECT c.oid, c.relname, c.relkind, c.relacl, c.relowner,
+        ('pg_class'::regclass, c.oid) IN (SELECT e.classid, e.objid FROM extension AS e) AS of_extension
     FROM pg_catalog.pg_class AS c
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ),
 
 function AS (
-    SELECT p.proname, p.proacl, p.proowner
+    SELECT p.oid, p.proname, p.proacl, p.proowner,
+        ('pg_proc'::regclass, p.oid) IN (SELECT e.classid, e.objid FROM extension AS e) AS of_extension
     FROM pg_catalog.pg_proc AS p
     WHERE p.pronamespace = 'public'::regnamespace
       AND p.prosecdef AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
 ),
 
 granted AS (
-    SELECT r.relname::text AS target, r.relowner AS owner, r.relacl AS acl
+    SELECT 'pg_class'::regclass AS class, r.oid, r.relname::text AS target, r.relowner AS owner, r.relacl AS acl
     FROM relation AS r
     UNION ALL
-    SELECT r.relname, r.relowner, t.attacl
+    SELECT 'pg_class', r.oid, r.relname, r.relowner, t.attacl
     FROM relation AS r
     JOIN pg_catalog.pg_attribute AS t ON t.attrelid = r.oid AND t.attacl IS NOT NULL
     UNION ALL
-    SELECT f.proname || '()', f.proowner, coalesce(f.proacl, acldefault('f', f.proowner))
+    SELECT 'pg_proc', f.oid, f.proname || '()', f.proowner, coalesce(f.proacl, acldefault('f', f.proowner))
     FROM function AS f
+    WHERE f.proacl IS NOT NULL OR NOT f.of_extension
 )
 
 SELECT r.relname AS target, '' AS grantee
 FROM relation AS r
-WHERE r.relkind <> 'S' AND r.relname <> ALL (%(tables)s)
+WHERE r.relkind <> 'S' AND NOT r.of_extension AND r.relname <> ALL (%(tables)s)
 UNION
 SELECT f.proname || '()', ''
 FROM function AS f
-WHERE f.proname <> ALL (%(functions)s)
+WHERE NOT f.of_extension AND f.proname <> ALL (%(functions)s)
 UNION
 SELECT g.target, coalesce(a.rolname, 'PUBLIC')
 FROM granted AS g
@@ -42,4 +50,10 @@ LEFT JOIN pg_catalog.pg_roles AS a ON a.oid = item.grantee
 WHERE item.grantee <> g.owner
   AND coalesce(a.rolname, 'PUBLIC') <> ALL (%(roles)s)
   AND NOT coalesce(a.rolsuper, false)
+  -- As the extension itself left it; what was granted since is a stranger.
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_init_privs AS i CROSS JOIN LATERAL aclexplode(i.initprivs) AS given
+      WHERE i.classoid = g.class AND i.objoid = g.oid AND i.objsubid = 0 AND i.privtype = 'e'
+        AND given.grantee = item.grantee AND given.privilege_type = item.privilege_type
+  )
 ORDER BY 1, 2

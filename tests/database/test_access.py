@@ -26,6 +26,25 @@ HEAD = "role, target, rows, SELECT, INSERT, UPDATE, DELETE, TRUNCATE\n"
 CELL = Cell("case_clerk", "cases", Rows.OWN, Verb.SELECT)
 
 
+@pytest.mark.full_server
+def test_what_an_extension_brought_is_no_stranger_and_what_was_granted_since_is_one(
+    database: Conninfo,
+) -> None:
+    with connect(database, purpose="test") as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("CREATE FUNCTION public.fetch() RETURNS int SECURITY DEFINER "
+                           "LANGUAGE sql AS 'SELECT 1'")  # fmt: skip
+        connection.execute("REVOKE ALL ON FUNCTION public.fetch() FROM PUBLIC")
+        _found, brought = probe(database, read_expected(), harmless=False)
+        connection.execute("GRANT INSERT ON public.pg_stat_statements TO PUBLIC")
+        _found, granted = probe(database, read_expected(), harmless=False)
+
+    assert [stranger.target for stranger in brought] == ["fetch()"]
+    assert {(s.target, s.grantee) for s in set(granted) - set(brought)} == {
+        ("pg_stat_statements", "PUBLIC")
+    }
+
+
 def test_a_migrated_database_is_as_expected(database: Conninfo) -> None:
     expected = read_expected()
 

@@ -133,13 +133,13 @@ def test_a_locked_apt(rehearsal: "Rehearsal", bookworm: "Host") -> None:
         "import fcntl,time;f=open('/var/lib/dpkg/lock-frontend','w');fcntl.lockf(f,fcntl.LOCK_EX);"
         "print('held',flush=True);time.sleep(60)"
     )
-    bookworm.run(f'setsid python3 -c "{holding}" >/tmp/holding 2>&1 </dev/null & echo $! >/tmp/pid')
+    bookworm.run(f'python3 -c "{holding}" >/tmp/holding 2>&1 </dev/null & echo $! >/tmp/pid')
     try:
         bookworm.run("for i in $(seq 50); do grep -q held /tmp/holding && break; sleep 0.1; done")
         spoiled = {"extra_packages": ["hello"], "apt_wait_s": 1}
         code, error, other = outcome(rehearsal, "apply", spoiled, "--yes")
     finally:
-        bookworm.run("pkill -f lock-frontend; rm -f /tmp/pid /tmp/holding", check=False)
+        bookworm.run("kill $(cat /tmp/pid); rm -f /tmp/pid /tmp/holding", check=False)
 
     assert "Install PostgreSQL 15" in error
     assert "Could not get lock /var/lib/dpkg/lock-frontend" in error

@@ -21,8 +21,8 @@ def test_a_second_run_changes_nothing(proof: dict[str, Any]) -> None:
     assert proof["second_run_changes"] == 0
     assert {found["host"] for found in proof["second_run"]} == {"bookworm", "trixie"}
     assert not any(step["changed"] for found in proof["second_run"] for step in found["steps"])
-    # One to gather for the plan, one when it is carried out.
-    assert all(found["commands"] == 2 for found in proof["second_run"]), proof["second_run"]
+    # One to gather for the plan; one more if that took so long that it is asked again.
+    assert all(found["commands"] <= 2 for found in proof["second_run"]), proof["second_run"]
 
 
 def test_every_security_control_holds(proof: dict[str, Any]) -> None:
