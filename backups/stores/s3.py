@@ -116,15 +116,19 @@ class S3Store:
                 # A host that may only put leaves that to the pruner.
                 if not error.is_denied:
                     raise
-            listing = self._list(database)
-            sets = self._sets(listing, database)
-            for label, files in sets.items():
+            listing, removed = self._list(database), []
+            for label, files in self._sets(listing, database).items():
                 if MANIFEST not in files and self._is_debris(database, label):
                     self._remove(database, label, listing)
-                    left.append(f"the unfinished set {label}")
+                    removed.append(label)
+            listing = self._list(database)
+            sets = self._sets(listing, database)
+            # Where nothing may be deleted, it is still there, and its mark says that it is nothing.
+            unfinished = {label for label, files in sets.items() if MANIFEST not in files}
+            left += [f"the unfinished set {label}" for label in removed if label not in unfinished]
             for version in listing.versions:
                 label = version.key.removeprefix(self._key(database, ".begun/"))
-                if label != version.key and not version.is_marker:
+                if label not in (version.key, *unfinished) and not version.is_marker:
                     self._forget(version.key)
         return left
 
@@ -215,14 +219,16 @@ class S3Store:
 
     def _is_debris(self, database: str, label: str) -> bool:
         """Whether a set without a manifest was never finished, or is half deleted on purpose."""
-        try:
-            with reading(self.location):
-                return self.bucket.get(self._key(database, f".begun/{label}")) == b"begun"
-        except UnverifiedError as error:
-            cause = error.__cause__
-            if not isinstance(cause, S3Error) or not cause.is_missing:
-                raise
-        return self.read_record(database, label, "expired") is not None
+        # By what is listed: who may only put cannot read either of them.
+        return self._has(database, f".begun/{label}") or self._has(
+            database, f"{_RECORDS}/{label}.expired.json"
+        )
+
+    def _has(self, database: str, rest: str) -> bool:
+        """Whether there is such an object, and not emptied."""
+        key = self._key(database, rest)
+        newest = [v for v in self._list(database, rest).versions if v.key == key][-1:]
+        return any(not v.is_marker and v.size_bytes > 0 for v in newest)
 
     def _remove(self, database: str, label: str, listing: Listing) -> None:
         folder = self._key(database, f"{label}/")

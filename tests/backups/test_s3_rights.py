@@ -134,6 +134,29 @@ def test_uploads_that_the_host_left_unfinished_are_swept_by_the_pruner(
     assert pruner.labels(SAMPLE) == [made.label]
 
 
+def test_a_killed_run_of_the_host_counts_for_nothing_until_the_pruner_takes_it_away(
+    server: Server,
+    bucket: str,
+    host: S3Store,
+    pruner: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+) -> None:
+    label = f"{SAMPLE}-20260101T000000Z"
+    host.bucket.put(f"here/{SAMPLE}/.begun/{label}", b"begun")
+    host.bucket.put(f"here/{SAMPLE}/{label}/globals.sql", b"half of it")
+    said: list[str] = []
+
+    made = [take(host, sample, tools, said).label, take(host, sample, tools).label]
+
+    # It may not remove it, and does not say that it did.
+    assert not any(label in line for line in said)
+    assert host.labels(SAMPLE) == made
+    assert [backup.label for backup in catalog(pruner, SAMPLE)] == made[::-1]
+    rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert not [v for v in pruner.bucket.listing("here/").versions if label in v.key]
+
+
 def test_a_host_can_overwrite_and_readers_do_not_notice(
     server: Server,
     bucket: str,
