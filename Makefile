@@ -11,8 +11,9 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore access rehearse test test-all test-property test-hosts kill-matrix fault-matrix bench-rls bench-backup \
-	lint format requirements clean venv venv-dev
+	restore undo-restore access rehearse rehearse-restore test test-all test-property test-hosts \
+	kill-matrix fault-matrix bench-rls bench-backup bench-restore lint format requirements clean \
+	venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -60,8 +61,14 @@ rotate: venv  ## Show what the retention policy would delete (ARGS=--apply delet
 access: venv  ## Try who may do what, and compare it with what is expected
 	@$(CASEDB) access $(ARGS)
 
-restore: venv  ## Load a backup into a new database: make restore ARGS="latest --into NAME"
+restore: venv  ## Restore beside, compare, swap (asks): make restore ARGS="latest --plan"
 	@$(CASEDB) restore $(ARGS)
+
+undo-restore: venv  ## Swap the database back that a restore replaced
+	@$(CASEDB) undo-restore $(ARGS)
+
+rehearse-restore: venv-dev  ## Play a night on a throwaway server: data lost under load, restore, swap, undo
+	@.venv/bin/python -m tests.restore.rehearsal $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
 rehearse: venv  ## Real Debian hosts in Docker, from bare to a drilled backup: one report (Docker, root)
 	@mkdir -p .casedb && $(CASEDB) rehearse run --report .casedb/rehearsal.md $(ARGS)
@@ -105,6 +112,9 @@ fault-matrix: venv-dev  ## Hit backups, drills, rotations and stores with every 
 
 bench-backup: venv-dev  ## Backup speed against the plan's script (CASES=1000000)
 	@.venv/bin/python benchmarks/backup_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+
+bench-restore: venv-dev  ## Restore with verification against the plan's gunzip and psql (CASES=1000000)
+	@.venv/bin/python benchmarks/restore_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)

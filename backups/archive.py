@@ -64,6 +64,29 @@ def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) 
     return ReadBack(reader.size_bytes, reader.sha256, len(entries))
 
 
+def listing(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> list[str]:
+    """Return the archive's table of contents, a line each, as pg_restore --use-list takes them.
+
+    Raises:
+        UnreadableArchiveError: if age or zstd cannot read it.
+        ToolFailedError: if pg_restore fails.
+    """
+    argv = [tools["pg_restore"], "--list"]
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+        programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
+    ):
+        with raw_archive(HashingReader(source), keys) as chunks:
+            _feed(chunks, process)
+        returncode = process.wait()
+        err.seek(0)
+        out.seek(0)
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
+        lines = out.read().decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(";")]
+
+
 def load(source: BinaryIO, target: Conninfo, argv: list[str], keys: Keys | None = None) -> ReadBack:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 

@@ -69,6 +69,22 @@ def content_query(schema: str, table: str, columns: Sequence[Column]) -> sql.Com
     ).format(row, sql.Identifier(schema, table))
 
 
+def row_query(
+    schema: str, table: str, key: Sequence[str], columns: Sequence[Column]
+) -> sql.Composed:
+    """Return the SELECT of each row's `key`, as texts, and the hash of its columns, by key."""
+    keys = [
+        sql.SQL('{}::pg_catalog.text COLLATE pg_catalog."C"').format(sql.Identifier(name))
+        for name in key
+    ]
+    return sql.SQL("SELECT {}, hash_record_extended(ROW({}), 0) FROM ONLY {} ORDER BY {}").format(
+        sql.SQL(", ").join(keys),
+        sql.SQL(", ").join(_hashable(column) for column in columns),
+        sql.Identifier(schema, table),
+        sql.SQL(", ").join(sql.SQL(str(n)) for n in range(1, len(keys) + 1)),
+    )
+
+
 def read_columns(
     connection: Connection[Any], relations: Iterable[Relation]
 ) -> dict[int, list[Column]]:

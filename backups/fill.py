@@ -68,16 +68,24 @@ def load(
     keys: Keys | None,
     scratch: Path | None,
     watch: Watch,
+    words: Sequence[str] = (),
 ) -> None:
-    words = session_words(target, purpose="restore", settings=_settings(connection))
-    if archive is None:
-        load_archive(store, manifest, words, tools, scratch=scratch, jobs=1, keys=keys)
-        return
+    """Load the archive into the empty database `target`; `words` of pg_restore narrow it.
+
+    Raises:
+        ToolFailedError: pg_restore failed.
+    """
     jobs = min(max(2, os.cpu_count() or 1), _JOBS_AT_MOST)
-    load_unpacked(archive, manifest, words, tools, jobs=jobs, on_progress=watch.on_progress)
+    into = session_words(target, purpose="restore", settings=_settings(connection, jobs))
+    if archive is None:
+        load_archive(store, manifest, into, tools, scratch=scratch, jobs=1, keys=keys, words=words)
+        return
+    load_unpacked(
+        archive, manifest, into, tools, jobs=jobs, words=words, on_progress=watch.on_progress
+    )
 
 
-def _settings(connection: Connection[Any]) -> dict[str, str]:
+def _settings(connection: Connection[Any], jobs: int) -> dict[str, str]:
     """Return what makes loading faster, for these sessions alone.
 
     Commits that do not wait for the disk are safe here: nobody relies on the database before it
@@ -89,6 +97,8 @@ def _settings(connection: Connection[Any]) -> dict[str, str]:
     return {
         "synchronous_commit": "off",
         "maintenance_work_mem": f"{max(now, _SORTING_KB)}kB",
+        # The jobs are the parallelism; workers of each besides would only take turns with them.
+        **({"max_parallel_maintenance_workers": "0"} if jobs >= (os.cpu_count() or 1) else {}),
         "statement_timeout": "0",
         "lock_timeout": "0",
     }

@@ -52,8 +52,11 @@ def load_archive(
     scratch: Path | None = None,
     jobs: int | None = None,
     keys: Keys | None = None,
+    words: Sequence[str] = (),
 ) -> None:
     """Load a backup's archive into `target`'s empty database, up to the first error.
+
+    `words` are further ones of pg_restore, which narrow what is loaded.
 
     `jobs` (default: by the number of cores) above 1 need the archive uncompressed in `scratch`
     (default: the system's folder for temporary files), because only a file can be read by several.
@@ -71,12 +74,15 @@ def load_archive(
         keys = None
     folder = scratch or Path(tempfile.gettempdir())
     jobs = jobs or jobs_for(os.cpu_count() or 1, raw_size, shutil.disk_usage(folder).free)
-    argv = programs.pg_restore_argv(tools, dbname=make_conninfo("", dbname=target.dbname))
+    argv = [
+        *programs.pg_restore_argv(tools, dbname=make_conninfo("", dbname=target.dbname)),
+        *words,
+    ]
     into = target.replace(application_name=f"casedb restore {manifest.label}")
     if jobs > 1:
         with unpacked(store, manifest, folder) as found:
             if found.problem is None:
-                load_unpacked(found, manifest, target, tools, jobs=jobs)
+                load_unpacked(found, manifest, target, tools, jobs=jobs, words=words)
                 return
         raise _changed()
     try:

@@ -96,13 +96,7 @@ def restore(
     began = time.monotonic()
     watch = Watch(on_progress)
     with ExitStack() as stack:
-        stack.enter_context(store.lease(source, wish.label))
-        connection = stack.enter_context(connect(admin, purpose="restore"))
-        prepare_session(connection, {})
-        stack.enter_context(maintenance_lock(connection))
-        plan, manifest = _plan(store, wish, admin, connection, tools, keys)
-        plan.require()
-        notes = beside.drop_debris(connection, wish.database)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
         if plan.replaces:
             notes += _thaw(connection, wish)
         stack.enter_context(
@@ -125,9 +119,7 @@ def restore(
             swap, more = _take_name(connection, admin, temporary, wish, manifest, pooler, watch)
             notes += more
         else:
-            if wish.mark is not None:
-                set_mark(connection, temporary, wish.mark)
-            _rename(connection, temporary, wish.database)
+            named(connection, temporary, wish)
         report = RestoreReport(
             label=wish.label,
             at=datetime.now(UTC),
@@ -146,6 +138,27 @@ def restore(
             notes=(*notes, *found.notes),
         )
         return write_record(store, source, report) if record else report
+
+
+def prepare(
+    stack: ExitStack,
+    store: Store,
+    wish: Wish,
+    admin: Conninfo,
+    tools: PostgresTools,
+    keys: Keys | None,
+) -> tuple[Connection[Any], RestorePlan, Manifest, list[str]]:
+    """Take what a restore has to hold to its end, and remove what a killed one left.
+
+    Returns the connection, the plan with nothing against it, the manifest in clear, and notes.
+    """
+    stack.enter_context(store.lease(database_named(wish.label), wish.label))
+    connection = stack.enter_context(connect(admin, purpose="restore"))
+    prepare_session(connection, {})
+    stack.enter_context(maintenance_lock(connection))
+    plan, manifest = _plan(store, wish, admin, connection, tools, keys)
+    plan.require()
+    return connection, plan, manifest, beside.drop_debris(connection, wish.database)
 
 
 def _plan(
@@ -243,12 +256,19 @@ def _take_name(
     return replace.facts_of(outgoing, report, lost), []
 
 
-def _rename(connection: Connection[Any], temporary: str, database: str) -> None:
+def named(connection: Connection[Any], temporary: str, wish: Wish) -> None:
+    """Give the new database its mark and its name.
+
+    Raises:
+        RefusedError: there is a database of that name by now.
+    """
+    if wish.mark is not None:
+        set_mark(connection, temporary, wish.mark)
     try:
         connection.execute(
             sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                sql.Identifier(temporary), sql.Identifier(database)
+                sql.Identifier(temporary), sql.Identifier(wish.database)
             )
         )
     except psycopg.errors.DuplicateDatabase:
-        raise already_exists(database).as_error() from None
+        raise already_exists(wish.database).as_error() from None

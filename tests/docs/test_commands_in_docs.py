@@ -11,7 +11,7 @@ from casedb.cli.main import casedb
 from casedb.settings import Values
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _IN_TEXT = re.compile(r"`(casedb [^`\n]+)`")
 _IN_BLOCK = re.compile(r"^(?:\$ )?(?:\w+=\S+ )*(casedb [^#\n]+)", re.M)
 

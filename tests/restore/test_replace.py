@@ -239,35 +239,6 @@ def test_a_second_restore_at_the_same_time_is_refused(night: Night) -> None:
         night.restore()
 
 
-def test_a_prepared_transaction_is_named_and_nothing_is_changed(tools: Any, night: Night) -> None:
-    night.do(f"ALTER DATABASE {night.name} SET work_mem = '1MB'")
-    with (
-        connect(night.admin, purpose="test") as connection,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        from backups import restore_facts
-
-        patch.setattr(
-            restore_facts,
-            "read_sql",
-            lambda name: (
-                "SELECT 'prepared transaction', 'move-42' WHERE %(name)s <> ''"
-                if name.endswith("obstacles.sql")
-                else restore_facts_read(name)
-            ),
-        )
-        assert connection
-        with pytest.raises(RefusedError) as caught:
-            night.restore()
-    assert 'prepared transaction "move-42"' in (caught.value.detail or "")
-
-
-def restore_facts_read(name: str) -> str:
-    from casedb.sqlfiles import read_sql
-
-    return read_sql(name)
-
-
 def test_the_report_is_kept_beside_the_backup(night: Night) -> None:
     report = night.restore()
 

@@ -50,7 +50,9 @@ class Writers:
     def _work(self, number: int) -> None:
         while not self.stop.is_set():
             try:
-                with psycopg.connect(self.target.dsn, autocommit=True) as connection:
+                with psycopg.connect(
+                    self.target.dsn, autocommit=True, prepare_threshold=None
+                ) as connection:
                     while not self.stop.is_set():
                         self._write(connection, number)
             except (psycopg.OperationalError, psycopg.InterfaceError):

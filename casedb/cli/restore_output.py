@@ -1,0 +1,147 @@
+"""What people see of a restore: its plan, its report, and the differences of a part."""
+
+import textwrap
+
+import click
+
+from backups.partial import PartialReport
+from backups.records import RestoreReport
+from backups.restore_plan import RestorePlan
+from casedb.ages import format_age
+from casedb.cli.output import MAX_COLUMNS, print_table, seconds, size
+from casedb.marks import Mark
+
+
+def print_plan(plan: RestorePlan, where: str) -> None:
+    """Print a plan for people: what there is, what will be done, and what stands against it."""
+    print_table(["", "the plan"], _rows(plan, where))
+    click.echo()
+    lines = [f"{number}. {step}" for number, step in enumerate(plan.steps, 1)]
+    for line in [*lines, *(f"note: {note}" for note in plan.notes)]:
+        click.echo(textwrap.fill(line, MAX_COLUMNS, subsequent_indent="   "))
+    click.echo()
+    for refusal in plan.refusals:
+        click.echo(f"REFUSED: {refusal.message}\n  {refusal.detail}\n  {refusal.hint}")
+
+
+def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
+    drilled = plan.drilled
+    proof = (
+        f"drilled {drilled.at:%Y-%m-%d %H:%M} UTC: {drilled.outcome}"
+        if drilled
+        else "never drilled"
+    )
+    rows = [
+        ("backup", f"{plan.label} of {plan.store}"),
+        (
+            "taken",
+            f"{plan.taken_at:%Y-%m-%d %H:%M:%S} UTC, {format_age(plan.age)} ago; "
+            "what was written since is not in it",
+        ),
+        ("proof", proof),
+        ("server", f"PostgreSQL {plan.server.version}, {where}"),
+        ("live", _live(plan)),
+    ]
+    if plan.live:
+        rows.append(("written since", _written(plan)))
+    free = plan.server.free_bytes
+    rows += [
+        ("disk", f"needs {size(plan.need_bytes)}, {size(free) if free else 'unknown'} free"),
+        ("roles", _roles(plan)),
+    ]
+    took = plan.estimate
+    rows.append(
+        (
+            "takes about",
+            f"{seconds(took.seconds)}, by the drill of {took.drilled_label}"
+            if took
+            else "unknown: nothing was drilled yet",
+        )
+    )
+    return rows
+
+
+def _live(plan: RestorePlan) -> str:
+    live = plan.live
+    if live is None:
+        return "no: there is no database of this name yet"
+    mark = live.mark.value if live.is_marked else "production (it has no mark)"
+    lines = [f"yes: {size(live.size_bytes)}, marked {mark}, {live.session_count} sessions"]
+    lines += [
+        f"{s.sessions} of {s.role} from {s.address}, {s.program}, {s.busy} busy"
+        for s in live.sessions
+    ]
+    return "\n".join(lines)
+
+
+def _written(plan: RestorePlan) -> str:
+    assert plan.live is not None
+    if plan.live.written is None:
+        return "could not be counted"
+    lines = [
+        f"{w.table}: {w.rows_in_backup} rows in the backup, {w.rows_now} now"
+        for w in plan.live.written
+    ]
+    return "\n".join(lines) or "every table has as many rows as in the backup"
+
+
+def _roles(plan: RestorePlan) -> str:
+    lines = [f"missing: {', '.join(plan.missing_roles)}" if plan.missing_roles else "all there"]
+    if plan.roles_to_let_in:
+        lines.append(f"need LOGIN and a password afterwards: {', '.join(plan.roles_to_let_in)}")
+    return "\n".join(lines)
+
+
+def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
+    """Print for people what a restore did; `documents` says whether their bucket is known."""
+    roots = "" if report.same_roots is None else ", the heads of the audit trail"
+    click.echo(
+        f'{report.label} is now database "{report.database}"'
+        + ("" if report.swap else f", marked {mark.value}")
+        + f"\n{report.tables} tables, {report.rows} rows, {report.catalog_rows} facts of the "
+        f"catalog{roots}: as the manifest says ({seconds(report.duration_s)})"
+    )
+    print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
+    if report.created_roles:
+        click.echo(f"created without login: {', '.join(report.created_roles)}")
+    if swap := report.swap:
+        click.echo(
+            f"unavailable for {swap.unavailable_s:.2f} s; {swap.ended_sessions} sessions ended\n"
+            f'the old database is kept, read-only: "{swap.kept}"'
+        )
+        if swap.not_restored is None:
+            click.echo("what was written since the backup could not be counted")
+        else:
+            click.echo("written since the backup, and in the kept database only:")
+            for line in swap.not_restored or ("nothing",):
+                click.echo(f"  {line}")
+        click.echo("Back again: casedb undo-restore", err=True)
+    else:
+        click.echo(f"Look at it: casedb shell --database {report.database}", err=True)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    if documents:
+        words = f" --database {report.database}" if not report.swap else ""
+        click.echo(f"Do the documents agree with it? casedb documents check{words}", err=True)
+
+
+def print_part(report: PartialReport) -> None:
+    """Print for people how the live database differs from the part of a backup."""
+    click.echo(f'a part of {report.label} is in database "{report.database}"')
+    if report.compared_with is None:
+        click.echo("there is no live database to compare it with", err=True)
+    for table in report.tables:
+        click.echo(
+            f"{table.table}: {table.changed} rows changed, {table.only_in_backup} only in the "
+            f"backup, {table.only_in_live} only in the live database"
+        )
+        for difference, key in table.shown:
+            click.echo(f"  {difference}: {', '.join(key)}")
+        if table.note:
+            click.echo(f"  note: {table.note}")
+    for line in report.schema or ():
+        click.echo(f"  {line}")
+    if report.schema == ():
+        click.echo("the live schema is the backup's")
+    click.echo(f"Look at it: casedb shell --database {report.database}", err=True)
+    click.echo(f"Done with it: DROP DATABASE {report.database}", err=True)

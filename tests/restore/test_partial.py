@@ -1,0 +1,134 @@
+"""A part of a backup beside the living database, and the difference between the two."""
+
+from pathlib import Path
+
+import pytest
+
+from backups.dump import dump
+from backups.partial import PartialReport, restore_part
+from backups.restore import Wish
+from backups.sealing import new_key, read_keys
+from backups.stores import LocalStore
+from backups.table_diff import Difference
+from casedb.database import connect
+from casedb.errors import ConfigurationError, RefusedError
+from tests.restore.conftest import Night
+
+
+@pytest.fixture
+def name(night: Night) -> str:
+    """A name for the new database, which the night's end drops."""
+    return f"{night.name}_part"
+
+
+def part(night: Night, name: str, *tables: str) -> PartialReport:
+    wish = Wish(night.label, name)
+    return restore_part(
+        night.store, wish, night.admin, tools=night.tools, live=night.name, tables=tables
+    )
+
+
+def test_one_table_comes_back_alone_and_its_changed_rows_are_named(night: Night, name: str) -> None:
+    clerk, chair = night.user("CLERK"), night.user("CHAIR")
+    night.do(
+        "ALTER TABLE users DISABLE TRIGGER ALL;"
+        f"UPDATE users SET first_name = 'Wrong' WHERE id = '{clerk}';"
+        f"ALTER TABLE case_logs DISABLE TRIGGER ALL; ALTER TABLE cases DISABLE TRIGGER ALL;"
+        f"SET session_replication_role = replica; DELETE FROM users WHERE id = '{chair}'"
+    )
+
+    report = part(night, name, "users")
+
+    (found,) = report.tables
+    assert (found.changed, found.only_in_backup, found.only_in_live) == (1, 1, 0)
+    assert set(found.shown) == {
+        (Difference.CHANGED, (str(clerk),)),
+        (Difference.ONLY_IN_BACKUP, (str(chair),)),
+    }
+    assert night.ask(f"SELECT first_name FROM users WHERE id = '{clerk}'", name) == "John"
+    assert night.ask("SELECT count(*) FROM users", name) == 3
+    assert night.ask("SELECT count(*) FROM cases", name) == 0
+    assert night.ask("SELECT count(*) FROM users") == 2
+
+
+def test_what_was_written_since_is_only_in_the_live_database(night: Night, name: str) -> None:
+    night.write_case("since the backup")
+
+    report = part(night, name, "cases", "public.case_logs")
+
+    assert [(t.table, t.only_in_live, t.only_in_backup, t.changed) for t in report.tables] == [
+        ("public.cases", 1, 0, 0),
+        ("public.case_logs", 1, 0, 0),
+    ]
+
+
+def test_a_part_is_closed_to_whom_the_whole_is_closed(night: Night, name: str) -> None:
+    """A copy without its policies would show every row to everybody who may connect."""
+    part(night, name, "cases")
+
+    query = "SELECT count(*) FROM pg_policies"
+    assert night.ask(query, name) == night.ask(query)
+    forced = "SELECT count(*) FROM pg_class WHERE relforcerowsecurity"
+    assert night.ask(forced, name) == night.ask(forced)
+    with connect(night.admin.replace(dbname=name, user="case_app"), purpose="test") as app:
+        row = app.execute("SELECT has_table_privilege('public.cases', 'SELECT')").fetchone()
+    assert row == (False,)
+
+
+def test_the_schema_alone_and_what_was_changed_in_the_live_one(night: Night, name: str) -> None:
+    night.do("DROP INDEX idx_pending_assignments; GRANT SELECT ON cases TO PUBLIC")
+
+    report = part(night, name)
+
+    assert any("idx_pending_assignments is missing" in line for line in report.schema or ())
+    assert any("public.cases" in line for line in report.schema or ())
+    assert night.ask("SELECT count(*) FROM users", name) == 0
+    assert night.ask("SELECT to_regclass('idx_pending_assignments') IS NOT NULL", name)
+
+
+def test_an_unchanged_schema_has_no_difference(night: Night, name: str) -> None:
+    assert part(night, name).schema == ()
+
+
+def test_a_table_with_a_new_column_is_compared_on_the_others(night: Night, name: str) -> None:
+    night.do("ALTER TABLE users ADD COLUMN nickname text")
+
+    (found,) = part(night, name, "users").tables
+
+    assert found.changed == 0
+    assert "nickname" in (found.note or "")
+
+
+def test_an_unknown_table_shows_the_nearest_and_leaves_nothing(night: Night, name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        part(night, name, "case")
+
+    assert "public.cases" in (caught.value.hint or "")
+    assert night.databases() == [night.name]
+
+
+def test_never_into_the_living_database(night: Night) -> None:
+    with pytest.raises(RefusedError, match="exists already"):
+        part(night, night.name, "cases")
+
+
+def test_a_table_comes_out_of_an_encrypted_backup_too(
+    night: Night, name: str, tmp_path: Path
+) -> None:
+    recipient = new_key(tmp_path / "key")
+    store = LocalStore(tmp_path / "sealed")
+    manifest = dump(
+        night.live.replace(user="case_backup"), store, tools=night.tools, recipients=[recipient]
+    )
+    report = restore_part(
+        store,
+        Wish(manifest.label, name),
+        night.admin,
+        tools=night.tools,
+        live=night.name,
+        tables=["users"],
+        keys=read_keys(tmp_path / "key"),
+    )
+
+    assert report.tables[0].is_equal
+    assert night.ask("SELECT count(*) FROM users", name) == 3
