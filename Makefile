@@ -11,7 +11,8 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore access rehearse test test-all test-property test-hosts kill-matrix bench-rls bench-backup \
+	restore access rehearse env compose-up compose-down compose-reset test test-all test-property \
+	test-hosts test-compose kill-matrix bench-rls bench-backup \
 	lint format requirements clean venv venv-dev
 
 help:  ## Print this list
@@ -68,6 +69,21 @@ rehearse: venv  ## Make real Debian hosts in Docker, provision and prove them, r
 	@$(CASEDB) host prove inventories/containers.py --yes --report .casedb/rehearsal-proof.json; \
 		code=$$?; $(CASEDB) rehearse down; exit $$code
 
+env: venv  ## Make .env for the stack with Docker: random passwords, free ports
+	@$(CASEDB) compose env $(ARGS)
+
+compose-up: venv  ## Start PostgreSQL and pgAdmin with Docker, migrate, seed (ARGS=--pooler)
+	@$(CASEDB) compose up $(ARGS)
+
+compose-down: venv  ## Stop the stack with Docker, keep its data
+	@$(CASEDB) compose down $(ARGS)
+
+compose-reset: venv  ## Remove the stack with Docker and all its data (asks)
+	@$(CASEDB) compose reset $(ARGS)
+
+test-compose: venv-dev  ## Run the tests of the stack with Docker
+	@.venv/bin/pytest -m compose tests/compose $(ARGS)
+
 test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root)
 	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)
 
@@ -80,6 +96,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 		.venv/bin/pytest $(PARALLEL) -q $${bin:+--pg-bin="$$bin"} $(ARGS); done
 	@KILL_REPEATS=20 $(MAKE) kill-matrix
 	@$(MAKE) test-property
+	@$(MAKE) test-compose
 	@$(MAKE) test-hosts
 
 lint: venv-dev  ## Check style, types, imports and migrations
