@@ -11,9 +11,9 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
-	restore undo-restore access rehearse rehearse-restore test test-all test-property test-hosts \
-	kill-matrix fault-matrix bench-rls bench-backup bench-restore lint format requirements clean \
-	venv venv-dev
+	restore undo-restore access rehearse rehearse-restore env compose-up compose-down compose-reset \
+	test test-all test-property test-hosts test-compose kill-matrix fault-matrix bench-rls \
+	bench-backup bench-restore lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -73,6 +73,21 @@ rehearse-restore: venv-dev  ## Play a night on a throwaway server: data lost und
 rehearse: venv  ## Real Debian hosts in Docker, from bare to a drilled backup: one report (Docker, root)
 	@mkdir -p .casedb && $(CASEDB) rehearse run --report .casedb/rehearsal.md $(ARGS)
 
+env: venv  ## Make .env for the stack with Docker: random passwords, free ports
+	@$(CASEDB) compose env $(ARGS)
+
+compose-up: venv  ## Start PostgreSQL and pgAdmin with Docker, migrate, seed (ARGS=--pooler)
+	@$(CASEDB) compose up $(ARGS)
+
+compose-down: venv  ## Stop the stack with Docker, keep its data
+	@$(CASEDB) compose down $(ARGS)
+
+compose-reset: venv  ## Remove the stack with Docker and all its data (asks)
+	@$(CASEDB) compose reset $(ARGS)
+
+test-compose: venv-dev  ## Run the tests of the stack with Docker
+	@.venv/bin/pytest -m compose tests/compose $(ARGS)
+
 test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root)
 	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)
 
@@ -88,6 +103,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
 		$(MAKE) fault-matrix TEST_PG_BIN="$$bin"; done
 	@$(MAKE) test-property
+	@$(MAKE) test-compose
 	@$(MAKE) test-hosts
 
 lint: venv-dev  ## Check style, types, imports and migrations

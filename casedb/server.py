@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from casedb import cluster
 from casedb.conninfo import Conninfo
 from casedb.errors import ConfigurationError, RefusedError, ServerUnreachableError, ToolFailedError
+from casedb.home import prepare_home, unusable
 from casedb.locks import file_lock
 from casedb.passfile import read_passfile, write_passfile
 from casedb.tools import PostgresTools
@@ -170,8 +171,9 @@ class EmbeddedServer:
         """Return the passwords in the passfile, by role."""
         return read_passfile(self.passfile)
 
-    def add_passwords(self, roles: tuple[str, ...]) -> dict[str, str]:
+    def add_passwords(self, roles: Iterable[str]) -> dict[str, str]:
         """Return a password for each of `roles`, made and kept in the passfile where missing."""
+        roles = tuple(roles)
         known = self.passwords()
         missing = {role: secrets.token_urlsafe(24) for role in roles if role not in known}
         if missing:
@@ -189,23 +191,13 @@ class EmbeddedServer:
         return Path("/var/tmp") / f"{_FOLDER_PREFIX}{os.getuid()}-{tag}"
 
     def _prepare_home(self) -> None:
+        prepare_home(self.home)
         try:
-            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Passwords and backups never reach a commit, wherever the home lies.
-            ignore = self.home / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n")
-            # The local store: elsewhere a missing folder is a disk that is not mounted.
-            (self.home / "backups").mkdir(mode=0o700, exist_ok=True)
             if self._cluster_home != self.home:
                 _own_folder(self._cluster_home)
                 self._launcher.give(self._cluster_home)
         except OSError as error:
-            raise ConfigurationError(
-                f"the folder {self.home} cannot be made or written",
-                detail=f"{error.strerror}.",
-                hint="Choose another with --data-dir or CASEDB_DATA_DIR.",
-            ) from error
+            raise unusable(self.home, error) from error
 
     def _problem(self, major: int | None = None) -> str | None:
         if not self.data_dir.exists():

@@ -1,9 +1,10 @@
 """What `casedb up` does, step by step; every step is safe to repeat and says what it found."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from backups.catalog import catalog, resolve_label
 from backups.drill import drill
@@ -14,14 +15,14 @@ from casedb.cli.migrate_guard import backup_first
 from casedb.cli.options import keys_of
 from casedb.cli.output import Tell
 from casedb.cli.seed import told
-from casedb.connections import embedded_admin, embedded_tools
+from casedb.connections import embedded_tools
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.databases import create_marked
 from casedb.marks import Mark, read_mark
 from casedb.roles import LOGIN_ROLES, apply_roles, set_passwords
 from casedb.seed import seed_demo
-from casedb.server import EmbeddedServer
+from casedb.server import SUPERUSER, EmbeddedServer
 from casedb.settings import Settings
 from casedb.sqlfiles import folder, read_sql
 from casedb.tools import PostgresTools
@@ -34,6 +35,22 @@ class Step:
     name: str
     result: str = ""
     duration_s: float = 0.0
+
+
+class Server(Protocol):
+    """What has a way in for every role, and knows or makes up their passwords."""
+
+    def conninfo(self, *, dbname: str, user: str) -> Conninfo:
+        """Return how `user` reaches `dbname`."""
+        ...
+
+    def passwords(self) -> Mapping[str, str]:
+        """Return the passwords by role, as far as they are known."""
+        ...
+
+    def add_passwords(self, roles: Iterable[str]) -> Mapping[str, str]:
+        """Return a password for each of `roles`, new where there is none."""
+        ...
 
 
 @dataclass
@@ -49,26 +66,29 @@ class BringUp:
         """Do every step and return them; the first failure ends it, and the next run goes on."""
         server = EmbeddedServer(self.settings.home)
         tools = embedded_tools(self.settings)
-        database = self.settings.values.database
-        with self._step("server") as step:
+        with self.step("server") as step:
             step.result = self._start(server, tools)
-        admin = embedded_admin(server, database)
-        with self._step("roles") as step:
-            step.result = self._roles(server, admin)
-        with self._step("migrations") as step:
-            step.result = self._migrations(self._as(server, self.settings.values.migrate_user))
-        with self._step("seed") as step:
-            step.result = self._seed(self._as(server, self.settings.values.seed_user))
-        with self._step("backup") as step:
+        self.prepare(server)
+        with self.step("backup") as step:
             label, step.result = self._backup(
                 self._as(server, self.settings.values.dump_user), tools
             )
-        with self._step("drill") as step:
+        with self.step("drill") as step:
             step.result = self._drill(label, tools)
         return self.steps
 
+    def prepare(self, server: Server) -> None:
+        """Do the steps that any running server needs: its roles, the migrations, the demo data."""
+        with self.step("roles") as step:
+            step.result = self._roles(server)
+        with self.step("migrations") as step:
+            step.result = self._migrations(self._as(server, self.settings.values.migrate_user))
+        with self.step("seed") as step:
+            step.result = self._seed(self._as(server, self.settings.values.seed_user))
+
     @contextmanager
-    def _step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Iterator[Step]:
+        """Time a step and keep it, once it has gone well."""
         self.on_step(name)
         step = Step(name)
         begin = time.monotonic()
@@ -76,7 +96,7 @@ class BringUp:
         step.duration_s = time.monotonic() - begin
         self.steps.append(step)
 
-    def _as(self, server: EmbeddedServer, user: str) -> Conninfo:
+    def _as(self, server: Server, user: str) -> Conninfo:
         return server.conninfo(dbname=self.settings.values.database, user=user)
 
     def _start(self, server: EmbeddedServer, tools: PostgresTools) -> str:
@@ -89,7 +109,8 @@ class BringUp:
         result = f"PostgreSQL {tools.version} {what}, 127.0.0.1:{port}"
         return "; ".join([result, *started.mended])
 
-    def _roles(self, server: EmbeddedServer, admin: Conninfo) -> str:
+    def _roles(self, server: Server) -> str:
+        admin = self._as(server, SUPERUSER)
         created = create_marked(
             admin.replace(dbname="postgres"), self.settings.values.database, Mark.DEVELOPMENT
         )

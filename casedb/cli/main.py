@@ -40,6 +40,7 @@ _COMMANDS = {
     "host": "casedb.cli.host",
     "tune": "casedb.cli.tune",
     "rehearse": "casedb.cli.rehearse",
+    "compose": "casedb.cli.compose",
     "mark": "casedb.cli.mark",
     "check": "casedb.cli.check",
     "prisma": "casedb.cli.prisma",
