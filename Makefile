@@ -101,7 +101,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 	@KILL_REPEATS=20 $(MAKE) kill-matrix
 	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \
 		"from casedb.tools import wheel_tools; print(wheel_tools(18).bindir)"); do \
-		$(MAKE) fault-matrix TEST_PG_BIN="$$bin"; done
+		FAULT_REPEATS=20 $(MAKE) fault-matrix TEST_PG_BIN="$$bin"; done
 	@$(MAKE) test-property
 	@$(MAKE) test-compose
 	@$(MAKE) test-hosts

@@ -206,6 +206,14 @@ class Site:
             row = connection.execute(query.encode()).fetchone()
             return row[0] if row else None
 
+    def wait_for_gone(self, name: str) -> None:
+        """Wait until no session of that name is left, which a killed run's lock goes with."""
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{name}%'"
+        deadline = time.monotonic() + 30
+        while self.ask(query):
+            assert time.monotonic() < deadline, "the killed run's session is still there"
+            time.sleep(0.05)
+
     def good(self) -> list[Backup]:
         """Every backup of the store; each has to be good, which is what is shown to people."""
         found = catalog(self.opened(), DATABASE)

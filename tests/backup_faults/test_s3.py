@@ -172,6 +172,44 @@ def test_a_dump_killed_in_the_middle_of_an_upload(
     leave_row(request, "dump to S3", *row, again)
 
 
+@pytest.mark.parametrize(
+    ("phase", "method", "part", "is_complete"),
+    [
+        ("before commit", "PUT", "/manifest.json", False),
+        ("after commit", "DELETE", "/.begun/", True),
+    ],
+)
+def test_a_dump_killed_around_its_commit(
+    site: Bucketful,
+    request: pytest.FixtureRequest,
+    phase: str,
+    method: str,
+    part: str,
+    is_complete: bool,
+) -> None:
+    site.wall.hold = lambda found, path: found == method and part in path
+    process = site.start("nowhere", "dump")
+    site.wait_for(site.wall.held.is_set, "the request was never made")
+    # The proxy has it, the server has not, and nobody is left to send it again.
+    process.kill()
+    wait(process)
+    site.wall.drop = True
+    site.let_pass()
+    site.wait_for_gone("casedb dump")
+
+    new = site.new_labels()
+    assert len(new) == is_complete
+    assert len(site.good()) == 1 + is_complete
+    assert site.debris() != []
+    again = site.require_next_dump()
+    for label in new:
+        site.require_whole(label)
+    assert site.debris() == []
+    outcome = "killed, complete" if is_complete else "killed, counts for nothing"
+    row = (phase, "SIGKILL", f"the proxy holds its {method} {part.strip('/')}", outcome)
+    leave_row(request, "dump to S3", *row, again)
+
+
 def failing(times: int, status: int) -> Callable[[str, str], int | None]:
     left = [times]
 

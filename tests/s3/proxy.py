@@ -43,6 +43,8 @@ class Proxy:
     """Whether a request has to wait, before it is passed on, until `go_on` is set."""
     held: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+    drop: bool = False
+    """Whether what was held is thrown away instead of passed on."""
     bytes_per_s: int = 0
     """How fast bodies are passed on; 0: as fast as they come."""
 
@@ -93,6 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
         if between.hold(self.command, self.path):
             between.held.set()
             between.go_on.wait(60)
+            if between.drop:
+                self._note(0)
+                self.close_connection = True
+                return
         try:
             status, headers, data = self._ask(body)
         except (OSError, http.client.HTTPException):

@@ -1,0 +1,46 @@
+"""A dump killed at any moment, wherever that may be. FAULT_REPEATS=20 tries more of them."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.backup_faults.conftest import Site
+from tests.matrix.table import leave_row
+
+REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
+
+
+@pytest.mark.parametrize("fault", ["SIGKILL", "SIGTERM"])
+def test_a_dump_killed_at_any_moment_leaves_whole_backups_only(
+    site: Site, request: pytest.FixtureRequest, fault: str
+) -> None:
+    began = time.monotonic()
+    site.require_next_dump()
+    whole_s = time.monotonic() - began
+    moments = [random.uniform(0.2, 1.0) * whole_s for _ in range(REPEATS)]
+    ended, complete = [], 0
+
+    for moment in moments:
+        before = set(site.labels())
+        process = site.start("nowhere", "dump")
+        time.sleep(moment)
+        process.send_signal(signal.Signals[fault])
+        process.communicate(timeout=60)
+        site.wait_for_gone("casedb dump")
+        # 0: it was quicker this time.
+        assert process.returncode in ({-9, 0} if fault == "SIGKILL" else {143, -15, 0}), moments
+        ended.append(process.returncode)
+        new = set(site.labels()) - before
+        complete += len(new)
+        for label in new:
+            site.require_whole(label)
+        assert len(site.good()) == len(before | new)
+
+    again = site.require_next_dump()
+    assert site.debris() == []
+    proof = f"{len(moments)} moments, {min(moments):.1f} to {max(moments):.1f} s"
+    outcome = f"{complete} complete and whole, of the others nothing visible"
+    leave_row(request, "dump", "any moment", fault, proof, outcome, again)
