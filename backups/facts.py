@@ -43,6 +43,16 @@ def read_properties(connection: Connection[Any], database: str | None = None) ->
     return DatabaseProperties.model_validate(row)
 
 
+def read_settings(connection: Connection[Any], database: str) -> dict[str, str]:
+    """Return the settings of the database `database` itself, ours and all others."""
+    rows = connection.execute(read_sql("catalog/database-settings.sql"), (database,))
+    found: dict[str, str] = {}
+    for (setting,) in rows:
+        name, _, value = setting.partition("=")
+        found[name] = value
+    return found
+
+
 def read_roles(connection: Connection[Any]) -> tuple[RoleFacts, ...]:
     """Return the roles that have to do with the connected database."""
     with connection.cursor(row_factory=dict_row) as cursor:

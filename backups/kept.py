@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 from psycopg import Connection, sql
 
 from backups import content
+from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY
 from backups.restore_plan import NAME_MAX_BYTES
@@ -67,16 +68,6 @@ def free_name(connection: Connection[Any], database: str, now: datetime) -> str:
     while scalar(connection, _EXISTS, kept_name(database, now)):
         now += timedelta(seconds=1)
     return kept_name(database, now)
-
-
-def read_settings(connection: Connection[Any], database: str) -> dict[str, str]:
-    """Return the settings of the database `database` itself, ours and all others."""
-    rows = connection.execute(read_sql("catalog/database-settings.sql"), (database,))
-    found: dict[str, str] = {}
-    for (setting,) in rows:
-        name, _, value = setting.partition("=")
-        found[name] = value
-    return found
 
 
 def set_statement(database: str, name: str, value: str) -> sql.Composed:

@@ -6,7 +6,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from backups import kept
-from backups.facts import read_properties
+from backups.facts import read_properties, read_settings
 from backups.manifest import Manifest
 from backups.properties import FROZEN, READ_ONLY, replacing_statements
 from backups.records import SwapFacts
@@ -38,7 +38,7 @@ def take_name(
     """
     found = read_properties(connection, restored)
     wanted = read_properties(connection, database)
-    settings = kept.read_settings(connection, database)
+    settings = read_settings(connection, database)
     if not _was_read_only(settings):
         # Set for this restore alone, or by it: not what the name stands for.
         wanted = wanted.model_copy(

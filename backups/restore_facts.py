@@ -8,7 +8,9 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import class_row, dict_row
 
+from backups.facts import read_settings
 from backups.manifest import TableFacts
+from backups.properties import FROZEN
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError
@@ -84,6 +86,8 @@ class LiveState:
     obstacles: tuple[Obstacle, ...]
     written: tuple[Written, ...] | None
     """Tables with another number of rows than in the backup; None if that could not be counted."""
+    is_frozen: bool = False
+    """Whether a restore made it read-only and was killed, or is still running."""
 
     @property
     def session_count(self) -> int:
@@ -129,6 +133,7 @@ def read_live(
         is_marked=is_marked(connection, name),
         sessions=tuple(who),
         written=written_since(admin.replace(dbname=name), tables),
+        is_frozen=FROZEN in read_settings(connection, name),
     )
 
 

@@ -356,6 +356,11 @@ def _notes(
         f'"{name}" was left by a restore that was killed: it is removed, unless one is running'
         for name in debris(server.databases, database)
     ]
+    if live and live.is_frozen:
+        notes.append(
+            f'"{database}" is read-only since a restore that was killed; the next one ends that, and '
+            f"so does: ALTER DATABASE {database} RESET default_transaction_read_only"
+        )
     if not backup.passed_drill:
         notes.append("this backup has not passed a drill: that it restores is only hoped")
     if server.version != manifest.server_version:

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import Connection
 
 from backups import kept
+from backups.facts import read_settings
 from backups.progress import OnProgress, Watch, unseen
 from backups.swap import Swap, swap_names
 from casedb.conninfo import Conninfo
@@ -103,7 +104,7 @@ def undo_restore(
                 hint="Look again before you go on.",
             )
         outgoing = kept.free_name(connection, database, now)
-        back = kept.read_settings(connection, previous)
+        back = read_settings(connection, previous)
         statements = [
             *kept.keeping(outgoing, of=database, at=now, settings=settings),
             *kept.releasing(database, settings=back),
@@ -123,7 +124,7 @@ def undo_restore(
 
 
 def _previous(connection: Connection[Any], database: str) -> tuple[str, dict[str, str]]:
-    settings = kept.read_settings(connection, database)
+    settings = read_settings(connection, database)
     found = settings.get(kept.PREVIOUS)
     if found in {other.name for other in kept.kept_databases(connection, database)}:
         assert found is not None

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import sql
 
-from casedb.database import connect
+from backups.restore import plan_restore
+from backups.undo import plan_undo, undo_restore
+from casedb.database import open_connection
 from tests.restore.conftest import Night
 
 # The real front door; only the progress it shows is replaced, by one that stops at a phase.
@@ -58,13 +59,15 @@ def environment(night: Night) -> dict[str, str]:
 
 
 @contextmanager
-def running(night: Night, folder: Path, stop_at: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    night: Night, folder: Path, stop_at: str, *more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     driver, marker = folder / "driver.py", folder / "marker"
     driver.write_text(DRIVER)
     (folder / "casedb.toml").touch()
     with (folder / "output").open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, str(driver), stop_at, str(marker), *words(night)],
+            [sys.executable, str(driver), stop_at, str(marker), *words(night), *more],
             cwd=folder,
             env={**environment(night), "PYTHONPATH": str(Path(__file__).parents[2])},
             stdin=subprocess.DEVNULL,
@@ -139,7 +142,7 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
     with running(night, folder, "comparing the tables") as process:
         wait_until(marker.exists, process)
         locked = night.name if place == FIRST_NAME else unfinished(night)[0]
-        with connect(night.admin, purpose="test") as holder, holder.transaction():
+        with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
             # Its lock on the name is what RENAME then waits for.
             holder.execute(
                 sql.SQL("ALTER DATABASE {} SET work_mem = '8MB'").format(sql.Identifier(locked))
@@ -147,7 +150,6 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
             marker.unlink()
             wait_until(lambda: is_waiting(night), process)
             yield process
-            raise psycopg.Rollback
 
 
 @pytest.mark.parametrize(
@@ -183,3 +185,23 @@ def test_stopped_by_a_signal(
     assert unfinished(night) == []
     for name in left:
         assert f'removed "{name}"' in said
+
+
+def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
+    night: Night, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    with running(night, tmp_path, "restoring", "--freeze") as process:
+        wait_until(marker.exists, process)
+    wait_until(lambda: nobody_restores(night))
+    with pytest.raises(Exception, match="read-only"):
+        night.write_case("too late")
+    plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
+    assert any("read-only since a restore that was killed" in note for note in plan.notes)
+
+    said = again(night, tmp_path)
+
+    assert "is not any more" in said
+    night.write_case("in the restored one")
+    undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+    night.write_case("and in the old one")

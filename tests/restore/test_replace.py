@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from backups import kept, swap
+from backups.facts import read_settings
 from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
@@ -107,7 +108,7 @@ def test_a_backup_of_before_a_setting_does_not_bring_an_older_one_back(night: Ni
 
 def kept_settings(night: Night, database: str) -> dict[str, str]:
     with connect(night.admin, purpose="test") as connection:
-        return kept.read_settings(connection, database)
+        return read_settings(connection, database)
 
 
 def test_sixteen_busy_sessions_lose_no_acknowledged_row_and_wait_two_seconds_at_most(

@@ -1,0 +1,103 @@
+"""The server dies in the middle of a restore: when it is back, all is there, and again works."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from backups.dump import dump
+from backups.stores import LocalStore
+from casedb import cluster as server_cluster
+from casedb import migrations
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.marks import Mark, set_mark
+from casedb.roles import apply_roles
+from casedb.seed import seed_demo
+from casedb.sqlfiles import folder
+from casedb.throwaway import throwaway_cluster
+from casedb.tools import PostgresTools
+from casedb.unprivileged import launcher
+from tests.restore.conftest import Night
+from tests.restore.test_killed import (
+    FIRST_NAME,
+    SECOND_NAME,
+    again,
+    identity,
+    stopped_at,
+    unfinished,
+)
+
+NAME = "case_management"
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """A server of its own, which can be killed."""
+
+    night: Night
+    data_dir: Path
+
+    def die(self) -> None:
+        # As the kernel ends it: no checkpoint, no goodbye; the next start recovers from the WAL.
+        server_cluster.stop(self.data_dir, how=signal.SIGQUIT)
+
+    def rise(self) -> None:
+        run_as = launcher()
+        home = self.data_dir.parent
+        usable = run_as.reachable_tools(self.night.tools, home)
+        server_cluster.start(usable, self.data_dir, log=home / "log", launcher=run_as)
+
+
+@pytest.fixture(scope="module")
+def mortal(tools: PostgresTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
+    with throwaway_cluster(tools) as admin:
+        live = filled(admin)
+        store = LocalStore(tmp_path_factory.mktemp("crash") / "store")
+        manifest = dump(live.replace(user="case_backup"), store, tools=tools)
+        with connect(admin, purpose="test") as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+        assert row
+        yield Mortal(Night(live, admin, store, manifest, tools), Path(row[0]))
+
+
+def filled(admin: Conninfo) -> Conninfo:
+    live = admin.replace(dbname=NAME)
+    with connect(admin, purpose="test") as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+        set_mark(connection, NAME, Mark.DEVELOPMENT)
+    apply_roles(live)
+    migrations.apply(live.replace(user="case_migrator"), source=folder("migrations"))
+    seed_demo(live.replace(user="case_seed"))
+    return live
+
+
+@pytest.mark.parametrize("place", ["restoring", "comparing the tables", FIRST_NAME, SECOND_NAME])
+def test_the_server_dies(mortal: Mortal, tmp_path: Path, place: str) -> None:
+    night = mortal.night
+    night.write_case(f"acknowledged before it died, {place}")
+    before, cases = identity(night), night.ask("SELECT count(*) FROM cases")
+    with stopped_at(night, tmp_path, place) as process:
+        mortal.die()
+        (tmp_path / "marker").unlink(missing_ok=True)
+        code = process.wait(timeout=60)
+    mortal.rise()
+
+    said = (tmp_path / "output").read_text()
+    assert code in (4, 5), said
+    assert "still there" in said
+    assert identity(night) == before
+    assert night.ask("SELECT count(*) FROM cases") == cases
+    left = unfinished(night)
+    assert len(left) <= 1
+    for name in left:
+        assert name in said
+    night.write_case("goes on")
+
+    again(night, tmp_path)
+
+    assert identity(night) != before
+    assert unfinished(night) == []
