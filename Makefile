@@ -86,7 +86,7 @@ compose-reset: venv  ## Remove the stack with Docker and all its data (asks)
 	@$(CASEDB) compose reset $(ARGS)
 
 test-compose: venv-dev  ## Run the tests of the stack with Docker
-	@.venv/bin/pytest -m compose tests/compose $(ARGS)
+	@.venv/bin/pytest --numprocesses=2 --dist=loadfile -m compose tests/compose $(ARGS)
 
 test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root)
 	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)

@@ -59,6 +59,8 @@ class BringUp:
 
     settings: Settings
     on_step: Tell
+    reset: str = "casedb reset"
+    """The command that starts over with an empty server of this kind."""
     steps: list[Step] = field(default_factory=list)
     _is_new: bool = False
 
@@ -139,7 +141,7 @@ class BringUp:
             before_destructive=backup_first(
                 self.settings,
                 self.on_step,
-                way_out="Mend what kept the backup; `casedb reset` starts over without the data.",
+                way_out=f"Mend what kept the backup; `{self.reset}` starts over without the data.",
                 target=target.replace(user=self.settings.values.dump_user),
             ),
         )

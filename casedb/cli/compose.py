@@ -55,7 +55,7 @@ def up(settings: Settings, pooler: bool, as_json: bool) -> None:
     """
     stack = _stack(settings)
     with progress("compose up") as tell:
-        work = BringUp(settings, tell)
+        work = BringUp(settings, tell, reset="casedb compose reset")
         with work.step("services") as step:
             found = stacks.up(stack, pooler=pooler, tell=tell)
             step.result = ", ".join(f"{s.name} {s.health or s.state}" for s in found)

@@ -4,6 +4,7 @@ The registry of the real images may be out of reach, so images/ has stand-ins th
 variables and files. COMPOSE_IMAGES=real takes the images that docker-compose.yml names.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -105,7 +107,13 @@ class Site:
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    """The variables that name the images, which are built if need be."""
+    """The variables that name the images, which are built if need be: by one worker."""
+    with (Path(gettempdir()) / "casedb-compose-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _images()
+
+
+def _images() -> dict[str, str]:
     for words in (["info"], ["compose", "version"]):
         done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
