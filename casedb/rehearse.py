@@ -376,7 +376,8 @@ def _host_key(container: Any) -> list[str]:
     while time.monotonic() < deadline:
         _code, output = container.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
         # On a busy machine, Docker was seen to lose the output of a command that ends at once.
-        if len(words := output.decode().split()) >= 2:
+        words: list[str] = output.decode().split()
+        if len(words) >= 2:
             return words[:2]
         time.sleep(_POLL_S)
     raise ToolFailedError(f"{container.name} has no SSH key of its own")
