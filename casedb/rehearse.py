@@ -365,10 +365,22 @@ def _write_known_hosts(client: Any, hosts: list[RehearsalHost], home: Path) -> N
     lines = []
     for host in hosts:
         container = client.containers.get(_name(home, host.release))
-        _code, output = container.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
-        kind, key = output.decode().split()[:2]
+        kind, key = _host_key(container)
         lines.append(f"[{host.address}]:{host.port} {kind} {key}\n")
     (home / "known_hosts").write_text("".join(lines), "utf-8")
+
+
+def _host_key(container: Any) -> list[str]:
+    """Return the kind and text of a host's public key."""
+    deadline = time.monotonic() + _BOOT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        _code, output = container.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
+        # On a busy machine, Docker was seen to lose the output of a command that ends at once.
+        words: list[str] = output.decode().split()
+        if len(words) >= 2:
+            return words[:2]
+        time.sleep(_POLL_S)
+    raise ToolFailedError(f"{container.name} has no SSH key of its own")
 
 
 def _make_passwords(home: Path) -> None:

@@ -85,8 +85,9 @@ class Host:
 
     @staticmethod
     def _heredoc(command: str, text: str) -> str:
-        # The command and its input both travel on standard input.
-        return f"{command} <<'END_OF_TEXT'\n{text}\nEND_OF_TEXT\n"
+        # The command and its input both travel on standard input. In braces, because the input
+        # is for the first program of a pipe, and not for its last.
+        return f"{{ {command}\n}} <<'END_OF_TEXT'\n{text}\nEND_OF_TEXT\n"
 
     def asking(self, files: dict[str, dict[str, str]], **asked: Any) -> str:
         """Return configure.py with what is asked of it."""
