@@ -1,31 +1,16 @@
-"""A database to back up, a store with one good backup, and runs that are stopped where they stand.
+"""A database to back up, a store with one good backup, and a disk that can be filled.
 
 Runs only when this folder is named: `make fault-matrix`.
 """
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
-from backups.catalog import Backup, catalog
-from backups.chain import check_chain, read_head
 from backups.dump import dump
-from backups.stores import LocalStore, Store
-from backups.verify import verify
+from backups.stores import LocalStore
 from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -34,15 +19,13 @@ from casedb.roles import apply_roles
 from casedb.seed import seed_demo
 from casedb.sqlfiles import folder
 from casedb.tools import PostgresTools
-from tests.matrix.pipe import Pipe
+from tests.backup_faults.site import DATABASE, First, Site, end, make_site
+from tests.matrix.disk import SmallDisk, small_disk
 from tests.matrix.server import KillableServer, killable_server
 from tests.matrix.table import only_when_named, print_table
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-DRIVER = ROOT / "tests" / "matrix" / "driver.py"
 HEADINGS = ("verb", "phase", "fault", "proven by", "outcome", "next run")
-DATABASE = "case_management"
 # Random, so that it takes as much room compressed as it should, and time to be written.
 PADDING = """
     CREATE SCHEMA padding;
@@ -50,7 +33,6 @@ PADDING = """
         SELECT n, decode(string_agg(md5(random()::text || n || k), ''), 'hex') AS noise
         FROM generate_series(1, 400) AS n, generate_series(1, 3000) AS k GROUP BY n;
 """
-_numbers = count(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -84,15 +66,6 @@ def source(server: KillableServer) -> Conninfo:
     return target
 
 
-@dataclass(frozen=True)
-class First:
-    """A store with one backup, and what the host remembers of it; only copied."""
-
-    store: Path
-    chain: Path
-    label: str
-
-
 @pytest.fixture(scope="session")
 def first(
     source: Conninfo, server: KillableServer, tmp_path_factory: pytest.TempPathFactory
@@ -107,206 +80,12 @@ def first(
     return First(home / "store", home / "chain", made.label)
 
 
-@dataclass
-class Site:
-    """One store, one host's memory, a wire to the server, and whoever works on them."""
-
-    server: KillableServer
-    target: Conninfo
-    """As the superuser, not through the wire."""
-    home: Path
-    wire: Pipe
-    store: Path
-    first: str
-    marker: Path
-    url: str = ""
-    """The store, as the command names it."""
-    environment: dict[str, str] = field(default_factory=dict)
-    processes: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.url = self.url or str(self.store)
-
-    def opened(self) -> Store:
-        return LocalStore(self.store)
-
-    @property
-    def folder(self) -> Path:
-        return self.store / DATABASE
-
-    def labels(self) -> list[str]:
-        return self.opened().labels(DATABASE)
-
-    def new_labels(self) -> list[str]:
-        return [label for label in self.labels() if label != self.first]
-
-    def debris(self) -> list[str]:
-        """What lies hidden in the store, the lock file left out."""
-        return sorted(
-            p.name for p in self.folder.iterdir() if p.name[0] == "." and p.name != ".lock"
-        )
-
-    def partial(self) -> set[str]:
-        """The names of the files of the set that is being written."""
-        return {p.name for found in self.folder.glob(".partial-*") for p in found.iterdir()}
-
-    def command(self, verb: str, *words: str) -> list[str]:
-        server = [f"--conninfo=host={self.wire.folder} port=5432"] if verb == "dump" else []
-        return [
-            verb,
-            *words,
-            *server,
-            f"--database={DATABASE}",
-            f"--store={self.url}",
-            f"--data-dir={self.home / 'data'}",
-        ]
-
-    def _start(self, argv: list[str], **environment: str) -> "subprocess.Popen[str]":
-        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-        bindir = str(self.server.tools.bindir)
-        process = subprocess.Popen(
-            [sys.executable, *argv],
-            cwd=ROOT,
-            env={**kept, "PG_BIN": bindir, **self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.processes.append(process)
-        return process
-
-    def start(self, place: str, verb: str, *words: str, **env: str) -> "subprocess.Popen[str]":
-        """Start a run that stops at `place`; see tests/matrix/driver.py."""
-        return self._start(
-            [str(DRIVER), place, str(self.marker), *self.command(verb, *words)], **env
-        )
-
-    def run(self, verb: str, *words: str, **env: str) -> tuple[int, str]:
-        """Run the plain command; return its exit code and what it printed."""
-        process = self._start(["-m", "casedb", *self.command(verb, *words)], **env)
-        out, err = process.communicate(timeout=180)
-        return process.returncode, out + err
-
-    def wait_until_stopped(self) -> None:
-        self.wait_for(self.marker.exists, "the place was never reached")
-
-    def wait_for(
-        self, condition: Callable[[], Any], otherwise: str, *, every_s: float = 0.02
-    ) -> None:
-        process = self.processes[-1]
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert process.poll() is None, (otherwise, process.communicate())
-            assert time.monotonic() < deadline, otherwise
-            time.sleep(every_s)
-
-    def ask(self, query: str) -> Any:
-        with psycopg.connect(self.target.dsn, autocommit=True) as connection:
-            row = connection.execute(query.encode()).fetchone()
-            return row[0] if row else None
-
-    def wait_for_gone(self, name: str) -> None:
-        """Wait until no session of that name is left, which a killed run's lock goes with."""
-        query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{name}%'"
-        deadline = time.monotonic() + 30
-        while self.ask(query):
-            assert time.monotonic() < deadline, "the killed run's session is still there"
-            time.sleep(0.05)
-
-    def good(self) -> list[Backup]:
-        """Every backup of the store; each has to be good, which is what is shown to people."""
-        found = catalog(self.opened(), DATABASE)
-        assert all(backup.is_good for backup in found), [b.damage for b in found]
-        return found
-
-    def require_whole(self, label: str) -> None:
-        """Read every byte of a backup."""
-        assert verify(self.opened(), label, tools=self.server.tools).outcome == "passed"
-
-    def require_next_dump(self, *, altered: bool = False) -> str:
-        """Dump again, at once and with nothing done before; return what came of it.
-
-        `altered`: the first backup's manifest was changed, which the chain has to tell.
-        """
-        before = set(self.labels())
-        began = time.monotonic()
-        code, printed = self.run("dump")
-        took_s = time.monotonic() - began
-        assert code == 0, printed
-        (label,) = set(self.labels()) - before
-        self.require_whole(label)
-        self.require_whole(self.first)
-        assert len(self.good()) == len(before) + 1
-        head = read_head(self.home / "data" / "chain", DATABASE)
-        assert head is not None
-        assert head.label == label
-        faults = [e.label for e in check_chain(self.opened(), DATABASE, head) if e.is_fault]
-        assert faults == ([self.first] if altered else [])
-        return f"exit 0, verified, {took_s:.1f} s"
-
-
-def make_site(
-    server: KillableServer, source: Conninfo, first: First, home: Path, store: Path
-) -> Site:
-    """Return a site with a copy of the first backup in `store`."""
-    shutil.copytree(first.store, store)
-    shutil.copytree(first.chain, home / "data" / "chain")
-    # A socket's path may not be long.
-    wire = Pipe(Path(tempfile.mkdtemp(prefix="w-")), server.home)
-    return Site(server, source, home, wire, store, first.label, home / "stopped")
-
-
-def end(site: Site) -> None:
-    """End what a test may have left running."""
-    site.marker.unlink(missing_ok=True)
-    for process in site.processes:
-        if process.poll() is None:
-            process.kill()
-        if process.stdout and not process.stdout.closed:
-            process.communicate()
-    site.wire.close()
-    shutil.rmtree(site.wire.folder)
-
-
 @pytest.fixture
 def site(server: KillableServer, source: Conninfo, first: First, tmp_path: Path) -> Iterator[Site]:
     """A store in a folder."""
     made = make_site(server, source, first, tmp_path, tmp_path / "store")
     yield made
     end(made)
-
-
-@dataclass(frozen=True)
-class SmallDisk:
-    """A file system of its own that can be filled."""
-
-    path: Path
-
-    def fill(self) -> int:
-        """Leave no room at all; return how much was free."""
-        free = shutil.disk_usage(self.path).free
-        with suppress(OSError), (self.path / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 4096)
-        assert shutil.disk_usage(self.path).free == 0
-        return free
-
-    def make_room(self) -> None:
-        (self.path / "filler").unlink()
-
-
-@contextmanager
-def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
-    if os.getuid():
-        pytest.skip("only root can mount a small file system")
-    path.mkdir()
-    options = f"size={megabytes}m,mode=0755"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "faults", str(path)], check=True)
-    try:
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @pytest.fixture
@@ -324,14 +103,3 @@ def site_on_disk(
     made = make_site(server, source, first, tmp_path, disk.path / "store")
     yield made
     end(made)
-
-
-def freeze(pids: list[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-
-
-def thaw(pids: list[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from backups.catalog import read_backup
-from tests.backup_faults.conftest import DATABASE, Site, SmallDisk, freeze, small_disk, thaw
+from tests.backup_faults.site import DATABASE, Site, freeze, thaw
+from tests.matrix.disk import SmallDisk, small_disk
 from tests.matrix.server import kill_cluster
 from tests.matrix.table import leave_row
 

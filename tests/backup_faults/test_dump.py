@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from backups.chain import read_head
-from tests.backup_faults.conftest import DATABASE, Site, SmallDisk, freeze, thaw
+from tests.backup_faults.site import DATABASE, Site, freeze, thaw
+from tests.matrix.disk import SmallDisk
 from tests.matrix.server import CRASHED
 from tests.matrix.table import leave_row
 

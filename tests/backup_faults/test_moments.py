@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.backup_faults.conftest import Site
+from tests.backup_faults.site import Site
 from tests.matrix.table import leave_row
 
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))

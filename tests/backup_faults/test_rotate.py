@@ -8,7 +8,7 @@ import pytest
 
 from backups.catalog import read_manifest
 from backups.manifest import MANIFEST
-from tests.backup_faults.conftest import DATABASE, Site
+from tests.backup_faults.site import DATABASE, Site
 from tests.matrix.table import leave_row
 
 PLACES = {

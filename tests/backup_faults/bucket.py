@@ -1,0 +1,66 @@
+"""A site whose store is a bucket of a real S3 server, behind a proxy."""
+
+import subprocess
+from dataclasses import dataclass, field
+
+from backups.stores import LocalStore, Store
+from backups.stores.s3 import S3Store
+from casedb.s3_model import parse_location
+from tests.backup_faults.site import DATABASE, DRIVER, Site
+from tests.s3.proxy import Proxy, Seen
+from tests.s3.servers import Server
+
+
+@dataclass
+class Bucketful(Site):
+    """A site whose store is a bucket behind a proxy."""
+
+    s3: Server = field(default_factory=lambda: Server(""))
+    wall: Proxy = field(default_factory=lambda: Proxy(""))
+    bucket: str = ""
+
+    def opened(self) -> Store:
+        return S3Store(parse_location(f"s3://{self.bucket}/casedb?endpoint={self.s3.endpoint}"))
+
+    def debris(self) -> list[str]:
+        """Unfinished uploads and marks of unfinished sets."""
+        uploads = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        begun = self.s3.client().list_objects_v2(
+            Bucket=self.bucket, Prefix=f"casedb/{DATABASE}/.begun/"
+        )
+        marks = [found["Key"] for found in begun.get("Contents", [])]
+        return [*(upload["Key"] for upload in uploads), *marks]
+
+    def uploads(self) -> int:
+        client = self.s3.client()
+        return len(client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
+
+    def _start(self, argv: list[str], **environment: str) -> "subprocess.Popen[str]":
+        if argv[:2] == ["-m", "casedb"]:
+            argv = [str(DRIVER), "nowhere", str(self.marker), *argv[2:]]
+        return super()._start(argv, **environment)
+
+    def start_and_hold_a_part(self) -> "subprocess.Popen[str]":
+        """Start a dump, and hold a part of its archive when the server has one already."""
+        # Several are on their way at once; the first one passes.
+        self.wall.hold = lambda method, path: Seen(method, path, 0).part > 1
+        process = self.start("nowhere", "dump")
+        self.wait_for(self.wall.held.is_set, "no part was ever held")
+        self.wait_for(self.wall.parts, "the first part did not pass")
+        assert self.uploads() == 1
+        assert not process.poll()
+        return process
+
+    def let_pass(self) -> None:
+        self.wall.hold = lambda _method, _path: False
+        self.wall.go_on.set()
+
+
+def fill(site: Bucketful) -> None:
+    """Put the first backup into the bucket."""
+    store, local = site.opened(), LocalStore(site.store)
+    with store.lock(DATABASE), store.new_set(DATABASE, site.first) as new:
+        for name in local.files(DATABASE, site.first):
+            with new.create(name) as sink, local.open(DATABASE, site.first, name) as file:
+                sink.write(file.read())
+        new.commit()

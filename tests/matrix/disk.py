@@ -1,0 +1,43 @@
+"""A file system that is small enough to be filled."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of its own that can be filled."""
+
+    path: Path
+
+    def fill(self) -> int:
+        """Leave no room at all; return how much was free."""
+        free = shutil.disk_usage(self.path).free
+        with suppress(OSError), (self.path / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 4096)
+        assert shutil.disk_usage(self.path).free == 0
+        return free
+
+    def make_room(self) -> None:
+        (self.path / "filler").unlink()
+
+
+@contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
+    if os.getuid():
+        pytest.skip("only root can mount a small file system")
+    path.mkdir()
+    options = f"size={megabytes}m,mode=0755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "faults", str(path)], check=True)
+    try:
+        yield SmallDisk(path)
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
