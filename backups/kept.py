@@ -16,7 +16,7 @@ from backups import content
 from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY
-from backups.restore_plan import NAME_MAX_BYTES
+from backups.restore_refusals import NAME_MAX_BYTES
 from backups.snapshot import prepare_session, read_relations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar

@@ -23,7 +23,8 @@ from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import RestoreReport, SwapFacts, write_record
 from backups.restore_facts import read_live, read_server
-from backups.restore_plan import RestorePlan, already_exists, make_plan
+from backups.restore_plan import RestorePlan, make_plan
+from backups.restore_refusals import already_exists
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
