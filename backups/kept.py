@@ -4,6 +4,7 @@ All of it lies in settings of the databases themselves (`casedb.kept_of` and so 
 transaction that changes the names: a run that is killed can leave none of it half done.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from backups import content
 from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY
-from backups.restore_plan import NAME_MAX_BYTES
+from backups.restore_refusals import NAME_MAX_BYTES
 from backups.snapshot import prepare_session, read_relations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
@@ -136,23 +137,49 @@ def read_tables(connection: Connection[Any]) -> list[TableFacts]:
 
 
 def as_setting(tables: Iterable[TableFacts]) -> str:
-    """Return the content of tables as one short text, to be kept in a setting."""
-    facts = {t.full_name: [t.rows, t.hash_sum, t.hash_xor] for t in tables if t.kind == "table"}
-    return json.dumps(dict(sorted(facts.items())), separators=(",", ":"))
+    """Return the content of tables as one short text, to be kept in a setting.
+
+    Everybody who logs in can read it. So it has how many rows each table has, which pg_class tells
+    anyway, and one digest over all: one of a small table would confirm a guess at its rows.
+    """
+    facts = sorted((t.full_name, t.rows, t.hash_sum, t.hash_xor) for t in _plain(tables))
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    rows = {name: rows for name, rows, *_ in facts}
+    return json.dumps({"sha256": digest, "rows": rows}, separators=(",", ":"))
 
 
-def changes(before: str, tables: Iterable[TableFacts]) -> list[str]:
+def changes_since(before: str, tables: Sequence[TableFacts]) -> list[str]:
     """Return how tables differ from what `as_setting` made of them earlier, a line each."""
-    was: dict[str, Any] = json.loads(before)
-    now: dict[str, Any] = json.loads(as_setting(tables))
+    was, now = json.loads(before), json.loads(as_setting(tables))
+    lines = _changed_rows(was["rows"], now["rows"])
+    if not lines and was["sha256"] != now["sha256"]:
+        lines.append("every table has as many rows as before, but not all the same")
+    return lines
+
+
+def changes(before: Sequence[TableFacts], tables: Sequence[TableFacts]) -> list[str]:
+    """Return how tables differ from `before`, a line each."""
+    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, tables))
+    lines = _changed_rows(*({name: t.rows for name, t in found.items()} for found in (was, now)))
+    return lines + [
+        f"table {name} has {t.rows} rows as before, but not all the same"
+        for name, t in now.items()
+        if name in was and was[name] != t and was[name].rows == t.rows
+    ]
+
+
+def _plain(tables: Iterable[TableFacts]) -> list[TableFacts]:
+    # A materialized view is computed from tables that are compared themselves.
+    return [t for t in tables if t.kind == "table"]
+
+
+def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     lines = [f"table {name} is gone" for name in sorted(was.keys() - now.keys())]
-    for name, (rows, *hashes) in now.items():
+    for name, rows in now.items():
         if name not in was:
             lines.append(f"table {name} is new, with {rows} rows")
-        elif was[name][0] != rows:
-            lines.append(f"table {name} had {was[name][0]} rows and has {rows}")
-        elif was[name][1:] != hashes:
-            lines.append(f"table {name} has {rows} rows as before, but other content")
+        elif was[name] != rows:
+            lines.append(f"table {name} had {was[name]} rows and has {rows}")
     return lines
 
 

@@ -78,7 +78,7 @@ def count_lost(
         # It may be what was broken tonight.
         return None
     connection.execute(kept.set_statement(outgoing, kept.CONTENT, kept.as_setting(tables)))
-    return tuple(kept.changes(kept.as_setting(manifest.tables), tables))
+    return tuple(kept.changes(manifest.tables, tables))
 
 
 def facts_of(outgoing: str, report: SwapReport, lost: tuple[str, ...] | None) -> SwapFacts:

@@ -20,10 +20,11 @@ from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.manifest import Manifest
 from backups.progress import OnProgress, Watch, unseen
-from backups.properties import property_statements
+from backups.properties import READ_ONLY, property_statements
 from backups.records import RestoreReport, SwapFacts, write_record
 from backups.restore_facts import read_live, read_server
-from backups.restore_plan import RestorePlan, already_exists, make_plan
+from backups.restore_plan import RestorePlan, make_plan
+from backups.restore_refusals import already_exists
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
@@ -31,6 +32,7 @@ from backups.verify import damaged, database_named, no_such_backup
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect, describe
+from casedb.errors import CasedbError
 from casedb.locks import maintenance_lock
 from casedb.marks import Mark, set_mark
 from casedb.tools import PostgresTools
@@ -218,10 +220,17 @@ def _frozen(connection: Connection[Any], admin: Conninfo, database: str) -> Iter
     kept.freeze(connection, database)
     try:
         yield
-    except BaseException:
-        # A session of its own: this one may be lost.
-        with connect(admin, purpose="restore: clean up") as other:
-            kept.unfreeze(other, database)
+    except BaseException as error:
+        try:
+            # A session of its own: this one may be lost.
+            with connect(admin, purpose="restore: clean up") as other:
+                kept.unfreeze(other, database)
+        except CasedbError:
+            if isinstance(error, CasedbError):
+                error.hint = (
+                    f'{error.hint or ""} "{database}" is still read-only; the next restore ends '
+                    f"that, and so does: ALTER DATABASE {database} RESET {READ_ONLY}"
+                ).strip()
         raise
 
 

@@ -9,31 +9,13 @@ from backups.catalog import Backup
 from backups.manifest import Manifest
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
-from casedb.errors import CasedbError, ConfigurationError, RefusedError
+from backups.restore_refusals import NAME_MAX_BYTES, Refusal, refusals
 
-NAME_MAX_BYTES = 63
-"""PostgreSQL cuts a longer name, without an error."""
 RANDOM_CHARS = 6
 """At the end of the name of an unfinished restore."""
 _SUFFIX = "_restoring_"
 # A restored database is rarely larger than its source; sorting for its indexes takes more.
 _ROOM = 1.1
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a restore would not begin."""
-
-    message: str
-    detail: str
-    hint: str
-    is_configuration: bool = False
-    """Whether it is a matter of settings (exit code 3) and not of safety (7)."""
-
-    def as_error(self) -> CasedbError:
-        """Return it as the error that a restore ends with."""
-        kind = ConfigurationError if self.is_configuration else RefusedError
-        return kind(self.message, detail=self.detail, hint=self.hint)
 
 
 @dataclass(frozen=True)
@@ -109,13 +91,6 @@ def make_plan(
     need = int(manifest.database_size_bytes * _ROOM)
     if server.wal_on_same_disk:
         need += min(server.max_wal_size_bytes, 2 * manifest.database_size_bytes)
-    refusals = [
-        *_server_refusals(server, manifest, tools_major, tools_version),
-        *_name_refusals(database, live, replace=replace),
-        *_role_refusals(missing, create_roles=create_roles),
-        *_extension_refusals(server, manifest),
-        *_disk_refusals(server, need),
-    ]
     return RestorePlan(
         label=backup.label,
         store=store,
@@ -132,7 +107,18 @@ def make_plan(
         roles_to_let_in=let_in,
         steps=tuple(_steps(backup.label, database, live, missing, freeze=freeze, replace=replace)),
         estimate=estimate(backup, drills),
-        refusals=tuple(refusals),
+        refusals=refusals(
+            server,
+            live,
+            manifest,
+            database=database,
+            replace=replace,
+            missing_roles=missing,
+            create_roles=create_roles,
+            need_bytes=need,
+            tools_major=tools_major,
+            tools_version=tools_version,
+        ),
         notes=tuple(
             _notes(backup, manifest, server, live, database, freeze=freeze, replace=replace)
         ),
@@ -177,145 +163,6 @@ def debris(databases: Iterable[str], database: str) -> list[str]:
     return sorted(name for name in databases if pattern.fullmatch(name))
 
 
-def already_exists(database: str) -> Refusal:
-    """Return the refusal of a name that is taken."""
-    return Refusal(
-        f'database "{database}" exists already',
-        "What exists is never overwritten.",
-        f"Choose another name for --into, or replace it, keeping the old one: "
-        f"casedb restore --database {database}.",
-    )
-
-
-def _server_refusals(
-    server: ServerState, manifest: Manifest, tools_major: int, tools_version: str
-) -> list[Refusal]:
-    found = []
-    if server.is_pooled:
-        found.append(
-            Refusal(
-                "the connection leads through a pooler",
-                "The server's process is another one than the connection was told of.",
-                "Name the server's own address and port with --conninfo.",
-            )
-        )
-    if server.is_standby:
-        found.append(
-            Refusal(
-                "the server is a standby",
-                "It replays another server's changes and takes none of its own.",
-                "Restore on the primary; the standby follows.",
-            )
-        )
-    elif server.is_read_only:
-        found.append(
-            Refusal(
-                "the server is read-only",
-                "Its default_transaction_read_only is on.",
-                "Find out who set it and why; turn it off in postgresql.conf or for this role.",
-            )
-        )
-    if not server.is_superuser:
-        found.append(
-            Refusal(
-                "only a superuser can restore a database with all its owners and policies",
-                f'"{server.role}" is none.',
-                "Connect as postgres.",
-            )
-        )
-    if tools_major != server.major:
-        found.append(
-            Refusal(
-                f"pg_restore {tools_version} does not fit a server of PostgreSQL {server.major}",
-                "A newer pg_restore sends settings that an older server does not know.",
-                f"Name a folder of PostgreSQL {server.major}'s programs in PG_BIN.",
-                is_configuration=True,
-            )
-        )
-    if manifest.server_major > server.major:
-        found.append(
-            Refusal(
-                f'backup "{manifest.label}" is of a newer PostgreSQL than this server',
-                f"It is of {manifest.server_version}, the server is {server.major}.",
-                f"Restore it into a server of PostgreSQL {manifest.server_major} or newer.",
-            )
-        )
-    return found
-
-
-def _name_refusals(database: str, live: LiveState | None, *, replace: bool) -> list[Refusal]:
-    if len(database.encode()) > NAME_MAX_BYTES:
-        return [
-            Refusal(
-                f"a database's name has at most {NAME_MAX_BYTES} bytes",
-                f'"{database}" has {len(database.encode())}; PostgreSQL would cut it.',
-                "Choose a shorter name.",
-                is_configuration=True,
-            )
-        ]
-    if live is None:
-        return []
-    if not replace:
-        return [already_exists(database)]
-    if database in ("postgres", "template0", "template1"):
-        return [
-            Refusal(
-                f'database "{database}" belongs to the server itself',
-                "A restore is connected to it, and other tools expect it.",
-                "Restore into a database of its own: --into NAME.",
-            )
-        ]
-    if not live.obstacles:
-        return []
-    names = "\n".join(f'{found.kind} "{found.name}"' for found in live.obstacles)
-    return [
-        Refusal(
-            f'database "{database}" has what would hold its name or follow the old database',
-            names,
-            "Settle each first (COMMIT PREPARED or ROLLBACK PREPARED, pg_drop_replication_slot, "
-            "DROP SUBSCRIPTION), or restore beside it: --into NAME.",
-        )
-    ]
-
-
-def _role_refusals(missing: Sequence[str], *, create_roles: bool) -> list[Refusal]:
-    if not missing or create_roles:
-        return []
-    return [
-        Refusal(
-            "the server lacks roles that own or may use what is in the backup",
-            f"Missing: {', '.join(missing)}.",
-            "Apply the roles first, or let them be made without login: --create-roles.",
-        )
-    ]
-
-
-def _extension_refusals(server: ServerState, manifest: Manifest) -> list[Refusal]:
-    missing = sorted({e.name for e in manifest.extensions} - server.extensions.keys())
-    if not missing:
-        return []
-    return [
-        Refusal(
-            "the server lacks extensions that the backup needs",
-            f"Missing: {', '.join(missing)}.",
-            "Install them on the server (Debian: postgresql-contrib has the usual ones).",
-        )
-    ]
-
-
-def _disk_refusals(server: ServerState, need: int) -> list[Refusal]:
-    if server.free_bytes is None or server.free_bytes >= need:
-        return []
-    return [
-        Refusal(
-            "there is too little disk on the server",
-            f"The restore needs about {need / 2**20:.0f} MiB besides what is there, "
-            f"{server.free_bytes / 2**20:.0f} MiB are free.",
-            "Make room: `casedb drop-kept` removes databases kept by earlier restores.",
-        )
-    ]
-
-
 def _steps(
     label: str,
     database: str,
@@ -358,8 +205,8 @@ def _notes(
     ]
     if live and live.is_frozen:
         notes.append(
-            f'"{database}" is read-only since a restore that was killed; the next one ends that, and '
-            f"so does: ALTER DATABASE {database} RESET default_transaction_read_only"
+            f'"{database}" is read-only since a restore that was killed; the next one ends that, '
+            f"and so does: ALTER DATABASE {database} RESET default_transaction_read_only"
         )
     if not backup.passed_drill:
         notes.append("this backup has not passed a drill: that it restores is only hoped")

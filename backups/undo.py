@@ -68,7 +68,7 @@ def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unsee
             watch.phase("count", "looking for what was written since"),
             connect(admin.replace(dbname=database), purpose="undo restore") as present,
         ):
-            changes = tuple(kept.changes(before, kept.read_tables(present)))
+            changes = tuple(kept.changes_since(before, kept.read_tables(present)))
     return UndoPlan(database, previous, settings.get(kept.RESTORED), changes)
 
 
@@ -152,4 +152,4 @@ def _changes(
         tables = kept.read_tables(old)
     connection.execute(kept.set_statement(outgoing, kept.CONTENT, kept.as_setting(tables)))
     before = settings.get(kept.CONTENT)
-    return tuple(kept.changes(before, tables)) if before is not None else None
+    return tuple(kept.changes_since(before, tables)) if before is not None else None

@@ -61,6 +61,9 @@ expect 0 casedb check schema
 expect 0 casedb query my_open_cases --as clerk@example.com
 expect 0 casedb restore latest --into copy
 expect 7 casedb restore latest --into copy
+expect 0 casedb restore latest --plan
+expect 0 casedb restore latest --confirm case_management
+expect 0 casedb undo-restore
 expect 0 casedb shell --psql --login postgres -- -c 'DROP DATABASE copy'
 expect 0 casedb shell --psql -- -Atc 'SELECT count(*) FROM cases'
 grep -qx 1 "$home/out" || fail "the sample case is not there"

@@ -211,11 +211,15 @@ def other_server(tools: PostgresTools) -> Iterator[Conninfo]:
 
 
 def casedb(night: Night, server: Conninfo, folder: Path, *words: str) -> tuple[int, str]:
+    return run(night, server, folder, "restore", *words, "--store", str(night.store.root))
+
+
+def run(night: Night, server: Conninfo, folder: Path, *words: str) -> tuple[int, str]:
     (folder / "casedb.toml").touch()
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "casedb", "restore", *words, "--store", str(night.store.root)),
+            *(sys.executable, "-m", "casedb", *words),
             *("--conninfo", server.replace(dbname=None, user=None).dsn),
         ],
         cwd=folder,
@@ -326,3 +330,26 @@ def test_before_chooses_the_newest_that_is_older(night: Night, tmp_path: Path) -
     assert night.label in said
     assert none == 3
     assert "no good backup" in why
+
+
+def test_the_way_back_asks_when_something_was_written_and_so_does_dropping(
+    night: Night, tmp_path: Path
+) -> None:
+    def do(*words: str) -> tuple[int, str]:
+        return run(night, night.admin, tmp_path, *words, "--database", night.name)
+
+    assert casedb(
+        night, night.admin, tmp_path, night.label, "--database", night.name, "--confirm", night.name
+    )[0] == 0  # fmt: skip
+    night.write_case("since the restore")
+
+    code, said = do("undo-restore")
+    assert code == 7
+    assert "public.cases had 1 rows and has 2" in said
+    assert do("undo-restore", "--confirm", night.name)[0] == 0
+    code, listed = do("drop-kept", "--json")
+    (kept,) = json.loads(listed)["kept"]
+    assert do("drop-kept", kept["name"])[0] == 7
+    assert do("drop-kept", "nonsense", "--confirm", "nonsense")[0] == 3
+    assert do("drop-kept", kept["name"], "--confirm", kept["name"])[0] == 0
+    assert night.databases() == [night.name]

@@ -2,17 +2,22 @@
 
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from backups import kept, swap
+from backups.dump import dump
 from backups.facts import read_settings
 from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
 from backups.restore import Wish
+from backups.sealing import new_key, read_keys
+from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import connect
 from casedb.errors import (
@@ -21,6 +26,7 @@ from casedb.errors import (
     LockedError,
     RefusedError,
     TerminatedError,
+    UnverifiedError,
 )
 from casedb.locks import maintenance_lock
 from tests.restore.conftest import Night
@@ -248,8 +254,6 @@ def test_the_report_is_kept_beside_the_backup(night: Night) -> None:
 
 
 def test_a_damaged_backup_is_refused_and_the_newest_good_one_named(night: Night) -> None:
-    from backups.dump import dump
-
     time.sleep(1)
     newer = dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
     path = night.store.root / night.name / newer.label / DUMP
@@ -262,6 +266,28 @@ def test_a_damaged_backup_is_refused_and_the_newest_good_one_named(night: Night)
 
     assert night.label in (caught.value.hint or "")
     assert night.databases() == [night.name]
+
+
+def test_an_encrypted_backup_is_restored_with_its_key_and_with_no_other(
+    night: Night, tmp_path: Path
+) -> None:
+    recipient = new_key(tmp_path / "key")
+    new_key(tmp_path / "other")
+    store = LocalStore(tmp_path / "sealed")
+    sealed = dump(
+        night.live.replace(user="case_backup"), store, tools=night.tools, recipients=[recipient]
+    )
+    encrypted = replace(night, store=store)
+    wish = Wish(sealed.label, night.name, replace=True)
+
+    for keys in (None, read_keys(tmp_path / "other")):
+        with pytest.raises(UnverifiedError):
+            encrypted.restore(wish, keys=keys)
+    assert night.databases() == [night.name]
+    report = encrypted.restore(wish, keys=read_keys(tmp_path / "key"))
+
+    assert report.same_roots is True
+    assert night.ask("SELECT count(*) FROM cases") == 1
 
 
 def test_undo_without_a_restore_says_so(night: Night) -> None:
@@ -307,9 +333,22 @@ def test_a_changed_row_counts_as_written_too(night: Night) -> None:
     night.restore()
     night.do("ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET first_name = 'Other'")
 
-    changes = plan_undo(night.admin, night.name).changes or ()
+    plan = plan_undo(night.admin, night.name)
 
-    assert "table public.users has 3 rows as before, but other content" in changes
+    assert plan.needs_confirmation
+    assert plan.changes == ("every table has as many rows as before, but not all the same",)
+
+
+def test_a_row_changed_since_the_backup_is_counted_as_not_restored(night: Night) -> None:
+    night.do("ALTER TABLE users DISABLE TRIGGER ALL; UPDATE users SET first_name = 'Other'")
+    night.do("ALTER TABLE users ENABLE TRIGGER ALL")
+
+    report = night.restore()
+
+    assert report.swap
+    assert report.swap.not_restored == (
+        "table public.users has 3 rows as before, but not all the same",
+    )
 
 
 def test_only_what_was_kept_can_be_dropped(night: Night) -> None:
