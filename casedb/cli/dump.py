@@ -48,6 +48,8 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
             chain=settings.chain_dir,
             on_progress=tell,
         )
+    for warning in manifest.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(manifest)
         _require_everywhere(manifest.label, stores)
