@@ -71,7 +71,7 @@ def proven_archive(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
 
     Raises:
         LockedError: somebody keeps a table, however often it is tried.
-        ToolFailedError: pg_dump, psql, the server or the store failed.
+        ToolFailedError: pg_dump, the server or the store failed.
     """
     blocker, reason = None, ""
     for _ in range(job.attempts):
