@@ -34,10 +34,17 @@ class UnreadableArchiveError(Exception):
     """The file is no archive that can be read to its end; says why."""
 
 
-def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> ReadBack:
+def read_back(
+    source: BinaryIO,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+    *,
+    decompress_all: bool = True,
+) -> ReadBack:
     """Read a compressed archive to its end, have pg_restore list it, and return what it was.
 
-    pg_restore alone proves little: it reads the head only, and lists a dump cut in half.
+    pg_restore alone proves little: it reads the head only, and lists a dump cut in half. Without
+    `decompress_all` zstd sees no more than pg_restore asked for, and the rest is only hashed.
 
     Raises:
         UnreadableArchiveError: if zstd or pg_restore cannot read it.
@@ -51,7 +58,8 @@ def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) 
         programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
     ):
         with raw_archive(reader, keys) as chunks:
-            _feed(chunks, process)
+            _feed(chunks, process, to_the_end=decompress_all)
+        reader.drain()
         # It may have left before the end; the checksum is of the whole file all the same.
         returncode = process.wait()
         err.seek(0)
@@ -129,10 +137,12 @@ def raw_archive(reader: HashingReader, keys: Keys | None) -> Iterator[Iterator[b
         reader.drain()
 
 
-def _feed(chunks: Iterable[bytes], process: "Popen[bytes]") -> None:
+def _feed(chunks: Iterable[bytes], process: "Popen[bytes]", *, to_the_end: bool = True) -> None:
     sink = process.stdin
     assert sink is not None
     for chunk in chunks:
+        if sink is None and not to_the_end:
+            break
         if sink is not None:
             try:
                 sink.write(chunk)

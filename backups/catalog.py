@@ -10,7 +10,7 @@ from backups.labels import database_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import DrillReport, VerifyReport, read_record
 from backups.stores.base import Store
-from casedb.errors import BackupDamagedError, ConfigurationError
+from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError
 
 LATEST = "latest"
 LATEST_DRILLED = "latest-drilled"
@@ -83,6 +83,17 @@ def read_backup(store: Store, database: str, label: str) -> Backup:
         drilled=read_record(store, database, label, DrillReport),
         manifest_sha256=checksum,
     )
+
+
+def newest_manifest(store: Store, database: str) -> Manifest | None:
+    """Return a recent manifest to estimate from; None if there is none, or none can be read.
+
+    By label, which is enough for an estimate and costs one look.
+    """
+    try:
+        return read_manifest(store, database, store.labels(database)[-1])
+    except (CasedbError, IndexError):
+        return None
 
 
 def read_manifest(store: Store, database: str, label: str) -> Manifest:

@@ -31,6 +31,8 @@ SETTINGS: Mapping[str, str] = {
     "row_security": "off",
     # Names in definitions and in texts of regclass and its like are printed in full.
     "search_path": "",
+    # Compiling takes longer than it saves: nearly all of the work is inside of the functions.
+    "jit": "off",
 }
 """What the hashes and the fingerprint depend on; set in every session that computes them."""
 

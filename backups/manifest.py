@@ -180,6 +180,8 @@ class Manifest(Frozen):
     snapshot: str
     properties: DatabaseProperties
     roles: tuple[RoleFacts, ...]
+    warnings: tuple[str, ...] = ()
+    """What whoever dumped was told, such as the known holes of his pg_dump."""
     extensions: tuple[ExtensionFacts, ...]
     collations: tuple[CollationFacts, ...]
     migration_head: str | None

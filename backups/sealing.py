@@ -10,25 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import pyrage
 
 from backups.manifest import FileFacts
-from backups.streams import Compressed, HashingWriter, compress
+from backups.streams import Compressed, HashingWriter, Readable, compress
 from casedb.errors import CasedbError, ConfigurationError, UnverifiedError
 
 _CHUNK_BYTES = 1 << 20
 _PUBLIC = "age1"
 _SECRET = "AGE-SECRET-KEY-"
-
-
-class Readable(Protocol):
-    """Something that is read from front to end."""
-
-    def read(self, size: int = ..., /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-        ...
 
 
 class UnsealError(Exception):
@@ -123,7 +115,7 @@ def seal_bytes(data: bytes, recipients: Sequence[str]) -> bytes:
     return bytes(pyrage.encrypt(data, [_recipient(text) for text in recipients]))
 
 
-def compress_for(source: IO[bytes], sink: BinaryIO, recipients: Sequence[str]) -> FileFacts:
+def compress_for(source: Readable, sink: BinaryIO, recipients: Sequence[str]) -> FileFacts:
     """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them."""
     if not recipients:
         return compress(source, sink)

@@ -1,12 +1,17 @@
 """Is everything well, and what to do if not. Pure: the facts come in, findings go out."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from statistics import median
 
 from casedb.ages import format_age
 
 # The next backup may grow, and the one being written lies beside the old ones.
 _FREE_TIMES_NEWEST = 3
+# Case data grow; a backup of less than this part of what is usual has probably lost something.
+_SHRUNK = 0.7
+_USUAL_OF = 5
 
 
 @dataclass(frozen=True)
@@ -22,17 +27,41 @@ class ServerFacts:
 
 
 @dataclass(frozen=True)
-class BackupFacts:
-    """What the store holds of the database; times are aware."""
+class BucketFacts:
+    """How a bucket keeps what somebody deletes."""
 
+    keeps_versions: bool
+    forgets_after_days: int | None
+    """When a deleted version goes for good; None: never."""
+    lock_days: int
+    """How long nobody can delete a backup; 0: no lock."""
+    unknown: str | None = None
+    """Why nobody could tell; the rest then means nothing."""
+
+
+@dataclass(frozen=True)
+class BackupFacts:
+    """What one store holds of the database; times are aware."""
+
+    store: str
     count: int
     newest_label: str | None
     newest_at: datetime | None
     newest_size_bytes: int
+    earlier_sizes_bytes: tuple[int, ...]
+    """Of the good backups before it, newest first."""
     drilled_label: str | None
     drilled_at: datetime | None
+    failed_drill_label: str | None
+    """If the last drill of all did not pass: of which backup it was."""
     damaged: tuple[str, ...]
     free_bytes: int | None
+    bucket: BucketFacts | None = None
+    """None if the store is no bucket."""
+
+    def possible_loss(self, now: datetime) -> timedelta | None:
+        """Return how much would be lost if the server were gone now; None: all there is."""
+        return max(now - self.newest_at, timedelta(0)) if self.newest_at else None
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,8 @@ class Limits:
 
     backup_max_age: timedelta
     drill_max_age: timedelta
+    keep_within: timedelta
+    """How long every backup is promised to be there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +83,8 @@ class Finding:
     state: str
     advice: str | None = None
     """What to do; None when it is well."""
+    store: str | None = None
+    """Which store it is about; None if it is about none."""
 
 
 def assess_server(facts: ServerFacts) -> list[Finding]:
@@ -76,27 +109,11 @@ def assess_server(facts: ServerFacts) -> list[Finding]:
 
 
 def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list[Finding]:
-    """Return what is to be said of the backups at `now`."""
-    findings = [
-        _age("backup", facts.newest_label, facts.newest_at, limits.backup_max_age, now, "dump"),
-        _age(
-            "drill",
-            facts.drilled_label,
-            facts.drilled_at,
-            limits.drill_max_age,
-            now,
-            "drill latest",
-        ),
-    ]
+    """Return what is to be said of the backups of one store at `now`."""
+    findings = [_newest(facts, limits, now), _size(facts), _drill(facts, limits, now)]
     if facts.damaged:
-        findings.append(
-            Finding(
-                "damage",
-                False,
-                f"{len(facts.damaged)} of {facts.count} damaged",
-                "casedb backups",
-            )
-        )
+        state = f"{len(facts.damaged)} of {facts.count} damaged"
+        findings.append(Finding("damage", False, state, "casedb backups"))
     else:
         findings.append(Finding("damage", True, f"none known in {facts.count}"))
     if facts.free_bytes is not None:
@@ -104,7 +121,69 @@ def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list
         enough = facts.free_bytes >= _FREE_TIMES_NEWEST * facts.newest_size_bytes
         advice = None if enough else "casedb rotate --apply, or a larger disk"
         findings.append(Finding("disk", enough, f"{gib:.1f} GiB free for backups", advice))
-    return findings
+    if facts.bucket:
+        findings.append(_bucket(facts.bucket, limits.keep_within))
+    return [replace(finding, store=facts.store) for finding in findings]
+
+
+def _newest(facts: BackupFacts, limits: Limits, now: datetime) -> Finding:
+    found = _age("backup", facts.newest_label, facts.newest_at, limits.backup_max_age, now, "dump")
+    loss = facts.possible_loss(now)
+    lost = "all" if loss is None else f"{loss.total_seconds() / 3600:.1f} h"
+    return replace(found, state=f"{found.state}; possible data loss: {lost}")
+
+
+def _size(facts: BackupFacts) -> Finding:
+    usual = _usual(facts.earlier_sizes_bytes)
+    if facts.newest_label is None or not usual:
+        return Finding("size", True, "nothing to compare with")
+    share = facts.newest_size_bytes / usual
+    state = f"the newest has {share:.0%} of what is usual"
+    if share < _SHRUNK:
+        advice = "compare the rows: casedb backups; then casedb drill latest"
+        return Finding("size", False, state, advice)
+    return Finding("size", True, state)
+
+
+def _usual(sizes: Sequence[int]) -> float:
+    return median(sizes[:_USUAL_OF]) if sizes else 0.0
+
+
+def _drill(facts: BackupFacts, limits: Limits, now: datetime) -> Finding:
+    if facts.failed_drill_label:
+        return Finding(
+            "drill",
+            False,
+            f"the last one failed: {facts.failed_drill_label}",
+            "casedb dump, then casedb drill latest",
+        )
+    at, limit = facts.drilled_at, limits.drill_max_age
+    return _age("drill", facts.drilled_label, at, limit, now, "drill latest")
+
+
+def _bucket(bucket: BucketFacts, keep_within: timedelta) -> Finding:
+    promised = format_age(keep_within)
+    if bucket.unknown:
+        return Finding(
+            "bucket",
+            False,
+            f"what it keeps could not be read: {bucket.unknown}",
+            "allow s3:GetBucketVersioning and s3:GetLifecycleConfiguration, or ask another host",
+        )
+    if not bucket.keeps_versions:
+        return Finding(
+            "bucket", False, "it keeps nothing that somebody deletes", "turn its versioning on"
+        )
+    days = bucket.forgets_after_days
+    if days is not None and timedelta(days=days) < keep_within:
+        state = f"it forgets what was deleted after {days}d, backups are kept for {promised}"
+        return Finding("bucket", False, state, "lengthen NoncurrentDays of its lifecycle")
+    if bucket.lock_days > 0 and timedelta(days=bucket.lock_days) < keep_within:
+        state = f"it locks backups for {bucket.lock_days}d, they are kept for {promised}"
+        return Finding("bucket", False, state, "raise lock_days in the store's address")
+    kept = "for ever" if days is None else f"for {days}d"
+    locked = f", locked for {bucket.lock_days}d" if bucket.lock_days else ""
+    return Finding("bucket", True, f"keeps what is deleted {kept}{locked}")
 
 
 def _age(

@@ -66,6 +66,11 @@ class Values(BaseModel):
     metrics_file: Path | None = Field(
         None, description="Where dump, drill and rotate write metrics: a .prom of node_exporter's."
     )
+    log_file: Path | None = Field(
+        None, description="Where dump, verify, drill and rotate --apply add a line of JSON each."
+    )
+    on_success: Words = Field((), description="Commands to run after such a run went well.")
+    on_failure: Words = Field((), description="Commands to run after such a run failed.")
     pooler: str = Field("", description="The console of a PgBouncer, paused while names change.")
     documents: str = Field("", description="The bucket of the cases' documents: s3://...")
     key_file: Path | None = Field(None, description="The secret key that opens backups.")
@@ -129,6 +134,12 @@ class Settings:
     def metrics_path(self) -> Path | None:
         """Where metrics are written, absolute; None if they are not."""
         named = self.values.metrics_file
+        return (self.root / named.expanduser()).absolute() if named else None
+
+    @property
+    def log_path(self) -> Path | None:
+        """The log of runs, absolute; None if there is none."""
+        named = self.values.log_file
         return (self.root / named.expanduser()).absolute() if named else None
 
     @property

@@ -9,6 +9,7 @@ STORE/DATABASE/.lock             held by the one run that adds or deletes
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
 
@@ -22,6 +23,17 @@ class RetainedError(Exception):
 
 class WriteOnlyError(Exception):
     """These credentials may write to the store and not read from it."""
+
+
+@dataclass(frozen=True)
+class Safeguards:
+    """What a bucket does against somebody who deletes."""
+
+    keeps_versions: bool
+    forgets_after_days: int | None
+    """When a deleted version goes for good; None: never."""
+    lock_days: int
+    """How long nobody can delete a backup; 0: no lock."""
 
 
 class NewSet(Protocol):
@@ -137,4 +149,8 @@ class Store(Protocol):
 
     def free_bytes(self, database: str) -> int | None:
         """Return how much more the store can take; None if there is no such limit."""
+        ...
+
+    def safeguards(self) -> Safeguards | None:
+        """Return what the store does against somebody who deletes; None: it is a folder."""
         ...

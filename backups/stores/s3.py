@@ -20,7 +20,13 @@ from typing import BinaryIO, cast
 
 from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST
-from backups.stores.base import NewSet, RecordKind, RetainedError, WriteOnlyError
+from backups.stores.base import (
+    NewSet,
+    RecordKind,
+    RetainedError,
+    Safeguards,
+    WriteOnlyError,
+)
 from backups.stores.s3_errors import reading, writing
 from backups.stores.s3_lock import LIFETIME, RunLock, renewed, whoami
 from casedb.errors import CasedbError, LockedError, UnverifiedError
@@ -196,6 +202,15 @@ class S3Store:
         """Write a record in one step, in place of an earlier one."""
         with writing(self.location):
             self.bucket.put(self._key(database, f"{_RECORDS}/{label}.{kind}.json"), data)
+
+    def safeguards(self) -> Safeguards:
+        """Return whether deleted versions are kept, and for how long."""
+        with reading(self.location):
+            return Safeguards(
+                keeps_versions=self.bucket.keeps_versions(),
+                forgets_after_days=self.bucket.noncurrent_days(),
+                lock_days=self.location.lock_days,
+            )
 
     def free_bytes(self, database: str) -> int | None:
         """Return None: a bucket has no end."""

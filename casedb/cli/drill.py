@@ -11,7 +11,7 @@ from backups.sealing import Keys
 from backups.stores import Store, open_store
 from casedb.cli.options import json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_error, print_json, print_table, progress, seconds
-from casedb.cli.signals import metrics_after
+from casedb.cli.signals import Story, signals_after
 from casedb.connections import client_tools
 from casedb.errors import BackupDamagedError, CasedbError, ExitCode
 from casedb.settings import Settings
@@ -62,9 +62,10 @@ def drill(
     reports, worst = [], ExitCode.WELL
     for url in urls:
         try:
-            with metrics_after(settings):
+            with signals_after(settings, "drill", (url,)) as story:
                 report = _drill(
                     settings,
+                    story,
                     open_store(url),
                     label,
                     scratch,
@@ -92,6 +93,7 @@ def drill(
 
 def _drill(
     settings: Settings,
+    story: Story,
     store: Store,
     label: str,
     scratch: Path | None,
@@ -108,6 +110,7 @@ def _drill(
             return None
     else:
         backup = resolve_label(store, database, label)
+    story.label, story.size_bytes = backup.label, backup.size_bytes
     if backup.manifest is None:
         raise BackupDamagedError(
             f'backup "{backup.label}" has no readable manifest',

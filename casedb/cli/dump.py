@@ -2,12 +2,13 @@
 
 import click
 
+from backups.catalog import newest_manifest
 from backups.dump import dump as take_backup
 from backups.stores import open_store
 from backups.stores.several import SeveralStores
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, progress, seconds, size
-from casedb.cli.signals import metrics_after
+from casedb.cli.signals import signals_after
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect
 from casedb.errors import ToolFailedError
@@ -35,30 +36,36 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
     Example:
         casedb dump --store /var/backups/casedb
     """
-    target = target_for(settings, Verb.DUMP)
-    with connect(target, purpose="dump") as connection:
-        tools = client_tools(settings, connection.info.server_version // 10000)
     stores = SeveralStores([open_store(url) for url in settings.store_urls])
-    with metrics_after(settings), progress("dump") as tell:
-        manifest = take_backup(
-            target,
-            stores,
-            tools=tools,
-            recipients=recipients or settings.values.recipients,
-            chain=settings.chain_dir,
-            on_progress=tell,
-        )
-    if as_json:
-        print_json(manifest)
+    database = settings.values.database
+    with signals_after(settings, "dump", settings.store_urls) as story:
+        target = target_for(settings, Verb.DUMP)
+        with connect(target, purpose="dump") as connection:
+            tools = client_tools(settings, connection.info.server_version // 10000)
+        with progress("dump") as tell:
+            manifest = take_backup(
+                target,
+                stores,
+                tools=tools,
+                recipients=recipients or settings.values.recipients,
+                chain=settings.chain_dir,
+                on_progress=tell,
+                earlier=newest_manifest(open_store(settings.store_url), database),
+            )
+        story.label, story.size_bytes = manifest.label, manifest.size_bytes
+        for warning in manifest.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if as_json:
+            print_json(manifest)
+        else:
+            took = seconds(manifest.ended_at - manifest.started_at)
+            click.echo(
+                f"{manifest.label}: {len(manifest.tables)} tables, {manifest.rows} rows, "
+                f"{size(manifest.size_bytes)}, {took}"
+            )
         _require_everywhere(manifest.label, stores)
-        return
-    took = seconds(manifest.ended_at - manifest.started_at)
-    click.echo(
-        f"{manifest.label}: {len(manifest.tables)} tables, {manifest.rows} rows, "
-        f"{size(manifest.size_bytes)}, {took}"
-    )
-    _require_everywhere(manifest.label, stores)
-    click.echo("Prove it: casedb drill latest", err=True)
+    if not as_json:
+        click.echo("Prove it: casedb drill latest", err=True)
 
 
 def _require_everywhere(label: str, stores: SeveralStores) -> None:

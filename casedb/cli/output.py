@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -103,10 +104,18 @@ def progress(what: str) -> Iterator[Tell]:
     )
     with bar:
         task = bar.add_task(what, total=None, share="")
+        shown: list[Any] = ["", time.monotonic()]
 
         def tell(step: str | Progress) -> None:
             found = Progress(step) if isinstance(step, str) else step
+            if found.phase != shown[0]:
+                # Rate and time left belong to one phase.
+                shown[:] = [found.phase, time.monotonic()]
+                bar.reset(task)
             share = f"{found.done / found.total:4.0%}" if found.total else ""
+            if found.unit == "bytes":
+                passed = time.monotonic() - float(shown[1]) or 1.0
+                share = f"{share} of {size(found.total or 0)}, {size(int(found.done / passed))}/s"
             # update(total=None) would keep the total of the step before, and its time left.
             bar.tasks[0].total = found.total
             bar.update(

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from backups.stores import open_store
 from casedb.ages import format_age, parse_age
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
-from casedb.cli.signals import metrics_after
+from casedb.cli.signals import signals_after
 from casedb.settings import Settings
 
 _CALENDAR = ("hourly", "daily", "weekly", "monthly", "yearly")
@@ -71,7 +72,9 @@ def rotate(
     if confirmed is not None and len(settings.store_urls) > 1:
         raise click.UsageError("--confirm N is for one store: name it with --store.")
     plans = {}
-    with metrics_after(settings):
+    # Saying what would go is no run that monitoring waits for.
+    signals = signals_after(settings, "rotate", settings.store_urls) if apply_it else nullcontext()
+    with signals:
         for url in settings.store_urls:
             plans[url] = expire(
                 open_store(url),

@@ -1,43 +1,103 @@
-"""What a verb leaves for monitoring, whether it went well or not."""
+"""What a verb leaves for monitoring, whether it went well or not: metrics, a line, commands."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import click
 
 from backups.catalog import catalog
 from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
-from casedb.errors import CasedbError
+from casedb.errors import CasedbError, ExitCode, TerminatedError
+from casedb.runs import Run, append_line, call_hook
 from casedb.settings import Settings
 
 
-@contextmanager
-def metrics_after(settings: Settings) -> Iterator[None]:
-    """Write the metrics, if the settings name a file for them, when the block ends.
+@dataclass
+class Story:
+    """What a verb finds out about its run while it goes on."""
 
-    After a failure too: a damaged backup or a failed drill is what they are for. That they could
-    not be written is said, and changes nothing about the work itself.
+    label: str | None = None
+    size_bytes: int | None = None
+
+
+@contextmanager
+def signals_after(
+    settings: Settings, command: str, stores: tuple[str, ...], *, metrics: bool = True
+) -> Iterator[Story]:
+    """Tell of the run when the block ends, however it ends.
+
+    After a failure too: a damaged backup or a failed drill is what signals are for. That they could
+    not be given is said, and changes nothing about the work itself.
     """
+    story = Story()
+    started_at, began = datetime.now(UTC), time.monotonic()
+    code, message = ExitCode.WELL, None
+    try:
+        yield story
+    except BaseException as error:
+        code, message = _failure(error)
+        raise
+    finally:
+        run = Run(
+            command=command,
+            database=settings.values.database,
+            label=story.label,
+            outcome="failure" if code else "success",
+            exit_code=int(code),
+            started_at=started_at,
+            seconds=time.monotonic() - began,
+            bytes=story.size_bytes,
+            store=tuple(url.partition("?")[0] for url in stores),
+            message=message,
+        )
+        _tell(settings, run, metrics=metrics)
+
+
+def _failure(error: BaseException) -> tuple[ExitCode, str]:
+    if isinstance(error, CasedbError):
+        return error.exit_code, error.message
+    if isinstance(error, TerminatedError):
+        return ExitCode.TERMINATED, "terminated"
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.INTERRUPTED, "interrupted"
+    return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}"
+
+
+def _tell(settings: Settings, run: Run, *, metrics: bool) -> None:
+    if metrics and settings.metrics_path:
+        with _noted():
+            _write_metrics(settings)
+    if settings.log_path:
+        with _noted():
+            append_line(settings.log_path, run)
+    values = settings.values
+    for command in values.on_failure if run.exit_code else values.on_success:
+        with _noted():
+            call_hook(command, run, inherited=os.environ)
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
     try:
         yield
-    finally:
-        if settings.metrics_path:
-            try:
-                _write(settings)
-            except CasedbError as error:
-                click.echo(f"note: {error.message}: {error.detail or ''}", err=True)
+    except CasedbError as error:
+        click.echo(f"warning: {error.message}: {error.detail or ''}".rstrip(": "), err=True)
 
 
-def _write(settings: Settings) -> None:
+def _write_metrics(settings: Settings) -> None:
     assert settings.metrics_path is not None
     database = settings.values.database
     states = []
     for url in settings.store_urls:
-        store = open_store(url)
         try:
+            store = open_store(url)
             states.append(StoreState(store.url, database, catalog(store, database)))
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
-            click.echo(f"note: no metrics of {store.url}: {error.message}", err=True)
+            click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
     write_metrics(settings.metrics_path, states)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from backups.catalog import catalog
-from backups.stores import open_store
+from backups.stores import Store, open_store
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
@@ -14,6 +14,7 @@ from casedb.database import connect, scalar
 from casedb.errors import CasedbError, ExitCode, ServerUnreachableError
 from casedb.health import (
     BackupFacts,
+    BucketFacts,
     Finding,
     Limits,
     ServerFacts,
@@ -31,8 +32,10 @@ from casedb.sqlfiles import folder
 def status(settings: Settings, as_json: bool) -> int:
     """Is everything well, and what to do if not.
 
-    Looks at server, migrations, backups, drills and disk. Exit code 9 when something is not well, 4
-    when the server does not answer.
+    Looks at server, migrations, and in each store at backups, drills, disk and bucket; says how
+    many hours of work would be lost. Exit code 9 when something is not well: a backup is late or
+    has shrunk, the last drill failed or is too old, a bucket forgets too early. 4 when the server
+    does not answer.
 
     \b
     Example:
@@ -45,18 +48,26 @@ def status(settings: Settings, as_json: bool) -> int:
         # The backups are still worth a look: they are what is needed now.
         findings = [Finding("server", False, error.message, error.hint)]
         code = ExitCode.UNREACHABLE
-    limits = Limits(settings.values.backup_max_age, settings.values.drill_max_age)
-    try:
-        findings += assess_backups(_backup_facts(settings), limits, now=datetime.now(UTC))
-    except CasedbError as error:
-        findings.append(Finding("backup", False, error.message, error.hint))
+    values, now = settings.values, datetime.now(UTC)
+    limits = Limits(values.backup_max_age, values.drill_max_age, values.keep_within)
+    loss_h: dict[str, float | None] = {}
+    for url in settings.store_urls:
+        shown = url.partition("?")[0]
+        try:
+            facts = _backup_facts(settings, url)
+        except CasedbError as error:
+            findings.append(Finding("backup", False, error.message, error.hint, shown))
+            continue
+        loss = facts.possible_loss(now)
+        loss_h[facts.store] = round(loss.total_seconds() / 3600, 2) if loss is not None else None
+        findings += assess_backups(facts, limits, now=now)
     if code is ExitCode.WELL and not all(f.well for f in findings):
         code = ExitCode.DIFFERENT
     if as_json:
-        print_json({"well": code is ExitCode.WELL, "findings": findings})
+        well = code is ExitCode.WELL
+        print_json({"well": well, "possible_loss_h": loss_h, "findings": findings})
     else:
-        rows = [(f.check, "well" if f.well else "NOT WELL", f.state, f.advice) for f in findings]
-        print_table(["check", "", "state", "what to do"], rows)
+        _print(findings, several=len(settings.store_urls) > 1)
     return code
 
 
@@ -76,19 +87,51 @@ def _server_facts(settings: Settings) -> ServerFacts:
     )
 
 
-def _backup_facts(settings: Settings) -> BackupFacts:
-    store = open_store(settings.store_url)
+def _print(findings: list[Finding], *, several: bool) -> None:
+    rows = [
+        (
+            f.check,
+            *([f.store or ""] if several else []),
+            "well" if f.well else "NOT WELL",
+            f.state,
+            f.advice,
+        )
+        for f in findings
+    ]
+    print_table(["check", *(["store"] if several else []), "", "state", "what to do"], rows)
+
+
+def _backup_facts(settings: Settings, url: str) -> BackupFacts:
+    store = open_store(url)
     database = settings.values.database
     backups = catalog(store, database)
-    newest = next((b for b in backups if b.is_good), None)
+    good = [b for b in backups if b.is_good]
+    newest = good[0] if good else None
     drilled = next((b for b in backups if b.passed_drill), None)
+    drills = [b.drilled for b in backups if b.drilled]
+    last = max(drills, key=lambda report: report.at, default=None)
     return BackupFacts(
+        store=store.url,
         count=len(backups),
         newest_label=newest.label if newest else None,
         newest_at=newest.taken_at if newest else None,
         newest_size_bytes=newest.size_bytes if newest else 0,
+        earlier_sizes_bytes=tuple(b.size_bytes for b in good[1:]),
         drilled_label=drilled.label if drilled else None,
         drilled_at=drilled.drilled.at if drilled and drilled.drilled else None,
+        failed_drill_label=last.label if last and last.outcome == "failed" else None,
         damaged=tuple(b.label for b in backups if not b.is_good),
         free_bytes=store.free_bytes(database),
+        bucket=_bucket_facts(store),
     )
+
+
+def _bucket_facts(store: Store) -> BucketFacts | None:
+    try:
+        found = store.safeguards()
+    except CasedbError as error:
+        # A host that may only put: unknown is not well, and not the end of the other checks.
+        return BucketFacts(False, None, 0, unknown=error.message)
+    if found is None:
+        return None
+    return BucketFacts(found.keeps_versions, found.forgets_after_days, found.lock_days)

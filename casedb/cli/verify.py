@@ -10,6 +10,7 @@ from backups.stores import Store, open_store
 from backups.verify import verify as check_bytes
 from casedb.cli.options import json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress, seconds, size
+from casedb.cli.signals import signals_after
 from casedb.errors import BackupDamagedError
 from casedb.settings import Settings
 
@@ -34,14 +35,15 @@ def verify(
         casedb verify latest
     """
     store = open_store(settings.store_url)
-    if chain:
-        _verify_chain(settings, store, as_json)
-        return
-    backup = resolve_label(store, settings.values.database, label, good_only=False)
-    with progress("verify") as tell:
-        report = check_bytes(
-            store, backup.label, keys=keys_of(settings, key_file), on_progress=tell
-        )
+    keys = keys_of(settings, key_file)
+    with signals_after(settings, "verify", (settings.store_url,), metrics=False) as story:
+        if chain:
+            _verify_chain(settings, store, as_json)
+            return
+        backup = resolve_label(store, settings.values.database, label, good_only=False)
+        story.label, story.size_bytes = backup.label, backup.size_bytes
+        with progress("verify") as tell:
+            report = check_bytes(store, backup.label, keys=keys, on_progress=tell)
     if as_json:
         print_json(report)
         return

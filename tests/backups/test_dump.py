@@ -13,6 +13,7 @@ import pytest
 
 from backups.catalog import catalog
 from backups.dump import dump
+from backups.dump_archive import expected_bytes
 from backups.manifest import MANIFEST
 from backups.progress import Progress
 from backups.stores import LocalStore
@@ -150,7 +151,7 @@ def test_what_cannot_be_read_back_is_not_kept(
         sink.write(b"\0\0\0\0")  # type: ignore[attr-defined]
         return facts
 
-    monkeypatch.setattr("backups.dump.compress_for", flipping)
+    monkeypatch.setattr("backups.dump_archive.compress_for", flipping)
     store = LocalStore(tmp_path)
 
     with pytest.raises(ToolFailedError, match="cannot be read back"):
@@ -230,6 +231,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from backups.dump import dump
+from backups.dump_archive import expected_bytes
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.tools import tools_in
@@ -296,3 +298,22 @@ def _wait_for_sessions_to_end(database: Conninfo) -> None:
         while connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'").fetchone():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_the_manifest_keeps_the_known_holes_of_the_pg_dump_that_wrote_it(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    old = PostgresTools(tools.bindir, f"{tools.major}.1", tools.source)
+
+    manifest = dump(small, LocalStore(tmp_path), tools=old)
+
+    assert any("CVE-2026-18408" in warning for warning in manifest.warnings)
+
+
+def test_an_archive_is_expected_to_grow_as_its_database_did(made: Made) -> None:
+    manifest = made.manifest
+    (archive,) = (f for name, f in manifest.files.items() if name == "database.dump.zst")
+    assert archive.raw_size_bytes
+
+    assert expected_bytes(2 * manifest.database_size_bytes, manifest) == 2 * archive.raw_size_bytes
+    assert expected_bytes(1000, None) == 700

@@ -20,6 +20,7 @@ from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore, Store, open_store, s3_lock
 from backups.stores import s3 as s3_store
+from backups.stores.base import Safeguards
 from backups.stores.s3 import S3Store
 from backups.verify import verify
 from casedb import s3, s3_streams
@@ -448,3 +449,26 @@ def test_an_address_that_makes_no_sense_is_refused(url: str, complaint: str) -> 
 
     assert complaint in str(caught.value)
     assert "secret@" not in str(caught.value)
+
+
+def test_a_bucket_tells_how_it_keeps_what_is_deleted(server: Server, store: S3Store) -> None:
+    kept = bool(store.bucket.keeps_versions())
+    assert store.safeguards() == Safeguards(kept, None, 0)
+
+    name = server.new_bucket(versions=True)
+    server.client().put_bucket_lifecycle_configuration(
+        Bucket=name,
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": "forget",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": 5},
+                }
+            ]
+        },
+    )
+    assert store_in(server, name, "&lock_days=3").safeguards() == Safeguards(True, 5, 3)
+    with pytest.raises((UnverifiedError, ConfigurationError)):
+        store_in(server, "no-such-bucket-at-all").safeguards()

@@ -1,0 +1,162 @@
+"""The archive, and the proof of what is in it, of one exported snapshot.
+
+pg_dump writes one stream, which zstd compresses with all cores while this session hashes the
+tables. Several streams (pg_dump --jobs) would not be faster on two cores, which one stream and the
+proof keep busy, and the set would be one file a table instead of one that any pg_restore reads.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from concurrent import futures
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backups import anchors, content, facts, fingerprint, snapshot
+from backups.dump_job import Job
+from backups.manifest import (
+    DUMP,
+    HEADS,
+    SEALED_SUFFIX,
+    FileFacts,
+    LargeObjects,
+    Manifest,
+    RoleFacts,
+    SequenceFacts,
+    TableFacts,
+)
+from backups.progress import Progress
+from backups.sealing import compress_for
+from backups.stores.base import NewSet
+from backups.streams import CountingReader
+from backups.watchdog import Watchdog
+from casedb import tools as programs
+from casedb.errors import LockedError
+
+_POLL_S = 0.5
+# What pg_dump writes of case data, as a part of the database's size: without indexes, but with
+# bytes in hexadecimal.
+_ARCHIVE_RATIO = 0.7
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the snapshot held, and the archive that was written of it."""
+
+    taken_at: datetime
+    snapshot: str
+    sequences: tuple[SequenceFacts, ...]
+    catalog: tuple[fingerprint.Fact, ...]
+    tables: tuple[TableFacts, ...]
+    large_objects: LargeObjects
+    archive: FileFacts
+    heads: FileFacts | None
+
+
+def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
+    """Return about how much pg_dump will write, from the database's size and an earlier backup.
+
+    >>> expected_bytes(1000, None)
+    700
+    """
+    if earlier and earlier.database_size_bytes:
+        for name in (DUMP, f"{DUMP}{SEALED_SUFFIX}"):
+            found = earlier.files.get(name)
+            if found and found.raw_size_bytes:
+                return found.raw_size_bytes * size_bytes // earlier.database_size_bytes
+    return int(size_bytes * _ARCHIVE_RATIO)
+
+
+def proven_archive(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
+    """Put the archive and the heads into the set, and return what their snapshot held.
+
+    Raises:
+        LockedError: somebody keeps a table, however often it is tried.
+        ToolFailedError: pg_dump, the server or the store failed.
+    """
+    blocker, reason = None, ""
+    for _ in range(job.attempts):
+        try:
+            return _attempt(job, new, roles)
+        except snapshot.Overtaken as overtaken:
+            blocker, reason = overtaken.blocker or blocker, overtaken.reason
+            job.on_progress(Progress(f"letting another session go first ({reason})"))
+    raise LockedError(
+        "another session keeps the dump from reading a table",
+        detail=f"Tried {job.attempts} times. "
+        + (f"In the way is {blocker}." if blocker else f"The last reason was: {reason}."),
+        hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
+    )
+
+
+def _attempt(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
+    """Write the archive, and prove meanwhile what its snapshot holds, on the second core."""
+    with snapshot.hold(job.connection, lock_wait_s=job.lock_wait_s) as held:
+        taken_at = datetime.now(UTC)
+        # Before pg_dump reads them: sequences know no snapshot, and only go forward.
+        sequences = facts.read_sequences(job.connection)
+        argv = programs.pg_dump_argv(
+            job.tools, snapshot=held.identifier, lock_wait_ms=job.lock_wait_ms
+        )
+        target = job.session("dump")
+        watchdog = Watchdog(
+            job.connection, str(target.get("application_name")), patience_s=job.lock_wait_s
+        )
+        # Left in the opposite order: pg_dump ends, then the thread that reads it, then the file.
+        with (
+            new.create(job.stored_name(DUMP)) as file,
+            tempfile.TemporaryFile() as errors,
+            futures.ThreadPoolExecutor(1) as pool,
+            programs.start(argv, target=target, stderr=errors) as process,
+        ):
+            assert process.stdout is not None
+            pipe = CountingReader(process.stdout)
+            writing = pool.submit(compress_for, pipe, file, job.recipients)
+            catalog = fingerprint.read_fingerprint(job.connection, roles)
+            tables = _read_tables(job, held, writing, watchdog)
+            large_objects = content.read_large_objects(job.connection)
+            job.on_progress(Progress("anchoring the audit trail"))
+            heads = anchors.write_heads(job.connection, new, job.stored_name(HEADS), job.recipients)
+            while not futures.wait([writing], timeout=_POLL_S).done:
+                done = pipe.size_bytes
+                total = max(job.expected_bytes, done)
+                job.on_progress(Progress("writing the archive", done, total, "bytes"))
+                watchdog.look()
+            archive = writing.result()
+            returncode = process.wait()
+            errors.seek(0)
+            _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
+    return Proof(
+        taken_at, held.identifier, sequences, catalog, tables, large_objects, archive, heads
+    )
+
+
+def _read_tables(
+    job: Job,
+    held: snapshot.Snapshot,
+    writing: "futures.Future[FileFacts]",
+    watchdog: Watchdog,
+) -> tuple[TableFacts, ...]:
+    relations = [relation for relation in held.relations if relation.has_rows]
+    columns = content.read_columns(job.connection, relations)
+    found = []
+    for done, relation in enumerate(relations):
+        if writing.done():
+            # A full disk is worth knowing before the last table has been read.
+            writing.result()
+        watchdog.look()
+        job.on_progress(Progress("proving the tables", done, len(relations), "tables"))
+        found.append(content.read_content(job.connection, relation, columns[relation.oid]))
+    return tuple(found)
+
+
+def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> None:
+    # pg_dump prints the statement itself in English, whatever language the server speaks.
+    if returncode and "LOCK TABLE" in stderr and "permission denied" not in stderr:
+        raise snapshot.Overtaken(
+            "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
+        )
+    if returncode and "deadlock detected" in stderr:
+        raise snapshot.Overtaken(
+            "the server ended a deadlock", snapshot.find_blocker(job.connection)
+        )
+    programs.check(argv, returncode, stderr)
