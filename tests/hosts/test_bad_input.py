@@ -142,7 +142,7 @@ def test_a_locked_apt(rehearsal: "Rehearsal", bookworm: "Host") -> None:
         bookworm.run("kill $(cat /tmp/pid); rm -f /tmp/pid /tmp/holding", check=False)
 
     assert "Install PostgreSQL 15" in error
-    assert "Could not get lock /var/lib/dpkg/lock-frontend" in error
+    assert "Unable to acquire the dpkg frontend lock" in error
     assert (code, other["error"]) == (5, None)
 
 
