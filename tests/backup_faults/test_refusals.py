@@ -19,6 +19,8 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
 ) -> None:
     process = site.start("step:reading the archive back", "dump")
     site.wait_until_stopped()
+    assert site.partial()
+    assert "manifest.json" not in site.partial()
 
     codes = [site.run("dump")[0], site.run("rotate", "--apply")[0]]
     shown = site.labels()
@@ -31,7 +33,7 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     (label,) = site.new_labels()
     site.require_whole(label)
     again = site.require_next_dump()
-    row = ("two runs at once", "dump, rotate", "the first stands in its read-back")
+    row = ("5 read back", "two runs at once", "files: the first has no manifest yet")
     leave_row(request, "dump", *row, "exit 8 and 8, the first: complete", again)
 
 
