@@ -104,18 +104,19 @@ def progress(what: str) -> Iterator[Tell]:
     )
     with bar:
         task = bar.add_task(what, total=None, share="")
-        shown: list[Any] = ["", time.monotonic()]
+        first, began = Progress(""), time.monotonic()
 
         def tell(step: str | Progress) -> None:
+            nonlocal first, began
             found = Progress(step) if isinstance(step, str) else step
-            if found.phase != shown[0]:
-                # Rate and time left belong to one phase.
-                shown[:] = [found.phase, time.monotonic()]
+            if found.phase != first.phase:
+                # Rate and time left belong to one phase, which may begin with much done already.
+                first, began = found, time.monotonic()
                 bar.reset(task)
             share = f"{found.done / found.total:4.0%}" if found.total else ""
-            if found.unit == "bytes":
-                passed = time.monotonic() - float(shown[1]) or 1.0
-                share = f"{share} of {size(found.total or 0)}, {size(int(found.done / passed))}/s"
+            if found.total and found.unit == "bytes":
+                passed_s = time.monotonic() - began
+                share = " ".join([share, *amounts(found.done - first.done, found.total, passed_s)])
             # update(total=None) would keep the total of the step before, and its time left.
             bar.tasks[0].total = found.total
             bar.update(
@@ -123,6 +124,17 @@ def progress(what: str) -> Iterator[Tell]:
             )
 
         yield tell
+
+
+def amounts(done_bytes: int, total_bytes: int, passed_s: float) -> list[str]:
+    """Return of how much, and how fast, for people; without a rate in the first second.
+
+    >>> amounts(5 << 20, 1 << 30, 2.0), amounts(0, 1 << 30, 0.1)
+    (['of 1.0 GiB,', '2.5 MiB/s'], ['of 1.0 GiB'])
+    """
+    if passed_s < 1 or done_bytes <= 0:
+        return [f"of {size(total_bytes)}"]
+    return [f"of {size(total_bytes)},", f"{size(int(done_bytes / passed_s))}/s"]
 
 
 def size(size_bytes: int) -> str:

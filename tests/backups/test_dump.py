@@ -1,5 +1,6 @@
 """A dump is complete and proven, or it is not there."""
 
+import errno
 import os
 import signal
 import stat
@@ -317,3 +318,33 @@ def test_an_archive_is_expected_to_grow_as_its_database_did(made: Made) -> None:
 
     assert expected_bytes(2 * manifest.database_size_bytes, manifest) == 2 * archive.raw_size_bytes
     assert expected_bytes(1000, None) == 700
+
+
+def test_the_disk_begins_before_the_end_and_its_errors_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An fsync reports a failed write once: whoever asks first has to pass it on."""
+    monkeypatch.setattr("backups.stores.local._FLUSH_BYTES", 1000)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    store = LocalStore(tmp_path / "store")
+    with store.lock("app"), store.new_set("app", "label") as new:
+        with new.create("whole") as file:
+            file.write(b"x" * 999)
+            assert flushed == []
+            file.write(b"x" * 999)
+        assert len(flushed) == 1
+        with new.open("whole") as file:
+            assert file.read() == b"x" * 1998
+
+        def failing(_descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fdatasync", failing)
+        with (
+            pytest.raises(ToolFailedError, match="the store is full"),
+            new.create("half") as file,
+        ):
+            file.write(b"x" * 1000)
+        with pytest.raises(FileNotFoundError), new.open("half"):
+            pass
