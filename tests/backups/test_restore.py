@@ -99,7 +99,7 @@ def test_a_database_that_appears_meanwhile_is_not_touched_either(
     made: Made, cluster: Conninfo, tools: PostgresTools, name: str
 ) -> None:
     def appear(progress: Progress) -> None:
-        if progress.phase == "gathering statistics":
+        if progress.phase == "comparing with the manifest":
             with connect(cluster, purpose="test") as connection:
                 connection.execute('CREATE DATABASE "restored db"')
 
