@@ -80,7 +80,8 @@ def run(
             if form is Form.SEARCH and table == "cases":
                 # All titles that there are.
                 return execute(
-                    "SELECT case_id FROM public.find_cases('t or x or y or new', 1000, NULL, NULL)"
+                    "SELECT case_id FROM public.find_cases("
+                    "'t or x or y or new or upserted', 1000, NULL, NULL)"
                 )
             if form is Form.JOIN:
                 return execute(_JOINED[table].encode())
