@@ -1,5 +1,6 @@
 """Every rule of the tables, refused by its name; and the things the plan asks for by name."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, LiteralString
 from uuid import UUID
@@ -308,5 +309,6 @@ def test_the_identity_is_inlined_and_an_index_is_used_under_row_security(
     )
 
     assert "Index Cond: ((assigned_to = (NULLIF(current_setting(" in plan
-    assert "AND ((status)::text = 'ASSIGNED'" in plan
+    # In which of the indexes, statistics decide.
+    assert re.search(r"AND \(+status\)?(::text)? = 'ASSIGNED'", plan)
     assert "Seq Scan" not in plan
