@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from casedb.database import scalar
 from casedb.errors import ConfigurationError
@@ -203,14 +203,21 @@ def read_heads(connection: Connection[Any]) -> Iterator[bytes]:
     A line is kind, id, number and 20 bytes of the hash in hex, with tabs between; see `parse_head`.
     They are of one moment in a transaction that holds a snapshot, or where nobody else writes.
     """
-    last: UUID | None = _LAST_ID
-    while last is not None:
-        text, lowest = connection.execute(
-            read_sql("audit/case-heads.sql"), {"last": last, "size": _BATCH}
-        ).fetchone() or (None, None)
-        yield (text or "").encode()
-        last = UUID(int=lowest.int - 1) if lowest and lowest.int else None
+    last = _LAST_ID
+    query = read_sql("audit/case-heads.sql")
+    while text := _only(connection.execute(query, {"last": last, "size": _BATCH})):
+        yield text.encode()
+        # The lines go down, so the last one has the lowest id.
+        lowest = UUID(text[text.rfind("\n", 0, -1) + 1 :].split("\t")[1])
+        if not lowest.int:
+            break
+        last = UUID(int=lowest.int - 1)
     yield (scalar(connection, read_sql("audit/user-heads.sql")) or "").encode()
+
+
+def _only(cursor: Cursor[Any]) -> Any:
+    row = cursor.fetchone()
+    return row[0] if row else None
 
 
 def parse_head(line: str) -> Head:
