@@ -116,7 +116,7 @@ format: venv-dev  ## Put the code into its form
 	@.venv/bin/ruff check --fix . ; .venv/bin/ruff format .
 
 test-property: venv-dev  ## 100,000 random statements against the model of row security
-	@PROPERTY_STATEMENTS=100000 .venv/bin/pytest -q -s $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) \
+	@PROPERTY_STATEMENTS=100000 .venv/bin/pytest -q -s --timeout=0 $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) \
 		tests/database/test_row_security_property.py $(ARGS)
 
 kill-matrix: venv-dev  ## Kill migrations at every step and show what a retry makes of each
