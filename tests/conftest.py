@@ -5,6 +5,7 @@ pytest --pg-bin /usr/lib/postgresql/15/bin      another one
 """
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,13 @@ from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, tools_in, wheel_tools
+
+# Under nohup, or in the background of a script, these are ignored, and a child that a test wants to
+# interrupt would inherit that.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _is_interrupt = _number == signal.SIGINT
+        signal.signal(_number, signal.default_int_handler if _is_interrupt else signal.SIG_DFL)
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("casedb", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -20,13 +20,10 @@ from tests.restore.conftest import Night
 
 # The real front door; only the progress it shows is replaced, by one that stops at a phase.
 DRIVER = """
-import contextlib, signal, sys, time
+import contextlib, sys, time
 from pathlib import Path
 from casedb.cli import restore
 from casedb.cli.main import main
-
-# The tests may run under nohup, and then so would this.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 stop_at, marker = sys.argv[1], Path(sys.argv[2])
 stopped = []
