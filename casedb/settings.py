@@ -299,7 +299,9 @@ def _connection(words: Mapping[Source, Mapping[str, str]]) -> tuple[Conninfo, So
         if source is Source.DATABASE_URL and settled:
             # It is the application's way in: all of it or nothing.
             continue
-        taken = {k: v for k, v in found.items() if not (settled and k in _BELONGS_TO_SERVER)}
+        # What names no server is for whichever one is meant: PGPASSFILE beside --conninfo.
+        of_another = settled and bool(_SERVER_WORDS & found.keys())
+        taken = {k: v for k, v in found.items() if not (of_another and k in _BELONGS_TO_SERVER)}
         merged = {**taken, **merged}
         if not settled and _SERVER_WORDS & found.keys():
             named_by = source

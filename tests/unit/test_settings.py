@@ -58,6 +58,18 @@ def test_a_server_of_one_source_gets_no_port_user_or_password_of_a_lower_one(
     assert settings.connection.words == {"host": "new", "password": "hush", "sslmode": "require"}
 
 
+def test_a_secret_alone_in_the_environment_is_for_the_server_that_an_option_names(
+    tmp_path: Path,
+) -> None:
+    secrets = {"PGPASSFILE": "/run/pass", "PGPASSWORD": "hush"}
+
+    alone = read(tmp_path, environment=secrets, conninfo="host=db1")
+    of_another = read(tmp_path, environment=secrets | {"PGHOST": "db2"}, conninfo="host=db1")
+
+    assert alone.connection.words == {"host": "db1", "passfile": "/run/pass", "password": "hush"}
+    assert of_another.connection.words == {"host": "db1"}
+
+
 def test_a_user_alone_from_a_higher_source_joins_the_server_of_a_lower_one(
     tmp_path: Path,
 ) -> None:
