@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from psycopg import Connection, sql
 
-from backups.content import SETTINGS, read_columns, read_content
+from backups.content import SETTINGS, Column, content_query, read_columns, read_content
 from backups.manifest import TableFacts
 from backups.snapshot import prepare_session, read_relations
 from casedb.conninfo import Conninfo
@@ -119,6 +119,17 @@ def test_the_session_that_reads_does_not_matter(sample: Conninfo) -> None:
 
     assert found[0] == found[1]
     assert found[0].rows == 42
+
+
+def test_each_row_is_hashed_once_for_both_aggregates(sample: Conninfo) -> None:
+    query = content_query("app", "every_type", [Column("id", 23, False)])
+    with connect(sample, purpose="test") as connection:
+        rows = connection.execute(sql.SQL("EXPLAIN (VERBOSE, COSTS OFF) ") + query).fetchall()
+
+    aggregate = next(line for (line,) in rows if "bit_xor" in line)
+    # What was computed further down is printed within parentheses of its own.
+    assert "sum((hash_record_extended(" in aggregate
+    assert "bit_xor((hash_record_extended(" in aggregate
 
 
 def test_oids_do_not_matter(empty_database: Conninfo) -> None:
