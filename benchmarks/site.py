@@ -252,9 +252,7 @@ def fill(
         if done % 50_000 == 0 or done == total:
             tell(f"filling {database}: {done:,} of {total:,} cases")
 
-    found = seed_volume(
-        target.replace(user="case_seed"), cases=cases, seed=SEED, on_block=told
-    )
+    found = seed_volume(target.replace(user="case_seed"), cases=cases, seed=SEED, on_block=told)
     if found.cases.created:
         with connect(target, purpose="bench") as connection:
             connection.execute("VACUUM (ANALYZE, FREEZE)")

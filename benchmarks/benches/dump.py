@@ -14,10 +14,10 @@ from benchmarks.bench import Bench, Found, at_least, at_most
 from benchmarks.figures import ratio_figure, self_noise, size_figure
 from benchmarks.harness import AGAIN, Contestant, Did, alternate
 from benchmarks.site import Site
+from benchmarks.statements import read_sql
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from benchmarks.statements import read_sql
 from casedb.tools import PostgresTools
 
 HALVED_BYTES = 100 << 20
@@ -104,9 +104,7 @@ def measure(site: Site) -> Found:
                 "pg_dump into a file, then gzip, as the plan's script has it",
                 lambda place: Did(plan(target, tools, place).stat().st_size),
             ),
-            Contestant(
-                "copy", "COPY of every table to nowhere, two at a time: the limit", copied
-            ),
+            Contestant("copy", "COPY of every table to nowhere, two at a time: the limit", copied),
             Contestant(
                 "bare",
                 "pg_dump through zstd into a file, without proof",
