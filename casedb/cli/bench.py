@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from casedb.cli.output import print_table
-from casedb.conninfo import Conninfo, libpq_variables
+from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
 from casedb.errors import ConfigurationError, ExitCode, UsageError
 from casedb.tools import PostgresTools, tools_in, tools_of, wheel_tools
 
@@ -123,6 +123,11 @@ def bench(
             run.write_run(found, json_file)
 
     given = Conninfo.parse(conninfo) if conninfo else None
+    if given and SECRET_WORDS & given.words.keys():
+        raise UsageError(
+            "a password among the words of --conninfo is not accepted",
+            hint="Put it into a passfile of mode 0600 and name that one: passfile=...",
+        )
     with site.Site(
         tools, cases=wanted, rounds=rounds, conninfo=given, keep=keep, tell=tell
     ) as place:
