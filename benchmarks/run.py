@@ -119,7 +119,7 @@ def _measured(bench: Bench, site: Site) -> Result:
         # The next bench has nothing to do with it.
         problem = f"{type(error).__name__}: {error}"
     site.tell(f"{bench.name}: " + (problem or f"done in {time.monotonic() - began:.0f} s"))
-    database = site.measured if found.arms or found.figures else None
+    database = site.asked_for()
     return Result(
         bench=bench.name,
         question=bench.question,

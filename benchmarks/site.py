@@ -5,7 +5,6 @@ would run. Whoever changes data does so in a clone.
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from psycopg import sql
 
+from backups.dump import dump
+from backups.stores import LocalStore
 from benchmarks.harness import Meter, Tell
 from casedb import cluster, migrations
 from casedb.conninfo import Conninfo
@@ -83,7 +84,9 @@ class Site:
         self.keep = keep
         self._given = conninfo
         self._stack = ExitStack()
+        self._asked = False
         self._filled: Filled | None = None
+        self._backup: tuple[LocalStore, str] | None = None
 
     def __enter__(self) -> "Site":
         """Make a folder for what is written meanwhile."""
@@ -99,14 +102,15 @@ class Site:
     @property
     def filled(self) -> Filled:
         """The database, made now if it is not there; only read."""
+        self._asked = True
         if self._filled is None:
             self._filled = self._found() if self._given else self._made()
         return self._filled
 
-    @property
-    def measured(self) -> Filled | None:
-        """The database if any bench has asked for it."""
-        return self._filled
+    def asked_for(self) -> Filled | None:
+        """Return the database if anybody has asked for it since this was last called."""
+        asked, self._asked = self._asked, False
+        return self._filled if asked else None
 
     @property
     def own(self) -> Filled:
@@ -118,6 +122,15 @@ class Site:
         if self._given:
             raise NotMeasured("needs a server of its own: the database given is only read")
         return self.filled
+
+    @property
+    def backup(self) -> tuple[LocalStore, str]:
+        """A dump of the database, taken when first asked for: its store and label."""
+        if self._backup is None:
+            store = LocalStore(self.folder / "store")
+            self.tell("a backup for the benches to read")
+            self._backup = store, dump(self.filled.target, store, tools=self.tools).label
+        return self._backup
 
     def meter(self) -> Meter:
         """Return a meter that sees the server too."""
@@ -257,8 +270,3 @@ def fill(
         with connect(target, purpose="bench") as connection:
             connection.execute("VACUUM (ANALYZE, FREEZE)")
             connection.execute("CHECKPOINT")
-
-
-def free_bytes(place: Path) -> int:
-    """Return how much room there is where `place` lies."""
-    return shutil.disk_usage(place).free

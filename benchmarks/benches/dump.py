@@ -7,7 +7,6 @@ from pathlib import Path
 from psycopg import sql
 
 from backups.dump import dump
-from backups.sealing import new_key
 from backups.stores import LocalStore
 from backups.streams import CountingReader, compress
 from benchmarks.bench import Bench, Found, at_least, at_most
@@ -86,11 +85,6 @@ def measure(site: Site) -> Found:
     """Measure."""
     target, tools = site.filled.target, site.tools
 
-    def sealed(place: Path) -> Did:
-        store = LocalStore(place / "store")
-        key = new_key(place / "key")
-        return Did(dump(target, store, tools=tools, recipients=[key]).size_bytes)
-
     def proven(place: Path) -> Did:
         return Did(dump(target, LocalStore(place / "store"), tools=tools).size_bytes)
 
@@ -117,7 +111,6 @@ def measure(site: Site) -> Found:
                 lambda place: Did(best(target, tools, place / "directory")),
             ),
             Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),
-            Contestant("encrypted", "casedb dump, encrypted to a public key", sealed),
         ],
         rounds=site.rounds,
         meter=site.meter(),
@@ -138,13 +131,6 @@ def measure(site: Site) -> Found:
                 PROOF, arms["dump"], arms["bare"], targets=targets, floor=floor, percent_more=True
             ),
             ratio_figure(
-                "what encryption adds",
-                arms["encrypted"],
-                arms["dump"],
-                floor=floor,
-                percent_more=True,
-            ),
-            ratio_figure(
                 "dump with proof, of the best pg_dump",
                 arms["dump"],
                 arms["best pg_dump"],
@@ -158,7 +144,7 @@ BENCH = Bench(
     "dump",
     "How fast and how large is a backup with its proof?",
     measure,
-    minutes=6,
+    minutes=5,
     targets=(
         at_least(FASTER, 5.5),
         at_most(SIZE, 0.80),

@@ -20,7 +20,7 @@ TUNED = "tuned configuration, of PostgreSQL's default"
 SECURED = "row security on, of off"
 CLONE = "bench_mix"
 CLIENTS = 8
-_SECONDS, _WARMING_S = 15, 5
+_SECONDS, _WARMING_S = 10, 4
 _TRIAL_CASES = 50_000
 """With fewer, it is a trial of the bench and no measurement."""
 
@@ -123,6 +123,6 @@ BENCH = Bench(
     "mix",
     "How many transactions a second, and what do row security and the audit chain cost?",
     measure,
-    minutes=8,
+    minutes=6,
     targets=(at_least(TUNED, 1.2), at_least(SECURED, 0.9)),
 )

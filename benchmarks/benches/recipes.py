@@ -137,6 +137,6 @@ BENCH = Bench(
     "recipes",
     "Does anybody wait while a large table is changed?",
     measure,
-    minutes=6,
+    minutes=5,
     targets=tuple(_targets()),
 )

@@ -23,11 +23,11 @@ SPEED = "speed of the seed, of a bare COPY's"
 TABLES = ("users", "cases", "case_logs", "case_documents")
 SOURCE, INTO = "bench_seeded", "bench_copied"
 _CHUNK = 1 << 20
-_SHARE, _LEAST, _SINGLE = 10, 500, 500
+_SHARE, _LEAST, _SINGLE = 20, 500, 500
 
 
 def measure(site: Site) -> Found:
-    """Measure with a tenth of the scale's cases, in databases of their own."""
+    """Measure with a twentieth of the scale's cases, in databases of their own."""
     cases = max(_LEAST, site.own.cases // _SHARE)
 
     def seeded(_place: Path) -> Did:
@@ -135,6 +135,6 @@ BENCH = Bench(
     "seed",
     "How fast are sample data loaded?",
     measure,
-    minutes=3,
+    minutes=2,
     targets=(at_least(SPEED, 0.8),),
 )

@@ -3,9 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from backups.dump import dump
-from backups.stores import LocalStore
-from backups.verify import verify
+from backups.catalog import read_manifest
+from backups.verify import database_named, verify
 from benchmarks.bench import Bench, Found, at_least
 from benchmarks.figures import ratio_figure, self_noise
 from benchmarks.harness import AGAIN, Contestant, Did, alternate
@@ -16,9 +15,9 @@ SPEED = "speed of verify, of sha256sum's"
 
 def measure(site: Site) -> Found:
     """Measure."""
-    store = LocalStore(site.folder / "verify-store")
-    manifest = dump(site.filled.target, store, tools=site.tools)
-    folder = store.root / manifest.database / manifest.label
+    store, label = site.backup
+    manifest = read_manifest(store, database_named(label), label)
+    folder = store.root / manifest.database / label
     files = [str(folder / name) for name in manifest.files]
 
     def summed(_place: Path) -> Did:
@@ -26,7 +25,7 @@ def measure(site: Site) -> Found:
         return Did(manifest.size_bytes)
 
     def verified(_place: Path) -> Did:
-        return Did(verify(store, manifest.label, tools=site.tools).size_bytes)
+        return Did(verify(store, label, tools=site.tools).size_bytes)
 
     arms = alternate(
         [
