@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.figures import Arm, Cost
-from casedb.conninfo import Conninfo
+from casedb.conninfo import Conninfo, libpq_variables
 from casedb.database import connect, scalar
 from casedb.errors import ToolFailedError
 
@@ -175,6 +175,11 @@ def command(*words: str) -> list[str]:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return an environment without anybody's settings of PostgreSQL or casedb."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR")
-    return {**{k: v for k, v in os.environ.items() if k in kept}, **more}
+    """Return our environment without anybody's settings of PostgreSQL or casedb."""
+    foreign = {*libpq_variables(), "DATABASE_URL", "PG_BIN"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in foreign and not name.startswith("CASEDB_")
+    }
+    return {**kept, **more}

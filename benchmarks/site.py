@@ -148,7 +148,9 @@ class Site:
             if template == EMPTY:
                 self._make_empty(admin)
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                # Files are copied faster than pages are written into the WAL; the checkpoints that
+                # this takes are paid for here.
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                     sql.Identifier(name), sql.Identifier(template)
                 )
             )
@@ -172,14 +174,16 @@ class Site:
     @contextmanager
     def settings(self, values: Mapping[str, str]) -> Iterator[None]:
         """Restart the server with these settings, and afterwards as it was."""
-        self._alter_system(values)
+        admin = self.own.admin
+        self._alter_system(admin, values)
         try:
             yield
         finally:
-            self._alter_system(dict.fromkeys(values))
+            self._alter_system(admin, dict.fromkeys(values))
 
-    def _alter_system(self, values: Mapping[str, str | None]) -> None:
-        admin = self.own.admin
+    def _alter_system(self, admin: Conninfo, values: Mapping[str, str | None]) -> None:
+        if not values:
+            return
         with connect(admin, purpose="bench") as connection:
             data_dir = Path(str(scalar(connection, "SHOW data_directory")))
             for name, value in values.items():
@@ -226,9 +230,7 @@ class Site:
         server.start(self.tools, on_step=self.tell)
         self._stack.callback(server.stop)
         admin = server.conninfo(dbname="postgres", user=SUPERUSER)
-        self._filled = Filled(admin, admin.replace(dbname=DATABASE), 0, 0)
-        self._alter_system(settings)
-        self._filled = None
+        self._alter_system(admin, settings)
         return admin, lambda target: set_passwords(target, server.add_passwords(LOGIN_ROLES))
 
     def _make_empty(self, admin: Conninfo) -> None:

@@ -74,11 +74,18 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path) -> int:
 
 def best(target: Conninfo, tools: PostgresTools, folder: Path) -> int:
     """Run pg_dump in parallel with its fastest compression; return the bytes written."""
-    # Before 16, pg_dump knows no zstd, and gzip's lowest level is its fastest.
-    packed = "--compress=zstd:3" if tools.major >= 16 else "--compress=1"
+    # Without zstd, gzip's lowest level is the fastest.
+    packed = "--compress=zstd:3" if knows_zstd(tools) else "--compress=1"
     argv = [tools["pg_dump"], "--format=directory", "--jobs=2", packed, f"--file={folder}"]
     programs.run(argv, target=target)
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def knows_zstd(tools: PostgresTools) -> bool:
+    """Whether this pg_dump can compress with zstd: from 16 on, where it was built with it."""
+    if tools.major < 16 or not Path(tools["pg_config"]).exists():
+        return False
+    return "--with-zstd" in programs.run([tools["pg_config"], "--configure"])
 
 
 def measure(site: Site) -> Found:
@@ -107,7 +114,7 @@ def measure(site: Site) -> Found:
             Contestant(
                 "best pg_dump",
                 "pg_dump alone at its best: two jobs, "
-                + ("zstd level 3" if tools.major >= 16 else "gzip level 1"),
+                + ("zstd level 3" if knows_zstd(tools) else "gzip level 1"),
                 lambda place: Did(best(target, tools, place / "directory")),
             ),
             Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),

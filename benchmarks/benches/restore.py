@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, Found, at_most
 from benchmarks.benches import dump as dumps
 from benchmarks.figures import plain_figure, ratio_figure
 from benchmarks.harness import Contestant, Did, alternate
-from benchmarks.physical import PhysicalCopy
+from benchmarks.physical import PgBackRest, PhysicalCopy
 from benchmarks.site import Site
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -109,6 +109,7 @@ def measure(site: Site) -> Found:
                 "pg_basebackup's copy of the whole server copied back, and started",
                 copy.bring_back,
             ),
+            *pgbackrest(site),
         ],
         rounds=site.rounds,
         meter=site.meter(),
@@ -137,8 +138,19 @@ def measure(site: Site) -> Found:
             f"phases of the last restore: {last}",
             "the content hash after the restore was that before the dump",
             "a physical copy holds the whole server, byte for byte, for the same major version",
+            *([] if PgBackRest.installed() else ["pgBackRest is not installed here"]),
         ],
     )
+
+
+def pgbackrest(site: Site) -> list[Contestant]:
+    """Return pgBackRest as a contestant where it is installed, else nobody."""
+    if not PgBackRest.installed():
+        return []
+    found = PgBackRest(site, site.folder / "pgbackrest")
+    found.take()
+    what = "the whole server brought back by pgBackRest, two jobs; not started"
+    return [Contestant("pgBackRest", what, found.bring_back)]
 
 
 def _create(admin: Conninfo, name: str) -> None:

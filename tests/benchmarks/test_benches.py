@@ -9,8 +9,8 @@ from benchmarks.bench import NAMES, Found, load
 from benchmarks.run import new_run, read_run, run, write_run
 from benchmarks.site import NotMeasured, Site
 from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.errors import ToolFailedError
+from casedb.database import connect, scalar
+from casedb.errors import ConfigurationError, ToolFailedError
 from casedb.tools import PostgresTools
 
 # make up and the hosts take minutes; tests/acceptance and tests/hosts run them.
@@ -95,3 +95,25 @@ def test_every_bench_says_what_it_answers() -> None:
         assert bench.question.endswith("?")
         names = [target.figure for target in bench.targets]
         assert len(names) == len(set(names))
+
+
+@pytest.mark.bench
+def test_a_kept_server_is_used_again_and_for_no_other_scale(
+    tools: PostgresTools, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    for _ in range(2):
+        told.clear()
+        with Site(tools, cases=500, rounds=1, keep=tmp_path / "kept", tell=told.append) as site:
+            assert site.filled.cases == 500
+            with site.settings({"work_mem": "5MB"}), connect(site.own.admin, purpose="t") as c:
+                assert scalar(c, "SHOW work_mem") == "5MB"
+                assert scalar(c, "SHOW max_wal_senders") == "4"
+
+    assert "filling case_management: 500 of 500 cases" in told
+    assert "filling case_management: 0 of 500 cases" not in told
+    with (
+        Site(tools, cases=1000, rounds=1, keep=tmp_path / "kept") as site,
+        pytest.raises(ConfigurationError, match="keeps a database of 500 cases"),
+    ):
+        _ = site.filled
