@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import NAMES, Found, load
+from benchmarks.figures import Run
 from benchmarks.run import new_run, read_run, run, write_run
 from benchmarks.site import NotMeasured, Site
 from casedb.conninfo import Conninfo
@@ -68,7 +69,7 @@ def test_a_bench_that_fails_does_not_stop_the_next_one(
             f"benchmarks.benches.{name}.BENCH",
             type(bench)(bench.name, bench.question, measure, bench.minutes, bench.targets),
         )
-    kept = []
+    kept: list[Run] = []
     with Site(tools, cases=500, rounds=1) as site:
         found = run(["dump", "s3", "verify"], site, new_run("500 cases", tools), kept.append)
 
