@@ -6,14 +6,18 @@ ARGS ?=
 # The PostgreSQL programs the tests use; empty: the embedded ones.
 TEST_PG_BIN ?= $(PG_BIN)
 
+# How much make bench measures with, and which benches; empty: all.
+SCALE ?= small
+BENCH ?=
+
 # A server a core, and a file's tests together: they share what is costly to make.
 PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
 	restore undo-restore access rehearse rehearse-restore env compose-up compose-down compose-reset \
-	test test-all test-property test-hosts test-compose kill-matrix fault-matrix bench-rls \
-	bench-backup bench-restore lint format requirements clean venv venv-dev
+	test test-all test-property test-hosts test-compose kill-matrix fault-matrix bench bench-docs test-bench \
+	lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -104,6 +108,7 @@ test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine 
 		FAULT_REPEATS=20 $(MAKE) fault-matrix TEST_PG_BIN="$$bin"; done
 	@$(MAKE) test-property
 	@$(MAKE) test-compose
+	@$(MAKE) test-bench
 	@$(MAKE) test-hosts
 
 lint: venv-dev  ## Check style, types, imports and migrations
@@ -126,14 +131,16 @@ fault-matrix: venv-dev  ## Hit backups, drills, rotations and stores with every 
 	@.venv/bin/pytest tests/backup_faults $(PARALLEL) -q \
 		$(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
-bench-backup: venv-dev  ## Backup speed against the plan's script (CASES=1000000)
-	@.venv/bin/python benchmarks/backup_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+bench: venv-dev  ## Measure all against the plan's scripts (SCALE=medium BENCH="dump restore")
+	@mkdir -p .casedb
+	@$(CASEDB) bench $(BENCH) --scale $(SCALE) --json .casedb/bench-$(SCALE).json $(ARGS)
 
-bench-restore: venv-dev  ## Restore with verification against the plan's gunzip and psql (CASES=1000000)
-	@.venv/bin/python benchmarks/restore_speed.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+test-bench: venv-dev  ## Try every bench with 500 cases; make up and the hosts have tests of their own
+	@.venv/bin/pytest -m bench tests/benchmarks $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
 
-bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
-	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)
+bench-docs: venv-dev  ## Write docs/performance.md from what make bench SCALE=medium measured
+	@$(CASEDB) bench $(addprefix --write-docs=,$(wildcard .casedb/bench-medium.json) \
+		$(filter-out .casedb/bench-medium.json,$(wildcard .casedb/bench-*.json)))
 
 requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
 	@for name in run build dev; do uv pip compile --quiet --universal --python-version 3.11 \

@@ -9,42 +9,43 @@ from typing import NoReturn
 
 import click
 
-from casedb import __version__
-from casedb.cli.output import print_error
+from casedb import version
 from casedb.errors import CasedbError, ExitCode, TerminatedError
 
-# The order of a working day, which is also the order in the help.
+# The module of each verb and its line in the help, in the order of a working day. The line is said
+# again here because the help of all would otherwise import everything that any of them needs.
 _COMMANDS = {
-    "up": "casedb.cli.up",
-    "down": "casedb.cli.down",
-    "reset": "casedb.cli.reset",
-    "server": "casedb.cli.server",
-    "status": "casedb.cli.status",
-    "shell": "casedb.cli.shell",
-    "query": "casedb.cli.query",
-    "explain": "casedb.cli.explain",
-    "migrate": "casedb.cli.migrate",
-    "seed": "casedb.cli.seed",
-    "dump": "casedb.cli.dump",
-    "backups": "casedb.cli.backups",
-    "verify": "casedb.cli.verify",
-    "drill": "casedb.cli.drill",
-    "rotate": "casedb.cli.rotate",
-    "restore": "casedb.cli.restore",
-    "undo-restore": "casedb.cli.undo_restore",
-    "drop-kept": "casedb.cli.drop_kept",
-    "documents": "casedb.cli.documents",
-    "audit": "casedb.cli.audit",
-    "access": "casedb.cli.access",
-    "key": "casedb.cli.key",
-    "host": "casedb.cli.host",
-    "tune": "casedb.cli.tune",
-    "rehearse": "casedb.cli.rehearse",
-    "compose": "casedb.cli.compose",
-    "mark": "casedb.cli.mark",
-    "check": "casedb.cli.check",
-    "prisma": "casedb.cli.prisma",
-    "config": "casedb.cli.config",
+    "up": ("casedb.cli.up", "Bring up an embedded PostgreSQL and prove a backup of it."),
+    "down": ("casedb.cli.down", "Stop the embedded server and keep its data."),
+    "reset": ("casedb.cli.reset", "Start over with an empty development database."),
+    "server": ("casedb.cli.server", "The embedded server."),
+    "status": ("casedb.cli.status", "Is everything well, and what to do if not."),
+    "shell": ("casedb.cli.shell", "Open pgcli on the database, read-only, or as one user."),
+    "query": ("casedb.cli.query", "Run one of the back end's queries; without NAME, list them."),
+    "explain": ("casedb.cli.explain", "Show the plan of a query, and whether it keeps its budget."),
+    "migrate": ("casedb.cli.migrate", "Plan, apply, roll back and list migrations."),
+    "seed": ("casedb.cli.seed", "Load sample data: the demo, or invented cases by the million."),
+    "dump": ("casedb.cli.dump", "Take one backup, with the proof of what must come back."),
+    "backups": ("casedb.cli.backups", "List the backups: age, size, when proven, restores in."),
+    "verify": ("casedb.cli.verify", "Check every byte of a backup against its manifest."),
+    "drill": ("casedb.cli.drill", "Restore a backup for real, and compare everything."),
+    "rotate": ("casedb.cli.rotate", "Delete expired backups; only says which without --apply."),
+    "restore": ("casedb.cli.restore", "Restore a backup: beside what is there, then swap."),
+    "undo-restore": ("casedb.cli.undo_restore", "Swap the database back that a restore replaced."),
+    "drop-kept": ("casedb.cli.drop_kept", "Remove a database that a restore has kept."),
+    "documents": ("casedb.cli.documents", "Compare the cases' documents with their objects in S3."),
+    "audit": ("casedb.cli.audit", "Check the audit trail, or read one case's history."),
+    "access": ("casedb.cli.access", "Probe what each role may do, against what is expected."),
+    "key": ("casedb.cli.key", "Keys for encrypted backups."),
+    "host": ("casedb.cli.host", "Make Debian hosts into PostgreSQL servers, and prove it."),
+    "tune": ("casedb.cli.tune", "Print PostgreSQL settings for a machine, each with its reason."),
+    "rehearse": ("casedb.cli.rehearse", "Real Debian hosts in Docker, to practise on."),
+    "bench": ("casedb.cli.bench", "Measure what casedb promises, against the plan's scripts."),
+    "compose": ("casedb.cli.compose", "The local stack with Docker: PostgreSQL and pgAdmin."),
+    "mark": ("casedb.cli.mark", "Show or set what the database is for."),
+    "check": ("casedb.cli.check", "Check a live database."),
+    "prisma": ("casedb.cli.prisma", "The back end's contract."),
+    "config": ("casedb.cli.config", "Settings."),
 }
 
 
@@ -57,9 +58,20 @@ class _VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        module, _line = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_module, line) in _COMMANDS.items()])
+
+
+def _tell_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"casedb {version()}")
+        ctx.exit()
 
 
 @click.group(
@@ -67,7 +79,14 @@ class _VerbGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.version_option(__version__, prog_name="casedb", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def casedb(ctx: click.Context, debug: bool) -> None:
     """A case-management database, from a bare host to a proven restore.
@@ -100,25 +119,30 @@ def run(words: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except CasedbError as error:
-        if debug:
-            traceback.print_exc()
-        print_error(error, as_json="--json" in words)
+        _show(error, debug=debug, as_json="--json" in words)
         return int(error.exit_code)
     except BrokenPipeError:
         # `casedb backups | head`: the reader has seen enough.
         sys.stderr.close()
         return int(ExitCode.WELL)
     except Exception as error:
-        if debug:
-            traceback.print_exc()
         unexpected = CasedbError(
             f"unexpected {type(error).__name__}",
             detail=str(error),
             hint="This is a fault of casedb. `casedb --debug ...` shows where it happened.",
         )
-        print_error(unexpected, as_json="--json" in words)
+        _show(unexpected, debug=debug, as_json="--json" in words)
         return int(ExitCode.UNEXPECTED)
     return result if isinstance(result, int) else int(ExitCode.WELL)
+
+
+def _show(error: CasedbError, *, debug: bool, as_json: bool) -> None:
+    # Tables and the driver are not for who only asks for help.
+    from casedb.cli.output import print_error
+
+    if debug:
+        traceback.print_exc()
+    print_error(error, as_json=as_json)
 
 
 _terminated = False

@@ -1,6 +1,8 @@
 """Every command keeps the promises that all commands make."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +83,23 @@ def test_every_make_target_says_what_it_does() -> None:
     told = set(re.findall(r"^([a-z-]+):.*## \S", text, re.M))
 
     assert named == told
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
+    text = " ".join(help_of(()).split())
+
+    context = click.Context(casedb)
+    for name in casedb.list_commands(context):
+        command = casedb.get_command(context, name)
+        assert command
+        assert f"{name} {command.get_short_help_str(200)}" in text
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    program = "import sys; from casedb.cli.main import run; run(['--help']); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    imported = done.stdout.splitlines()[-1].split()
+    assert not {"psycopg", "rich", "pydantic", "boto3", "casedb.cli.dump"} & set(imported)

@@ -1,0 +1,161 @@
+"""A dump with its proof, against the plan's script, pg_dump at its best, and the limit."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from psycopg import sql
+
+from backups.dump import dump
+from backups.stores import LocalStore
+from backups.streams import CountingReader, compress
+from benchmarks.bench import Bench, Found, at_least, at_most
+from benchmarks.figures import ratio_figure, self_noise, size_figure
+from benchmarks.harness import AGAIN, Contestant, Did, alternate
+from benchmarks.site import Site
+from benchmarks.statements import read_sql
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.tools import PostgresTools
+
+HALVED_BYTES = 100 << 20
+FASTER = "faster than the plan's script"
+SIZE = "size, of the plan's"
+LIMIT = "without the proof, of the COPY limit"
+PROOF = "what proof, read-back and flush add"
+
+
+def plan(target: Conninfo, tools: PostgresTools, place: Path) -> Path:
+    """Run the plan's script, section 8, and return what it wrote."""
+    file = place / "backup.sql"
+    with file.open("wb") as out:
+        environment = programs.child_environment(target)
+        subprocess.run([tools["pg_dump"]], env=environment, stdout=out, check=True)
+    subprocess.run(["gzip", str(file)], check=True)
+    return file.with_suffix(".sql.gz")
+
+
+def copy_all(target: Conninfo, tools: PostgresTools) -> None:
+    """Read every table to nowhere, two at a time and large ones in halves."""
+    with connect(target, purpose="bench") as connection:
+        statements = []
+        for schema, name, size, pages in connection.execute(read_sql("tables.sql")):
+            table = sql.Identifier(schema, name)
+            if size < HALVED_BYTES:
+                statements.append(sql.SQL("COPY {} TO STDOUT").format(table).as_string(connection))
+                continue
+            middle = sql.Literal(f"({pages // 2},1)")
+            for side in (sql.SQL("<"), sql.SQL(">=")):
+                rows = sql.SQL("COPY (SELECT * FROM {} WHERE ctid {} {}) TO STDOUT")
+                statements.append(rows.format(table, side, middle).as_string(connection))
+
+    def one(statement: str) -> None:
+        argv = [tools["psql"], "--no-psqlrc", "--quiet", f"--command={statement}"]
+        environment = programs.child_environment(target)
+        subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, statements))
+
+
+def bare(target: Conninfo, tools: PostgresTools, place: Path) -> int:
+    """Run pg_dump through zstd and nothing else; return the bytes written."""
+    argv = [tools["pg_dump"], "--format=custom", "--compress=0"]
+    with (
+        programs.start(argv, target=target, stderr=subprocess.DEVNULL) as process,
+        (place / "bare").open("wb") as file,
+    ):
+        assert process.stdout is not None
+        size = compress(CountingReader(process.stdout), file).size_bytes
+        programs.check(argv, process.wait(), "")
+    return size
+
+
+def best(target: Conninfo, tools: PostgresTools, folder: Path) -> int:
+    """Run pg_dump in parallel with its fastest compression; return the bytes written."""
+    # Without zstd, gzip's lowest level is the fastest.
+    packed = "--compress=zstd:3" if knows_zstd(tools) else "--compress=1"
+    argv = [tools["pg_dump"], "--format=directory", "--jobs=2", packed, f"--file={folder}"]
+    programs.run(argv, target=target)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def knows_zstd(tools: PostgresTools) -> bool:
+    """Whether this pg_dump can compress with zstd: from 16 on, where it was built with it."""
+    if tools.major < 16 or not Path(tools["pg_config"]).exists():
+        return False
+    return "--with-zstd" in programs.run([tools["pg_config"], "--configure"])
+
+
+def measure(site: Site) -> Found:
+    """Measure."""
+    target, tools = site.filled.target, site.tools
+
+    def proven(place: Path) -> Did:
+        return Did(dump(target, LocalStore(place / "store"), tools=tools).size_bytes)
+
+    def copied(_place: Path) -> None:
+        copy_all(target, tools)
+
+    arms = alternate(
+        [
+            Contestant(
+                "plan",
+                "pg_dump into a file, then gzip, as the plan's script has it",
+                lambda place: Did(plan(target, tools, place).stat().st_size),
+            ),
+            Contestant("copy", "COPY of every table to nowhere, two at a time: the limit", copied),
+            Contestant(
+                "bare",
+                "pg_dump through zstd into a file, without proof",
+                lambda place: Did(bare(target, tools, place)),
+            ),
+            Contestant(
+                "best pg_dump",
+                "pg_dump alone at its best: two jobs, "
+                + ("zstd level 3" if knows_zstd(tools) else "gzip level 1"),
+                lambda place: Did(best(target, tools, place / "directory")),
+            ),
+            Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),
+        ],
+        rounds=site.rounds,
+        meter=site.meter(),
+        again="bare",
+        folder=site.folder,
+        tell=site.tell,
+    )
+    floor = self_noise(arms["bare"], arms["bare" + AGAIN])
+    sizes = {name: arm.size_bytes or 0 for name, arm in arms.items()}
+    targets = BENCH.targets
+    return Found(
+        list(arms.values()),
+        [
+            ratio_figure(FASTER, arms["plan"], arms["dump"], targets=targets, floor=floor),
+            size_figure(SIZE, sizes["dump"], sizes["plan"], targets=targets),
+            ratio_figure(LIMIT, arms["bare"], arms["copy"], targets=targets, floor=floor),
+            ratio_figure(
+                PROOF, arms["dump"], arms["bare"], targets=targets, floor=floor, percent_more=True
+            ),
+            ratio_figure(
+                "dump with proof, of the best pg_dump",
+                arms["dump"],
+                arms["best pg_dump"],
+                floor=floor,
+            ),
+        ],
+    )
+
+
+BENCH = Bench(
+    "dump",
+    "How fast and how large is a backup with its proof?",
+    measure,
+    minutes=5,
+    targets=(
+        at_least(FASTER, 5.5),
+        at_most(SIZE, 0.80),
+        at_most(LIMIT, 1.4),
+        at_most(PROOF, 30, "%"),
+    ),
+)

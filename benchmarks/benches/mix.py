@@ -1,0 +1,128 @@
+"""Users at work: lists, details, changes of status and assignments, eight clients at once.
+
+On a clone of the cases, in transactions that act for one user, with prepared statements.
+"""
+
+from collections.abc import Mapping
+
+from benchmarks.bench import Bench, Found, at_least
+from benchmarks.figures import ratio_figure, self_noise
+from benchmarks.harness import AGAIN, Contestant, Did, Meter, alternate
+from benchmarks.load import WEIGHTS, prepare, transactions_a_second
+from benchmarks.site import DATABASE, Site
+from benchmarks.statements import read_sql
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from deploy.machine import local_facts, machine_from_facts
+from deploy.tuning import Workload, tune
+
+TUNED = "tuned configuration, of PostgreSQL's default"
+SECURED = "row security on, of off"
+CLONE = "bench_mix"
+CLIENTS = 8
+_SECONDS, _WARMING_S = 10, 4
+_TRIAL_CASES = 50_000
+"""With fewer, it is a trial of the bench and no measurement."""
+
+
+def measure(site: Site) -> Found:
+    """Measure."""
+    admin = site.own.admin
+    seconds, warming_s = (_SECONDS, _WARMING_S) if site.cases >= _TRIAL_CASES else (2, 1)
+    machine = machine_from_facts(local_facts(), pg_major=site.tools.major)
+    tuned = tune(machine, Workload.OLTP).values
+    default = defaults(admin, tuned)
+    with site.database(CLONE, template=DATABASE) as target:
+        sizes = prepare(target)
+
+        def under(settings: Mapping[str, str], *, off: str = "", on: str = "") -> Did:
+            with site.settings(settings):
+                if off:
+                    _change(target, off)
+                try:
+                    for wanted_s in (warming_s, seconds):
+                        tps = transactions_a_second(
+                            target, site.tools, sizes, clients=CLIENTS, seconds=wanted_s
+                        )
+                    return Did(value=tps)
+                finally:
+                    if on:
+                        _change(target, on)
+
+        def contestant(
+            name: str, what: str, settings: Mapping[str, str], *, off: str = "", on: str = ""
+        ) -> Contestant:
+            return Contestant(
+                name, what, lambda _place: under(settings, off=off, on=on), unit="tps"
+            )
+
+        arms = alternate(
+            [
+                contestant("default", "PostgreSQL's own settings", default),
+                contestant("plan", "the plan's six settings", {}),
+                contestant("tuned", "casedb tune for this machine", tuned),
+                contestant(
+                    "no row security",
+                    "tuned, row security switched off",
+                    tuned,
+                    off="mix/row-security-off.sql",
+                    on="mix/row-security-on.sql",
+                ),
+                contestant(
+                    "no chain",
+                    "tuned, the log written without its chain",
+                    tuned,
+                    off="mix/chain-off.sql",
+                    on="mix/chain-on.sql",
+                ),
+            ],
+            rounds=site.rounds,
+            meter=Meter(),
+            again="tuned",
+            folder=site.folder,
+            tell=site.tell,
+        )
+    floor = self_noise(arms["tuned"], arms["tuned" + AGAIN])
+    targets = BENCH.targets
+    return Found(
+        list(arms.values()),
+        [
+            ratio_figure(TUNED, arms["tuned"], arms["default"], targets=targets, floor=floor),
+            ratio_figure(
+                SECURED, arms["tuned"], arms["no row security"], targets=targets, floor=floor
+            ),
+            ratio_figure("audit chain on, of off", arms["tuned"], arms["no chain"], floor=floor),
+            ratio_figure(
+                "the plan's settings, of PostgreSQL's default",
+                arms["plan"],
+                arms["default"],
+                floor=floor,
+            ),
+        ],
+        [
+            f"{CLIENTS} clients, {seconds} s a run after {warming_s} s of warming; "
+            + ", ".join(f"{name} {weight}" for name, weight in WEIGHTS.items()),
+            f"{sizes.workers:,} caseworkers, {sizes.work:,} cases in progress",
+        ],
+    )
+
+
+def defaults(admin: Conninfo, names: Mapping[str, str]) -> dict[str, str]:
+    """Return what PostgreSQL itself says of these settings."""
+    with connect(admin, purpose="bench") as connection:
+        rows = connection.execute(read_sql("defaults.sql"), (list(names),)).fetchall()
+    return {str(name): str(value) for name, value in rows}
+
+
+def _change(target: Conninfo, name: str) -> None:
+    with connect(target, purpose="bench") as connection:
+        connection.execute(read_sql(name))
+
+
+BENCH = Bench(
+    "mix",
+    "How many transactions a second, and what do row security and the audit chain cost?",
+    measure,
+    minutes=6,
+    targets=(at_least(TUNED, 1.2), at_least(SECURED, 0.9)),
+)

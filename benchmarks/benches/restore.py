@@ -1,0 +1,167 @@
+"""A restore with its verification, against the plan's gunzip and psql, and pg_restore at its best.
+
+Every arm loads into an empty database of the same durable server. Beside them the hash of all
+content, which the restore compares, and a physical copy of the whole server: what no dump reaches.
+"""
+
+import subprocess
+from pathlib import Path
+
+from backups import content, snapshot
+from backups.manifest import TableFacts
+from backups.restore import Wish, restore
+from benchmarks.bench import Bench, Found, at_most
+from benchmarks.benches import dump as dumps
+from benchmarks.figures import plain_figure, ratio_figure
+from benchmarks.harness import Contestant, Did, alternate
+from benchmarks.physical import PgBackRest, PhysicalCopy
+from benchmarks.site import Site
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.errors import DifferenceError
+from casedb.tools import PostgresTools
+
+SHARE = "restore with verification, of the plan's"
+HASH = "content hash of all tables, of the restore's CPU"
+PHYSICAL = "restore of a dump, of a physical copy's"
+OURS, PLANNED, BEST = "bench_restored", "bench_planned", "bench_best"
+
+
+def plan(admin: Conninfo, tools: PostgresTools, packed: Path, place: Path) -> None:
+    """Run the plan's recovery procedure, section 8, into an empty database."""
+    file = place / "backup.sql"
+    with file.open("wb") as out:
+        subprocess.run(["gunzip", "--stdout", str(packed)], stdout=out, check=True)
+    _create(admin, PLANNED)
+    argv = [tools["psql"], "-q", "-d", PLANNED]
+    environment = programs.child_environment(admin)
+    with file.open("rb") as source:
+        subprocess.run(argv, env=environment, stdin=source, stdout=subprocess.DEVNULL, check=True)
+
+
+def best(admin: Conninfo, tools: PostgresTools, archive: Path) -> None:
+    """Run pg_restore in parallel and nothing else."""
+    _create(admin, BEST)
+    programs.run(
+        [tools["pg_restore"], "--jobs=2", "--exit-on-error", f"--dbname={BEST}", str(archive)],
+        target=admin,
+    )
+
+
+def hashes(target: Conninfo) -> list[TableFacts]:
+    """Return what every table holds, one after the other."""
+    with connect(target, purpose="bench") as connection:
+        snapshot.prepare_session(connection, content.SETTINGS)
+        relations = [r for r in snapshot.read_relations(connection) if r.has_rows]
+        columns = content.read_columns(connection, relations)
+        return [content.read_content(connection, r, columns[r.oid]) for r in relations]
+
+
+def measure(site: Site) -> Found:
+    """Measure, and see that the hash is the same before the dump and after the restore."""
+    admin, target, tools = site.own.admin, site.own.target, site.tools
+    store, label = site.backup
+    packed = dumps.plan(target, tools, site.folder)
+    directory = site.folder / "restore-directory"
+    dumps.best(target, tools, directory)
+    copy = PhysicalCopy(site, site.folder / "base")
+    copy.take()
+    phases: list[dict[str, float]] = []
+
+    def ours(place: Path) -> Did:
+        wish = Wish(label, OURS)
+        report = restore(store, wish, admin, tools=tools, scratch=place, record=False)
+        phases.append(dict(report.phases_s))
+        return Did(wall_s=report.duration_s)
+
+    def compared() -> None:
+        if len(phases) == 1 and hashes(admin.replace(dbname=OURS)) != hashes(target):
+            raise DifferenceError("the content hash is another one after the restore")
+        site.drop(OURS)
+
+    def hashed(_place: Path) -> None:
+        hashes(target)
+
+    arms = alternate(
+        [
+            Contestant(
+                "plan",
+                "gunzip, then psql into an empty database, as in the plan; verifies nothing",
+                lambda place: plan(admin, tools, packed, place),
+                lambda: site.drop(PLANNED),
+            ),
+            Contestant(
+                "best pg_restore",
+                "pg_restore alone with two jobs; verifies nothing",
+                lambda _place: best(admin, tools, directory),
+                lambda: site.drop(BEST),
+            ),
+            Contestant(
+                "restore",
+                "casedb restore --into: bytes checked, loaded, analyzed, every row compared",
+                ours,
+                compared,
+            ),
+            Contestant("hash", "the content hash of every table, one after the other", hashed),
+            Contestant(
+                "physical copy",
+                "pg_basebackup's copy of the whole server copied back, and started",
+                copy.bring_back,
+            ),
+            *pgbackrest(site),
+        ],
+        rounds=site.rounds,
+        meter=site.meter(),
+        folder=site.folder,
+        tell=site.tell,
+    )
+    shares = [
+        mine.cpu_s / whole.cpu_s * 100
+        for mine, whole in zip(arms["hash"].costs, arms["restore"].costs, strict=True)
+    ]
+    last = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases[-1].items())
+    targets = BENCH.targets
+    return Found(
+        list(arms.values()),
+        [
+            ratio_figure(SHARE, arms["restore"], arms["plan"], targets=targets),
+            plain_figure(HASH, shares, "%", targets=targets),
+            ratio_figure(
+                "restore with verification, of the best pg_restore",
+                arms["restore"],
+                arms["best pg_restore"],
+            ),
+            ratio_figure(PHYSICAL, arms["restore"], arms["physical copy"]),
+        ],
+        [
+            f"phases of the last restore: {last}",
+            "the content hash after the restore was that before the dump",
+            "a physical copy holds the whole server, byte for byte, for the same major version",
+            *([] if PgBackRest.installed() else ["pgBackRest is not installed here"]),
+        ],
+    )
+
+
+def pgbackrest(site: Site) -> list[Contestant]:
+    """Return pgBackRest as a contestant where it is installed, else nobody."""
+    if not PgBackRest.installed():
+        return []
+    found = PgBackRest(site, site.folder / "pgbackrest")
+    found.take()
+    what = "the whole server brought back by pgBackRest, two jobs; not started"
+    return [Contestant("pgBackRest", what, found.bring_back)]
+
+
+def _create(admin: Conninfo, name: str) -> None:
+    with connect(admin, purpose="bench") as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+
+
+BENCH = Bench(
+    "restore",
+    "How long until the data are back, and known to be the same?",
+    measure,
+    minutes=8,
+    targets=(at_most(SHARE, 0.7), at_most(HASH, 12, "%")),
+)

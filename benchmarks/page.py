@@ -1,0 +1,162 @@
+"""docs/performance.md, written from the JSON of real runs."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from string import Template
+
+from benchmarks.bench import NAMES
+from benchmarks.figures import Arm, Figure, Result, Run, Verdict, shown
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+_TEMPLATE = Path(__file__).with_name("performance.md.in")
+_LIMITS = Path(__file__).with_name("limits.toml")
+_RESTORE = "restore of a dump, of a physical copy's"
+
+
+def write(first: Run, *others: Run) -> Path:
+    """Write the page from one run, with a table of the figures at other scales."""
+    PAGE.write_text(render(first, others, _limits()), "utf-8")
+    return PAGE
+
+
+def render(first: Run, others: Sequence[Run] = (), limits: dict[str, str] | None = None) -> str:
+    """Return the page; `limits` says of a missed figure what limits it."""
+    results = _ordered(first)
+    parts = {
+        "measured": _measured(first, results),
+        "targets": _targets(results),
+        "misses": _misses(results, limits or {}),
+        "benches": (line for r in results if not r.problem for line in _bench(r)),
+        "scaling": _scaling([first, *others]) if others else (),
+    }
+    text = Template(_TEMPLATE.read_text("utf-8")).substitute(
+        {name: "\n".join(lines).strip() for name, lines in parts.items()},
+        scale=first.scale,
+        times=_times(results),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _limits() -> dict[str, str]:
+    found = tomllib.loads(_LIMITS.read_text("utf-8"))
+    return {str(name): " ".join(str(text).split()) for name, text in found.items()}
+
+
+def _ordered(run: Run) -> list[Result]:
+    return sorted(run.results, key=lambda result: NAMES.index(result.bench))
+
+
+def _measured(run: Run, results: Sequence[Result]) -> Iterator[str]:
+    machine = run.machine
+    cases = max((r.cases for r in results if r.cases), default=0)
+    logs = max((r.logs for r in results if r.logs), default=0)
+    codes = dict.fromkeys(result.code for result in results)
+    yield "## What was measured"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| when | {run.started:%Y-%m-%d %H:%M} UTC |"
+    yield f"| code | casedb {', '.join(codes)} |"
+    yield f"| PostgreSQL | {run.postgres} |"
+    yield f"| data | {run.scale}: {cases:,} cases, {logs:,} entries of their logs |"
+    yield (
+        f"| machine | {machine.cpus} cores ({machine.cpu_model}), "
+        f"{machine.memory_bytes / 2**30:.0f} GiB, {machine.system} |"
+    )
+
+
+def _targets(results: Sequence[Result]) -> Iterator[str]:
+    yield "## Targets"
+    yield ""
+    yield "| bench | figure | found | noise | target | |"
+    yield "|---|---|---:|---:|---|---|"
+    for result in results:
+        for figure in result.figures:
+            if figure.target:
+                yield (
+                    f"| {result.bench} | {figure.name} | {shown(figure.value, figure.unit)} "
+                    f"| {_noise(figure)} | {figure.target} | {_bold(figure)} |"
+                )
+        for target in result.unmeasured:
+            yield f"| {result.bench} | {target.figure} | | | {target} | **not measured** |"
+
+
+def _misses(results: Sequence[Result], limits: dict[str, str]) -> Iterator[str]:
+    missed = [figure for result in results for figure in result.missed]
+    failed = [result for result in results if result.problem]
+    if missed:
+        yield "## What limits those that are missed"
+        yield ""
+        for figure in missed:
+            yield f"- **{figure.name}**: {limits.get(figure.name, 'not yet explained.')}"
+        yield ""
+    for result in failed:
+        yield f"`{result.bench}` was not measured: {result.problem}"
+        yield ""
+
+
+def _bench(result: Result) -> Iterator[str]:
+    yield f"## {result.bench}: {result.question}"
+    yield ""
+    if result.arms:
+        yield "| contestant | what it does | median | spread | CPU | size |"
+        yield "|---|---|---:|---:|---:|---:|"
+        yield from (_arm(arm) for arm in result.arms)
+        yield ""
+    others = [figure for figure in result.figures if not figure.target or figure.note]
+    for figure in others:
+        noise = f" ± {_noise(figure)}" if figure.noise else ""
+        note = f" ({figure.note})" if figure.note else ""
+        yield f"- {figure.name}: {shown(figure.value, figure.unit)}{noise}{note}"
+    for note in result.notes:
+        yield f"- {note}"
+    yield f"- {result.rounds} rounds in {result.took_s / 60:.1f} minutes, the filling included"
+    yield ""
+
+
+def _arm(arm: Arm) -> str:
+    size = "" if not arm.size_bytes else f"{arm.size_bytes / 1e6:,.0f} MB"
+    # A rate is measured over a fixed time, and its CPU says nothing by itself.
+    cpu = shown(arm.cpu_s, "s") if arm.unit == "s" else ""
+    return (
+        f"| {arm.name} | {arm.what} | {shown(arm.middle, arm.unit)} "
+        f"| ± {arm.spread:.0%} | {cpu} | {size} |"
+    )
+
+
+def _scaling(runs: Sequence[Run]) -> Iterator[str]:
+    yield "## At other scales"
+    yield ""
+    yield f"| bench | figure | {' | '.join(run.scale for run in runs)} |"
+    yield "|---|---|" + "---:|" * len(runs)
+    for name in NAMES:
+        found = [_figures(run, name) for run in runs]
+        for figure in dict.fromkeys(key for figures in found for key in figures):
+            values = (figures.get(figure, "") for figures in found)
+            yield f"| {name} | {figure} | {' | '.join(values)} |"
+
+
+def _figures(run: Run, bench: str) -> dict[str, str]:
+    return {
+        figure.name: shown(figure.value, figure.unit)
+        for result in run.results
+        if result.bench == bench
+        for figure in result.figures
+    }
+
+
+def _times(results: Sequence[Result]) -> str:
+    for figure in (figure for result in results for figure in result.figures):
+        if figure.name == _RESTORE:
+            return f"{figure.value:.0f} times"
+    return "about ten times"
+
+
+def _noise(figure: Figure) -> str:
+    return "" if figure.noise is None else shown(figure.noise, figure.unit)
+
+
+def _bold(figure: Figure) -> str:
+    return f"**{figure.says}**" if figure.verdict is Verdict.MISSED else figure.says

@@ -1,0 +1,2 @@
+-- A constraint does not become unproven again.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Loses no data.
+ALTER TABLE public.case_logs ALTER COLUMN noted_at DROP DEFAULT;

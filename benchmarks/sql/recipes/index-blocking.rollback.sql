@@ -1,0 +1,2 @@
+-- Loses no data, only speed.
+DROP INDEX public.idx_case_logs_login;
