@@ -30,6 +30,7 @@ _COMMANDS = {
     "verify": "casedb.cli.verify",
     "drill": "casedb.cli.drill",
     "rotate": "casedb.cli.rotate",
+    "report-failure": "casedb.cli.report_failure",
     "restore": "casedb.cli.restore",
     "undo-restore": "casedb.cli.undo_restore",
     "drop-kept": "casedb.cli.drop_kept",
