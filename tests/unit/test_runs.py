@@ -3,8 +3,8 @@
 import json
 import os
 import time
-from dataclasses import replace
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
