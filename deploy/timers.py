@@ -243,6 +243,7 @@ OnFailure=casedb-{verb}-failed@%i.service
 [Service]
 Type=oneshot
 ExecStart=:{alone if verb in _ALONE else ""}{COMMAND_FILE} {_WORDS[verb]} --database %I
+SyslogIdentifier=casedb-{verb}
 TimeoutStartSec={_LIMITS_H[verb]}h
 {_account(settings)}
 # The server comes first.
@@ -264,6 +265,7 @@ Description=Tell that {verb} of %I failed (casedb)
 [Service]
 Type=oneshot
 ExecStart=:{COMMAND_FILE} report-failure {verb} --database %I
+SyslogIdentifier=casedb-{verb}
 TimeoutStartSec=10min
 {_account(settings)}
 {_SANDBOX}"""

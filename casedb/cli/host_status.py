@@ -8,12 +8,12 @@ import click
 
 from casedb.ages import format_age
 from casedb.cli.options import json_option
-from casedb.cli.output import print_json, print_table, progress, size
+from casedb.cli.output import print_json, print_table, progress
 from casedb.errors import ExitCode
 from deploy.runs import VERSION, host_standings
 from deploy.standing import HostStanding, TimerStanding, assess
 
-_HEADINGS = ["host", "", "timer", "last run", "next", "backup", "drill", "free", "connections"]
+_HEADINGS = ["host", "", "timer", "last run", "next", "backup", "drill", "disk free", "connections"]
 
 
 @click.command()
@@ -84,8 +84,7 @@ def _room(found: HostStanding) -> tuple[str, str, str, str]:
 
     free = ""
     if found.disk_free_bytes is not None and found.disk_total_bytes:
-        share = found.disk_free_bytes / found.disk_total_bytes
-        free = f"{size(found.disk_free_bytes)} {share:.0%}"
+        free = f"{found.disk_free_bytes / found.disk_total_bytes:.0%}"
     connections = ""
     if found.connections is not None:
         connections = f"{found.connections} of {found.connections_most}"
