@@ -115,7 +115,7 @@ def _timer_problems(
         if timer.state not in ("waits", "runs"):
             problems.append(f"the timer of {timer.verb} is {timer.state}: casedb host apply")
         last = runs.get((timer.verb, timer.database))
-        if timer.last_exit_code:
+        if last and timer.last_exit_code:
             said = last["message"] or f"exit code {timer.last_exit_code}"
             problems.append(f"the last {timer.verb} of {timer.database} failed: {said}")
         elif found[unit]["service"].get("result", "success") != "success" and not last:

@@ -58,13 +58,12 @@ def drop_in(host: "Host", verb: str, text: str) -> Iterator[None]:
 def fired(host: "Host", verb: str) -> dict[str, Any]:
     """Let one timer fire within seconds; return what its run left in the log."""
     before = {line["invocation"] for line in lines_of(host, LOG)}
-    soon = "OnCalendar=\nOnCalendar=*:*:0/5\nRandomizedDelaySec=0"
-    with drop_in(host, verb, soon):
+    # Once, and not again while it runs.
+    soon = host.run("date -d '+4 seconds' '+%F %T'")
+    with drop_in(host, verb, f"OnCalendar=\nOnCalendar={soon}\nRandomizedDelaySec=0"):
         line = wait_for(
             host, LOG, lambda run: run["command"] == verb and run["invocation"] not in before
         )
-    # It may have fired once more before the drop-in was gone.
-    host.run(f"systemctl stop {unit(verb, 'service')}")
     return line
 
 

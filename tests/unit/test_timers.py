@@ -24,7 +24,7 @@ from deploy.timers import (
 )
 from deploy.toolkit import folders, local_stores, settings_text
 
-ENCRYPTED = {"toolkit_settings": {"recipients": ["age1example"]}}
+ENCRYPTED: dict[str, Any] = {"toolkit_settings": {"recipients": ["age1example"]}}
 
 
 def data(**chosen: Any) -> dict[str, Any]:
