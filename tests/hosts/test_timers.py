@@ -68,27 +68,28 @@ def fired(host: "Host", verb: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def watched(host: "Host", rehearsal: "Rehearsal") -> Iterator["Host"]:
-    """A host with a store of its own, and somebody who is told of failures."""
+def watched(rehearsal: "Rehearsal", proof: dict[str, Any]) -> Iterator[list["Host"]]:
+    """Both hosts with a store of their own, and somebody who is told of failures."""
     settings = {"store": STORE, "on_failure": [f"/usr/bin/tee -a {ALARMS}"]}
-    inventory = rehearsal.inventory(**{host.name: {"toolkit_settings": settings}})
-    code, found = rehearsal.host("apply", "--yes", "--limit", host.name, inventory=inventory)
+    spoiled = {name: {"toolkit_settings": settings} for name in rehearsal.hosts}
+    code, found = rehearsal.host("apply", "--yes", inventory=rehearsal.inventory(**spoiled))
     assert code == 0, found
-    host.run(f"casedb dump && casedb drill; rm -f {ALARMS}")
+    hosts = list(rehearsal.hosts.values())
+    for host in hosts:
+        host.run(f"rm -f {ALARMS}; casedb dump && casedb drill")
     try:
-        yield host
+        yield hosts
     finally:
-        host.run(f"rm -rf {STORE} {ALARMS}")
-        code, _found = rehearsal.host("apply", "--yes", "--limit", host.name)
-        assert code == 0
+        for host in hosts:
+            host.run(f"rm -rf {STORE} {ALARMS}")
+        assert rehearsal.host("apply", "--yes")[0] == 0
 
 
-def status(rehearsal: "Rehearsal", host: "Host") -> tuple[int, dict[str, Any]]:
+def standings(rehearsal: "Rehearsal") -> tuple[int, dict[str, list[str]]]:
+    """Return the exit code of `casedb host status`, and the problems of each host."""
     # As the fixture left it.
-    inventory = rehearsal.folder / "some.py"
-    code, found = rehearsal.host("status", "--limit", host.name, inventory=inventory)
-    (about,) = found["hosts"]
-    return code, about
+    code, found = rehearsal.host("status", inventory=rehearsal.folder / "some.py")
+    return code, {about["host"]["host"]: about["host"]["problems"] for about in found["hosts"]}
 
 
 def test_timers_fire_and_the_backup_is_there_verified_and_drilled(
@@ -123,48 +124,44 @@ def test_timers_fire_and_the_backup_is_there_verified_and_drilled(
     assert rehearsal.host("drift", "--limit", host.name)[0] == 0
 
 
-def test_a_failing_dump_is_told_of_once_and_turns_the_status_red(
-    watched: "Host", rehearsal: "Rehearsal"
+def test_a_dump_that_fails_and_one_that_is_killed_are_told_of_once_and_turn_the_status_red(
+    watched: list["Host"], rehearsal: "Rehearsal"
 ) -> None:
-    assert status(rehearsal, watched)[0] == 0
-    watched.run(f"chown root {STORE}/case_management")
-
-    watched.start(f"systemctl start {unit('dump', 'service')}")
-
-    alarm = wait_for(watched, ALARMS, lambda run: run["command"] == "dump")
-    watched.run("systemctl is-active -q 'casedb-dump-failed@*' && sleep 5; true")
-    assert alarm["exit_code"] == 5
-    assert len(lines_of(watched, ALARMS)) == 1
-    metrics = watched.run("cat /var/lib/casedb/metrics/case_management.prom")
-    assert 'casedb_run_last_exit_code{command="dump",database="case_management"} 5' in metrics
-    code, about = status(rehearsal, watched)
-    assert (code, about["well"]) == (9, False)
-    assert any("last dump of case_management failed" in p for p in about["host"]["problems"])
-
-
-def test_a_dump_that_was_killed_is_told_of_too(watched: "Host", rehearsal: "Rehearsal") -> None:
-    # It waits for a lock while it is killed.
-    watched.run(
-        "cd /; nohup runuser -u postgres -- psql -qd case_management -c"
-        " 'BEGIN; LOCK TABLE cases; SELECT pg_sleep(20)' >/dev/null 2>&1 &"
-    )
     service = unit("dump", "service")
-    watched.run(
-        f"systemctl start --no-block {service}; sleep 6; systemctl kill --signal=KILL {service}"
-    )
+    assert standings(rehearsal) == (0, {name: [] for name in rehearsal.hosts})
+    for host in watched:
+        # The store cannot be written.
+        host.run(f"chown root {STORE}/case_management")
+        host.start(f"systemctl start {service}")
+        wait_for(host, ALARMS, lambda run: run["exit_code"] == 5)
+        metrics = host.run("cat /var/lib/casedb/metrics/case_management.prom")
+        about = '{command="dump",database="case_management"}'
+        assert f"casedb_run_last_exit_code{about} 5" in metrics
+    code, problems = standings(rehearsal)
+    assert code == 9
+    for found in problems.values():
+        assert any("the last dump of case_management failed" in problem for problem in found)
 
-    alarm = wait_for(watched, ALARMS, lambda run: run["command"] == "dump")
+    for host in watched:
+        host.run(f"chown casedb {STORE}/case_management")
+        # It waits for a lock while it is killed.
+        host.run(
+            "cd /; nohup runuser -u postgres -- psql -qd case_management -c"
+            " 'BEGIN; LOCK TABLE cases; SELECT pg_sleep(15)' >/dev/null 2>&1 &"
+        )
+        host.run(f"systemctl start --no-block {service}; sleep 6; systemctl kill -s KILL {service}")
+        killed = wait_for(host, ALARMS, lambda run: run["exit_code"] == 137)
+        assert killed["message"] == "ended by SIGKILL"
+        assert lines_of(host, LOG)[-1] == killed
+        # One alarm for each: who told of himself is not told of again.
+        assert [run["exit_code"] for run in lines_of(host, ALARMS)] == [5, 137]
+    code, problems = standings(rehearsal)
+    said = ["the last dump of case_management failed: ended by SIGKILL"]
+    assert (code, problems) == (9, dict.fromkeys(problems, said))
 
-    assert (alarm["exit_code"], alarm["message"]) == (137, "ended by SIGKILL")
-    assert alarm["invocation"]
-    assert lines_of(watched, LOG)[-1] == alarm
-    assert status(rehearsal, watched)[0] == 9
-    # The next one is well, and so is the host.
-    watched.run(f"sleep 15; systemctl start {service}")
-    assert status(rehearsal, watched) == (
-        0,
-        {"well": True, "host": status(rehearsal, watched)[1]["host"]},
-    )
+    for host in watched:
+        host.run(f"systemctl start {service}")
+    assert standings(rehearsal)[0] == 0
 
 
 def test_what_was_missed_while_the_machine_was_off_is_made_up_for(host: "Host") -> None:
