@@ -278,7 +278,8 @@ def _account(settings: Mapping[str, Any]) -> str:
         f"Group={SERVICE_USER}",
         # Not /tmp, which may lie in memory: a drill restores the whole database there.
         "Environment=TMPDIR=/var/tmp",
-        *(f'ReadWritePaths="{path.replace("%", "%%")}"' for path in writable),
+        # With "-": where a store's disk is missing, it is casedb that fails, and tells of it.
+        *(f'ReadWritePaths="-{path.replace("%", "%%")}"' for path in writable),
     ]
     if "metrics_file" not in settings:
         # One for each database; casedb.toml can only name one.

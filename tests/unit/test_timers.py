@@ -146,11 +146,11 @@ def test_a_service_may_write_its_own_folders_and_the_stores_of_this_host_alone()
 
     writable = [line for line in text.splitlines() if line.startswith("ReadWritePaths=")]
     assert writable == [
-        'ReadWritePaths="/var/lib/casedb/home"',
-        'ReadWritePaths="/var/log/casedb"',
-        'ReadWritePaths="/var/lib/casedb/metrics"',
-        'ReadWritePaths="/srv/backups"',
-        'ReadWritePaths="/mnt/b%%"',
+        'ReadWritePaths="-/var/lib/casedb/home"',
+        'ReadWritePaths="-/var/log/casedb"',
+        'ReadWritePaths="-/var/lib/casedb/metrics"',
+        'ReadWritePaths="-/srv/backups"',
+        'ReadWritePaths="-/mnt/b%%"',
     ]
 
 
