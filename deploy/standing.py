@@ -118,11 +118,19 @@ def _timer_problems(
         if last and timer.last_exit_code:
             said = last["message"] or f"exit code {timer.last_exit_code}"
             problems.append(f"the last {timer.verb} of {timer.database} failed: {said}")
-        elif found[unit]["service"].get("result", "success") != "success" and not last:
-            # It did not even come to a line in the log.
+        elif _failed_unheard(found[unit]["service"], timer.last_at):
             said = found[unit]["service"]["result"]
             problems.append(f"{timer.verb} of {timer.database} failed: systemd says {said}")
     return problems
+
+
+def _failed_unheard(service: Mapping[str, Any], last_at: datetime | None) -> bool:
+    """Whether its last run failed without a line in the log, and none came later."""
+    if service.get("result", "success") == "success":
+        return False
+    seconds = service.get("inactiveentertimestamp", "").removeprefix("@")
+    # systemd's time has no fractions.
+    return last_at is None or (seconds.isdigit() and int(seconds) > last_at.timestamp() + 2)
 
 
 def _status_problems(status: Mapping[str, Any]) -> list[str]:

@@ -191,7 +191,8 @@ def timers(wanted: list[str]) -> dict[str, Any]:
 
 def shown(unit_name: str, properties: str) -> dict[str, str]:
     """Return some properties of a unit, by their names in small letters."""
-    _code, out, _err = run(["systemctl", "show", f"--property={properties}", "--", unit_name])
+    words = ["--timestamp=unix", f"--property={properties}", "--", unit_name]
+    _code, out, _err = run(["systemctl", "show", *words])
     pairs = (line.partition("=") for line in out.splitlines())
     return {key.lower(): value for key, _, value in pairs}
 

@@ -37,7 +37,7 @@ def timers() -> dict[str, Any]:
     found = {}
     for name in ASKED["timers"]:
         service = name.removesuffix(".timer") + ".service"
-        about = shown(service, "ActiveState,Result,ExecMainStatus")
+        about = shown(service, "ActiveState,Result,InactiveEnterTimestamp")
         found[name] = {
             **shown(name, "ActiveState,UnitFileState"),
             "next_s": (listed.get(name, {}).get("next") or 0) / 1e6 or None,

@@ -23,7 +23,7 @@ def run(command: str, *, exit_code: int = 0, message: str | None = None) -> dict
 def timer() -> dict[str, Any]:
     return {
         "activestate": "active", "unitfilestate": "enabled", "next_s": NOW.timestamp() + 3600,
-        "service": {"activestate": "inactive", "result": "success", "execmainstatus": "0"},
+        "service": {"activestate": "inactive", "result": "success", "inactiveentertimestamp": ""},
     }  # fmt: skip
 
 
@@ -71,6 +71,12 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda f: f["timers"][DRILL]["service"].update(result="oom-kill"),
         "drill of app failed: systemd says oom-kill",
     ),
+    "a run that did not even begin, after one that was well": (
+        lambda f: f["timers"][DUMP]["service"].update(
+            result="exit-code", inactiveentertimestamp=f"@{NOW.timestamp():.0f}"
+        ),
+        "dump of app failed: systemd says exit-code",
+    ),
     "a late backup": (
         lambda f: f["status"]["app"]["findings"][0].update(well=False, advice="casedb dump"),
         "backup of app: 1h old; casedb dump",
@@ -110,7 +116,10 @@ def test_it_turns_red_and_says_why(what: str) -> None:
 def test_a_failure_that_a_later_run_has_made_good_is_forgotten() -> None:
     found = facts()
     # The unit's own last result stays, when somebody dumped by hand since.
-    found["timers"][DUMP]["service"]["result"] = "exit-code"
+    before = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
+    found["timers"][DUMP]["service"].update(
+        result="exit-code", inactiveentertimestamp=f"@{before:.0f}"
+    )
 
     assert assess("db1", None, found).well
 
