@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backups.catalog import Backup
 from casedb.errors import ToolFailedError
+from casedb.runs import Run
 
 _METRICS = {
     "backups": "Complete backups in the store.",
@@ -22,6 +23,10 @@ _METRICS = {
     "backup_size_bytes": "Size of the newest complete backup.",
     "backup_duration_seconds": "How long the newest complete backup took.",
     "backup_restore_seconds": "How long the last passed drill took to restore.",
+}
+_RUN_METRICS = {
+    "run_last_end_timestamp_seconds": "When the last run of a command ended.",
+    "run_last_exit_code": "How it ended: 0 is well.",
 }
 
 
@@ -58,8 +63,8 @@ def metrics_of(state: StoreState) -> Mapping[str, float]:
     return values
 
 
-def metrics_text(states: Sequence[StoreState]) -> str:
-    """Return the file's content, in Prometheus' text format."""
+def metrics_text(states: Sequence[StoreState], runs: Sequence[Run] = ()) -> str:
+    """Return the file's content, in Prometheus' text format; `runs`: each command's last."""
     found = [(state, metrics_of(state)) for state in states]
     lines = []
     for name, help_text in _METRICS.items():
@@ -68,12 +73,16 @@ def metrics_text(states: Sequence[StoreState]) -> str:
             for state, values in found
             if name in values
         ]
-        if samples:
-            lines += [f"# HELP casedb_{name} {help_text}", f"# TYPE casedb_{name} gauge", *samples]
+        lines += _with_heading(name, help_text, samples)
+    for name, help_text in _RUN_METRICS.items():
+        samples = [
+            f"casedb_{name}{{{_run_labels(run)}}} {_run_values(run)[name]:.15g}" for run in runs
+        ]
+        lines += _with_heading(name, help_text, samples)
     return "\n".join(lines) + "\n"
 
 
-def write_metrics(path: Path, states: Sequence[StoreState]) -> None:
+def write_metrics(path: Path, states: Sequence[StoreState], runs: Sequence[Run] = ()) -> None:
     """Write the file in one step: the collector must never read half of it.
 
     Raises:
@@ -82,7 +91,7 @@ def write_metrics(path: Path, states: Sequence[StoreState]) -> None:
     # The collector reads what ends in .prom only.
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        new.write_text(metrics_text(states))
+        new.write_text(metrics_text(states, runs))
         # It is for another user to read, and there is nothing secret in it.
         new.chmod(0o644)
         new.rename(path)
@@ -92,6 +101,23 @@ def write_metrics(path: Path, states: Sequence[StoreState]) -> None:
             detail=f"{error.filename or path}: {error.strerror}.",
             hint="Does the collector's folder exist, and may this user write to it?",
         ) from error
+
+
+def _with_heading(name: str, help_text: str, samples: list[str]) -> list[str]:
+    if not samples:
+        return []
+    return [f"# HELP casedb_{name} {help_text}", f"# TYPE casedb_{name} gauge", *samples]
+
+
+def _run_values(run: Run) -> Mapping[str, float]:
+    return {
+        "run_last_end_timestamp_seconds": run.ended_at.timestamp(),
+        "run_last_exit_code": run.exit_code,
+    }
+
+
+def _run_labels(run: Run) -> str:
+    return f'command="{_escaped(run.command)}",database="{_escaped(run.database)}"'
 
 
 def _labels(state: StoreState) -> str:

@@ -9,10 +9,10 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,8 @@ _KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 # Not CASEDB_: a hook that calls casedb would be told of unknown settings.
 _PREFIX = "RUN_"
 _LINES_SHOWN = 3
+# Thousands of runs; a log of years is not read to its beginning.
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Run:
     """Where, without secrets."""
     message: str | None
     """What went wrong, in one sentence."""
+    invocation: str | None = None
+    """systemd's number for it, if it ran as a unit: `journalctl _SYSTEMD_INVOCATION_ID=...`."""
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended."""
+        return self.started_at + timedelta(seconds=self.seconds)
 
     def to_json(self) -> str:
         """Return one line of JSON; the time in ISO 8601."""
@@ -82,6 +91,55 @@ def append_line(path: Path, run: Run) -> None:
         raise ToolFailedError(
             "the log cannot be written", detail=f"{path}: {error.strerror}."
         ) from error
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Return the runs in the newer part of the log, oldest first; none where there is no log.
+
+    Lines that somebody else wrote, or an older casedb, are left out.
+
+    Raises:
+        ToolFailedError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - _READ_BYTES, 0))
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ToolFailedError(
+            "the log cannot be read", detail=f"{path}: {error.strerror}."
+        ) from error
+    return [run for line in lines if (run := _run_of(line))]
+
+
+def last_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Return the last of `runs` for each command and database."""
+    return tuple({(run.command, run.database): run for run in runs}.values())
+
+
+def failure_of_unit(result: str, code: str, status: str) -> tuple[int, str]:
+    """Return exit code and message of a run that systemd saw fail.
+
+    From its $MONITOR_SERVICE_RESULT, _EXIT_CODE and _EXIT_STATUS: see systemd.exec(5).
+
+    >>> failure_of_unit("oom-kill", "killed", "KILL")
+    (137, 'the machine was out of memory; ended by SIGKILL')
+    >>> failure_of_unit("exit-code", "exited", "3")
+    (3, 'exit code 3')
+    """
+    why = {"oom-kill": "the machine was out of memory", "timeout": "it took too long"}.get(result)
+    if code in ("killed", "dumped"):
+        name = f"SIG{status}"
+        # As shells count; 1 where it is a signal that this machine does not know.
+        number = 128 + signal.Signals[name] if name in signal.Signals.__members__ else 1
+        how = f"ended by {name}"
+    else:
+        number = int(status) if status.isdigit() and status != "0" else 1
+        how = f"exit code {status}" if code == "exited" else f"systemd says: {result or 'failed'}"
+    return number, f"{why}; {how}" if why else how
 
 
 def call_hook(
@@ -132,6 +190,15 @@ def call_hook(
         raise ToolFailedError(
             f"{argv[0]} failed with exit code {process.returncode}", detail="\n".join(lines) or None
         )
+
+
+def _run_of(line: bytes) -> Run | None:
+    try:
+        found = json.loads(line)
+        started_at = datetime.fromisoformat(found.pop("started_at"))
+        return Run(started_at=started_at, **{**found, "store": tuple(found["store"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _split(command: str) -> Sequence[str]:

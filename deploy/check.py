@@ -5,11 +5,12 @@ names the public page that says why.
 """
 
 import shlex
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import hba
+from deploy import hba, toolkit
 
 _DOCS = "https://www.postgresql.org/docs/current/"
 # Who sees all rows on purpose: sql/roles/10-roles.sql says why each of them does.
@@ -44,10 +45,12 @@ class _Control:
     page: str
     violations: Callable[[Mapping[str, Any]], list[str]]
     """What is wrong; nothing: the control holds."""
+    everywhere: bool = False
+    """Whether it is also for hosts that have no server, and drill backups."""
 
 
 def check(state: Mapping[str, Any], waivers: Mapping[str, str]) -> list[Finding]:
-    """Return a finding for every control, in their order; `waivers` are reasons by control.
+    """Return a finding for each control of such a host; `waivers` are reasons by control.
 
     Raises:
         ValueError: a waiver of a control that does not exist, or without a reason.
@@ -58,6 +61,8 @@ def check(state: Mapping[str, Any], waivers: Mapping[str, str]) -> list[Finding]
         raise ValueError(f"the waiver of {', '.join(empty)} gives no reason")
     findings = []
     for control in CONTROLS:
+        if state["kind"] != "database" and not control.everywhere:
+            continue
         violations = control.violations(state)
         findings.append(
             Finding(
@@ -187,7 +192,7 @@ def _modes(state: Mapping[str, Any]) -> list[str]:
     for path, about in state["files"].items():
         if about and about["kind"] == "file" and int(about["mode"], 8) & _FORBIDDEN_MODE:
             found.append(f"{path} has mode {about['mode']}")
-        if about and path.endswith("server.key") and int(about["mode"], 8) & 0o007:
+        if about and path.endswith(".key") and int(about["mode"], 8) & 0o007:
             found.append(f"{path} can be read by all")
         if about and path.endswith("pg_hba.conf") and int(about["mode"], 8) & 0o007:
             found.append(f"{path} can be read by all")
@@ -233,6 +238,51 @@ def _pending(state: Mapping[str, Any]) -> list[str]:
 def _held(state: Mapping[str, Any]) -> list[str]:
     name = f"postgresql-{state['major']}"
     return [] if state["packages"].get(name, {}).get("held") else [f"{name} is not held"]
+
+
+def _timers(state: Mapping[str, Any]) -> list[str]:
+    found = state["timers"]
+    problems = []
+    for name in found["wanted"]:
+        unit = found["units"].get(name, {})
+        how = f"{unit.get('activestate', 'not there')}, {unit.get('unitfilestate') or 'no unit'}"
+        if how != "active, enabled":
+            problems.append(f"{name} is {how}")
+    problems += [f"{path} changes a timer" for path in found["dropins"]]
+    dumped = any(name.startswith("casedb-dump@") for name in found["wanted"])
+    if state["kind"] == "database" and not dumped:
+        problems.append("no timer takes backups")
+    return problems
+
+
+def _confined(state: Mapping[str, Any]) -> list[str]:
+    wanted = {
+        "nonewprivileges": "yes", "protectsystem": "strict", "privatetmp": "yes", "umask": "0077",
+    }  # fmt: skip
+    problems = []
+    for name, unit in state["timers"]["units"].items():
+        service = unit["service"]
+        if service.get("user") in ("", "root", None):
+            problems.append(f"what {name} starts runs as root")
+        loose = [key for key, value in wanted.items() if service.get(key) != value]
+        if loose:
+            problems.append(f"what {name} starts lacks {', '.join(loose)}")
+    return problems
+
+
+def _key(state: Mapping[str, Any]) -> list[str]:
+    file = state["files"].get(toolkit.SETTINGS_FILE) or {}
+    try:
+        settings = tomllib.loads(file.get("content", ""))
+    except tomllib.TOMLDecodeError:
+        return [f"{toolkit.SETTINGS_FILE} cannot be read"]
+    if state["kind"] != "database" or not settings.get("recipients"):
+        return []
+    there = state["files"].get(toolkit.KEY_FILE)
+    return [
+        *(["casedb.toml names a key_file"] if "key_file" in settings else []),
+        *([f"{toolkit.KEY_FILE} lies here"] if there else []),
+    ]
 
 
 _APPLY = "`casedb host apply` puts it back."
@@ -281,7 +331,7 @@ CONTROLS: tuple[_Control, ...] = (
     _Control("logging.debug", "no parse trees in the log", _APPLY, _LOG,
              _setting("debug_print_parse", "off")),
     _Control("files.modes", "nobody else can change our files, or read the secret ones", _APPLY,
-             "ssl-tcp.html", _modes),
+             "ssl-tcp.html", _modes, everywhere=True),
     _Control("files.data", "the data directory is postgres' alone",
              "chmod 700 and chown postgres: it", "creating-cluster.html", _data_mode),
     _Control("extensions.pgaudit", "pgaudit is loaded and there", _APPLY,
@@ -302,4 +352,11 @@ CONTROLS: tuple[_Control, ...] = (
              "`casedb host apply` within the restart window.", "view-pg-settings.html", _pending),
     _Control("packages.held", "no upgrade restarts the server by itself", _APPLY,
              "upgrading.html", _held),
+    _Control("backups.timers", "backups are taken and checked by themselves", _APPLY,
+             "backup.html", _timers, everywhere=True),
+    _Control("backups.confined", "what runs by itself is no root and can write nowhere else",
+             _APPLY, "backup.html", _confined, everywhere=True),
+    _Control("backups.key", "who writes encrypted backups cannot read them",
+             f"move the key to a host of group drill, and remove {toolkit.KEY_FILE}",
+             "backup.html", _key, everywhere=True),
 )  # fmt: skip

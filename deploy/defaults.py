@@ -62,6 +62,14 @@ DEFAULTS: dict[str, Any] = {
     "toolkit": True,
     # casedb.toml on the host beside or instead of ours: {"store": ["s3://bucket/prefix"]}.
     "toolkit_settings": {},
+    # When backups are taken, checked, drilled and expired, as OnCalendar= of systemd has it:
+    # {"dump": "hourly", "verify": None}; None: not on this host. What is not named has its default
+    # (deploy/timers.py). On hosts of the group "drill" there is no server and no dump.
+    "timers": {},
+    # The secret key of encrypted backups, by reference: for the hosts of the group "drill".
+    "backup_key": None,
+    # ~/.aws/credentials of the toolkit's account, by reference.
+    "store_credentials": None,
     # Bring the schema to its head; False leaves that to somebody else.
     "migrate": True,
     # Queries slower than this are logged, in milliseconds.

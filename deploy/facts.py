@@ -13,10 +13,10 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
-from deploy import firewall, kernel, pgdg, toolkit
+from deploy import firewall, kernel, pgdg, timers, toolkit
 from deploy.conf import MADE_BY_US, SERVICE_USER
 from deploy.defaults import DEFAULTS
-from deploy.sending import gathering
+from deploy.sending import asking_how_it_stands, gathering
 
 _REMEMBERED = "casedb_state"
 _SINCE = "casedb_state_since"
@@ -27,7 +27,7 @@ class HostFailedError(Exception):
 
 
 class HostState(FactBase[dict[str, Any]]):
-    """What deploy/remote/gather.py found; the program goes in by way of `_stdin`."""
+    """What a program of deploy/remote/ found; it goes in by way of `_stdin`."""
 
     def command(self) -> str:
         """Return the command; python3 reads its program from standard input."""
@@ -51,18 +51,49 @@ def host_state() -> dict[str, Any]:
     """
     remembered: dict[str, Any] | None = host.connector_data.get(_REMEMBERED)
     if remembered is None:
-        try:
-            remembered = host.get_fact(HostState, _stdin=gathering(asked()))
-        except PyinfraError:
-            # It says that no host remains; why, only its log knows.
-            remembered = None
-        if remembered is None:
-            raise HostFailedError(
-                "its state could not be gathered: is python3 installed, and may we become root?"
-            )
+        remembered = _answer(gathering(asked()))
         host.connector_data[_REMEMBERED] = remembered
         host.connector_data[_SINCE] = time.monotonic()
     return remembered
+
+
+def host_standing() -> dict[str, Any]:
+    """Return how the current host stands: its timers and runs, its backups, its room.
+
+    Raises:
+        HostFailedError: it could not be gathered.
+        ValueError: its data make no sense.
+    """
+    data = host_data()
+    kind = timers.kind_of(host.groups)
+    stores = toolkit.local_stores(data["toolkit_settings"])
+    data_folder = "/var/lib/postgresql" if kind is timers.Kind.DATABASE else "/var/tmp"
+    return _answer(
+        asking_how_it_stands(
+            {
+                "kind": kind.value,
+                "timers": [timer.unit for timer in timers.wanted(data, kind)],
+                "log": data["toolkit_settings"].get("log_file", toolkit.LOG_FILE),
+                "command": toolkit.COMMAND_FILE,
+                "databases": list(data["databases"]) if data["toolkit"] else [],
+                "disks": [data_folder, *(stores or [toolkit.HOME])],
+                "port": int(data["pg_port"]),
+            }
+        )
+    )
+
+
+def _answer(program: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] | None = host.get_fact(HostState, _stdin=program)
+    except PyinfraError:
+        # It says that no host remains; why, only its log knows.
+        found = None
+    if found is None:
+        raise HostFailedError(
+            "its state could not be gathered: is python3 installed, and may we become root?"
+        )
+    return found
 
 
 def forget(*, older_than_s: float = 0) -> None:
@@ -79,6 +110,8 @@ def host_data() -> dict[str, Any]:
 def asked() -> dict[str, Any]:
     """Return what has to be gathered from the current host, by its data."""
     data = host_data()
+    kind = timers.kind_of(host.groups)
+    wanted = timers.wanted(data, kind)
     etc = f"/etc/postgresql/{{major}}/{data['pg_cluster']}"
     live = f"/var/lib/postgresql/{{major}}/{data['pg_cluster']}"
     return {
@@ -116,7 +149,13 @@ def asked() -> dict[str, Any]:
             toolkit.COMMAND_FILE: False,
             toolkit.HOME: False,
             toolkit.INSTALLED_FILE: False,
+            toolkit.KEY_FILE: True,
+            toolkit.CREDENTIALS_FILE: True,
+            **dict.fromkeys(toolkit.folders(data["toolkit_settings"]), False),
+            **dict.fromkeys(timers.units((), {}), False),
         },
+        "kind": kind.value,
+        "timers": [timer.unit for timer in wanted],
         "sysctl": [*kernel.ASKED, *(n for n in data["sysctl"] if n not in kernel.ASKED)],
         "account": SERVICE_USER,
         "firewall": {"table": firewall.TABLE, "loaded": firewall.LOADED_FILE},

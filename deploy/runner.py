@@ -30,7 +30,7 @@ from deploy import sudo  # noqa: E402
 from deploy.changes import mask, noted, remarks  # noqa: E402
 from deploy.check import without_verifiers  # noqa: E402
 from deploy.defaults import TUNED_BY  # noqa: E402
-from deploy.facts import HostFailedError, forget, host_data, host_state  # noqa: E402
+from deploy.facts import HostFailedError, forget, host_data, host_standing, host_state  # noqa: E402
 from deploy.secrets import resolve  # noqa: E402
 from deploy.site import site  # noqa: E402
 
@@ -133,6 +133,10 @@ class Run:
         """Read the state, and nothing else."""
         self.gathered[host.name] = without_verifiers(host_state())
         self.tuned_by[host.name] = {name: host_data()[name] for name in TUNED_BY}
+
+    def ask_how_it_stands(self, host: Host) -> None:
+        """Read how the host stands, and nothing else."""
+        self.gathered[host.name] = host_standing()
 
     def states(self) -> list[dict[str, Any]]:
         """Return the state of all hosts asked for."""
@@ -252,8 +256,9 @@ def main() -> int:
 def serve(run: Run, request: dict[str, Any]) -> None:
     """Connect, and do what is asked."""
     run.each(StateStage.Connect, run.connect)
-    if request.get("action") == "states":
-        run.each(StateStage.Prepare, run.gather)
+    readers = {"states": run.gather, "standings": run.ask_how_it_stands}
+    if reader := readers.get(request["action"]):
+        run.each(StateStage.Prepare, reader)
         tell({"event": "states", "hosts": run.states()})
         return
     run.each(StateStage.Prepare, run.prepare)

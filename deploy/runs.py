@@ -144,6 +144,14 @@ def host_states(
         return found.read_states()
 
 
+def host_standings(
+    inventory: Path, *, limit: Sequence[str] = (), tell: Tell = lambda _step: None
+) -> tuple[HostFacts, ...]:
+    """Return how the hosts of `inventory` stand (deploy/standing.py); raises as `session` does."""
+    with _started(inventory, limit, "standings", tell) as found:
+        return found.read_states()
+
+
 @contextmanager
 def _started(inventory: Path, limit: Sequence[str], action: str, tell: Tell) -> Iterator[Session]:
     if not inventory.exists() and not str(inventory).startswith("@"):

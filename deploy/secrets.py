@@ -7,12 +7,25 @@ from pathlib import Path
 
 
 def resolve(reference: str) -> str:
-    """Return the secret that `reference` names: its first line, without the line break.
+    """Return the first line of the secret that `reference` names, without the line break.
+
+    Raises:
+        ValueError: as `resolve_text`, or the line is empty.
+    """
+    lines = resolve_text(reference).splitlines()
+    if not lines or not lines[0]:
+        kind, _, rest = reference.partition(":")
+        raise ValueError(f"the secret at {kind}:{rest.split()[0] if rest else ''} is empty")
+    return lines[0]
+
+
+def resolve_text(reference: str) -> str:
+    """Return all of the secret that `reference` names.
 
     `file:PATH`, `env:NAME`, or `command:WORDS` (pass show ..., sops -d ..., vault kv get ...).
 
     Raises:
-        ValueError: it cannot be read or is empty; says where it was looked for, never what it is.
+        ValueError: it cannot be read; says where it was looked for, never what it is.
     """
     kind, _, rest = reference.partition(":")
     if kind == "file":
@@ -35,7 +48,4 @@ def resolve(reference: str) -> str:
     else:
         # Not shown: somebody may have written the secret itself.
         raise ValueError("a secret is named by file:PATH, env:NAME or command:WORDS")
-    secret = text.splitlines()[0] if text else ""
-    if not secret:
-        raise ValueError(f"the secret at {kind}:{rest.split()[0] if rest else ''} is empty")
-    return secret
+    return text

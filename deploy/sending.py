@@ -8,7 +8,7 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
-from deploy.remote import candidate, configure, gather, install, preflight, swap
+from deploy.remote import candidate, configure, gather, install, preflight, standing, swap
 from deploy.remote import host as remote_host
 
 # A verifier is not a password, but whoever has it can try passwords against it at leisure.
@@ -46,6 +46,11 @@ def program(modules: list[ModuleType], asked: dict[str, Any]) -> str:
 def gathering(asked: dict[str, Any]) -> str:
     """Return the program that gathers the facts."""
     return program([deploy.machine, gather], asked)
+
+
+def asking_how_it_stands(asked: dict[str, Any]) -> str:
+    """Return the program that gathers how a host stands."""
+    return program([deploy.machine, gather, standing], asked)
 
 
 def configuring(asked: dict[str, Any]) -> StringCommand:

@@ -5,12 +5,13 @@ pyinfra inventories/containers.py deploy/run.py
 
 from typing import Any
 
+from pyinfra import host
 from pyinfra.api import deploy
 
 from casedb.tools import SUPPORTED_MAJORS
 from deploy.conf import Place
 from deploy.facts import HostFailedError, host_data, host_state
-from deploy.machine import provisioned_machine
+from deploy.machine import Machine, provisioned_machine
 from deploy.operations.cluster import cluster
 from deploy.subjects.configuration import configure
 from deploy.subjects.contents import extend, fill
@@ -18,8 +19,10 @@ from deploy.subjects.firewall import guard
 from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
+from deploy.subjects.timers import schedule
 from deploy.subjects.tls import secure
 from deploy.subjects.toolkit import equip, migrate
+from deploy.timers import DRILL_GROUP, Kind, kind_of
 
 SUPPORTED = {"12": 15, "13": 17}
 """Debian's releases, and the PostgreSQL each of them has."""
@@ -27,7 +30,7 @@ SUPPORTED = {"12": 15, "13": 17}
 
 @deploy("casedb")
 def site() -> None:
-    """Make the current host a tuned, secured PostgreSQL server.
+    """Make the current host a tuned, secured PostgreSQL server, or one that drills its backups.
 
     Raises:
         HostFailedError: this host cannot be one.
@@ -37,7 +40,24 @@ def site() -> None:
     data = host_data()
     place = place_of(facts, data)
     machine = provisioned_machine(facts["machine"], pg_major=place.major, disk=data["disk"])
+    kind = kind_of(host.groups)
+    if kind is Kind.DRILL and facts["files"][place.made_by_us]:
+        raise HostFailedError(
+            f"it has a cluster of ours ({place.major}/{place.name}): a host of group "
+            f"{DRILL_GROUP} holds the key of backups, and no database"
+        )
     install(place=place, codename=facts["os"]["version_codename"], data=data)
+    if kind is Kind.DATABASE:
+        serve(facts, place, machine, data)
+    if data["toolkit"]:
+        equip(place=place, kind=kind, data=data)
+        if data["migrate"] and kind is Kind.DATABASE:
+            migrate(data=data)
+    schedule(kind=kind, data=data)
+
+
+def serve(facts: dict[str, Any], place: Place, machine: Machine, data: dict[str, Any]) -> None:
+    """Make the current host's PostgreSQL a tuned, secured server."""
     prepare_kernel(machine=machine, data=data)
     cluster(
         name=f"Make cluster {place.major}/{place.name} with checksums",
@@ -51,10 +71,6 @@ def site() -> None:
     fill(data=data)
     extend(data=data)
     rotate_logs()
-    if data["toolkit"]:
-        equip(place=place, data=data)
-        if data["migrate"]:
-            migrate(data=data)
 
 
 def place_of(facts: dict[str, Any], data: dict[str, Any]) -> Place:

@@ -19,6 +19,13 @@ INSTALLED_FILE = f"{CURRENT}/installed"
 COMMAND_FILE = "/usr/local/bin/casedb"
 SETTINGS_FILE = "/etc/casedb/casedb.toml"
 HOME = "/var/lib/casedb/home"
+LOG_FOLDER = "/var/log/casedb"
+LOG_FILE = f"{LOG_FOLDER}/runs.jsonl"
+METRICS_FOLDER = "/var/lib/casedb/metrics"
+KEY_FILE = "/etc/casedb/backup.key"
+"""The secret key that opens backups: where dumps are encrypted, on the hosts that drill alone."""
+CREDENTIALS_FILE = f"{HOME}/.aws/credentials"
+"""Of the account, where boto3 looks for them."""
 PACKAGES = ("python3-venv",)
 
 COMMAND = f"""\
@@ -113,6 +120,32 @@ def settings_text(place: Place, *, port: int, database: str, chosen: Mapping[str
     lines = ["# Written by casedb from the inventory; a change made here is put back."]
     lines += [f"{name} = {_toml(value)}" for name, value in values.items()]
     return "\n".join(lines) + "\n"
+
+
+def local_stores(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the folders of this host among the stores that `settings` name.
+
+    Raises:
+        ValueError: a path that is not absolute, or has what a unit file cannot say.
+    """
+    named = settings.get("store") or ()
+    words = named.split(";") if isinstance(named, str) else named
+    found = []
+    for word in (word.strip() for word in words):
+        path = word.removeprefix("file://")
+        if "://" in path or not path:
+            continue
+        if not path.startswith("/") or any(ord(c) < 33 or c in '"\\' for c in path):
+            raise ValueError(f"the store {path} of a host is no absolute path without spaces")
+        found.append(path.rstrip("/"))
+    return tuple(found)
+
+
+def folders(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the account's folders beside its home, each with its mode."""
+    stores = dict.fromkeys(local_stores(settings), "700")
+    # The collector of metrics is another user.
+    return {LOG_FOLDER: "750", METRICS_FOLDER: "755", **stores}
 
 
 def migrations() -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from casedb.cli.host_status import status
 from casedb.cli.options import json_option
 from casedb.cli.output import plain, print_json, print_table, progress
 from casedb.errors import ConfigurationError, ExitCode, RefusedError
@@ -29,7 +30,10 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def host() -> None:
-    """Make Debian hosts into PostgreSQL servers, and prove it."""
+    """Make Debian hosts into PostgreSQL servers, prove it, and see how they stand."""
+
+
+host.add_command(status)
 
 
 @host.command()

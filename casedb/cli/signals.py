@@ -13,7 +13,7 @@ from backups.catalog import catalog
 from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
 from casedb.errors import CasedbError, ExitCode, TerminatedError
-from casedb.runs import Run, append_line, call_hook
+from casedb.runs import Run, append_line, call_hook, last_runs, read_runs
 from casedb.settings import Settings
 
 
@@ -26,9 +26,7 @@ class Story:
 
 
 @contextmanager
-def signals_after(
-    settings: Settings, command: str, stores: tuple[str, ...], *, metrics: bool = True
-) -> Iterator[Story]:
+def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> Iterator[Story]:
     """Tell of the run when the block ends, however it ends.
 
     After a failure too: a damaged backup or a failed drill is what signals are for. That they could
@@ -54,8 +52,9 @@ def signals_after(
             bytes=story.size_bytes,
             store=tuple(url.partition("?")[0] for url in stores),
             message=message,
+            invocation=os.environ.get("INVOCATION_ID"),
         )
-        _tell(settings, run, metrics=metrics)
+        tell(settings, run)
 
 
 def _failure(error: BaseException) -> tuple[ExitCode, str]:
@@ -68,13 +67,14 @@ def _failure(error: BaseException) -> tuple[ExitCode, str]:
     return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}"
 
 
-def _tell(settings: Settings, run: Run, *, metrics: bool) -> None:
-    if metrics and settings.metrics_path:
-        with _noted():
-            _write_metrics(settings)
+def tell(settings: Settings, run: Run) -> None:
+    """Tell of a run that has ended: to the log, to the metrics, to the commands of its outcome."""
     if settings.log_path:
         with _noted():
             append_line(settings.log_path, run)
+    if settings.metrics_path:
+        with _noted():
+            _write_metrics(settings, run)
     values = settings.values
     for command in values.on_failure if run.exit_code else values.on_success:
         with _noted():
@@ -89,7 +89,7 @@ def _noted() -> Iterator[None]:
         click.echo(f"warning: {error.message}: {error.detail or ''}".rstrip(": "), err=True)
 
 
-def _write_metrics(settings: Settings) -> None:
+def _write_metrics(settings: Settings, run: Run) -> None:
     assert settings.metrics_path is not None
     database = settings.values.database
     states = []
@@ -100,4 +100,6 @@ def _write_metrics(settings: Settings) -> None:
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
             click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
-    write_metrics(settings.metrics_path, states)
+    earlier = read_runs(settings.log_path) if settings.log_path else []
+    about = [r for r in (*earlier, run) if r.database == database]
+    write_metrics(settings.metrics_path, states, last_runs(about))

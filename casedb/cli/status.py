@@ -27,9 +27,10 @@ from casedb.sqlfiles import folder
 
 
 @click.command()
+@click.option("--without-server", is_flag=True, help="The backups alone: on a host without it.")
 @json_option
 @settings_options(store=True)
-def status(settings: Settings, as_json: bool) -> int:
+def status(settings: Settings, without_server: bool, as_json: bool) -> int:
     """Is everything well, and what to do if not.
 
     Looks at server, migrations, and in each store at backups, drills, disk and bucket; says how
@@ -43,7 +44,7 @@ def status(settings: Settings, as_json: bool) -> int:
     """
     code = ExitCode.WELL
     try:
-        findings = assess_server(_server_facts(settings))
+        findings = [] if without_server else assess_server(_server_facts(settings))
     except ServerUnreachableError as error:
         # The backups are still worth a look: they are what is needed now.
         findings = [Finding("server", False, error.message, error.hint)]
@@ -51,6 +52,7 @@ def status(settings: Settings, as_json: bool) -> int:
     values, now = settings.values, datetime.now(UTC)
     limits = Limits(values.backup_max_age, values.drill_max_age, values.keep_within)
     loss_h: dict[str, float | None] = {}
+    stores = []
     for url in settings.store_urls:
         shown = url.partition("?")[0]
         try:
@@ -60,12 +62,15 @@ def status(settings: Settings, as_json: bool) -> int:
             continue
         loss = facts.possible_loss(now)
         loss_h[facts.store] = round(loss.total_seconds() / 3600, 2) if loss is not None else None
+        stores.append(facts)
         findings += assess_backups(facts, limits, now=now)
     if code is ExitCode.WELL and not all(f.well for f in findings):
         code = ExitCode.DIFFERENT
     if as_json:
         well = code is ExitCode.WELL
-        print_json({"well": well, "possible_loss_h": loss_h, "findings": findings})
+        print_json(
+            {"well": well, "possible_loss_h": loss_h, "findings": findings, "stores": stores}
+        )
     else:
         _print(findings, several=len(settings.store_urls) > 1)
     return code

@@ -36,7 +36,7 @@ def verify(
     """
     store = open_store(settings.store_url)
     keys = keys_of(settings, key_file)
-    with signals_after(settings, "verify", (settings.store_url,), metrics=False) as story:
+    with signals_after(settings, "verify", (settings.store_url,)) as story:
         if chain:
             _verify_chain(settings, store, as_json)
             return

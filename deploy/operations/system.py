@@ -1,7 +1,7 @@
 """Packages and files."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from pyinfra import host
@@ -103,3 +103,29 @@ def file_differences(
         for name, value in wanted.items()
         if has[name] != value
     )
+
+
+@operation()
+def account_folders(wanted: Mapping[str, str], *, owner: str) -> Commands:
+    """Make folders that belong to `owner`; `wanted` has the mode of each. None is ever removed.
+
+    They have to be among what `deploy.facts.asked` asks for.
+    """
+    different = {}
+    for path, mode in wanted.items():
+        found = host_state()["files"][path]
+        has = (found["kind"], found["user"], found["group"], found["mode"]) if found else ()
+        if has != ("directory", owner, owner, mode):
+            different[path] = mode
+            lines = ([f"-{' '.join(has)}"] if has else []) + [f"+directory {owner} {owner} {mode}"]
+            note(host, Change(path, tuple(lines)))
+    if not different:
+        host.noop("the folders are as wanted")
+        return
+    for path, mode in different.items():
+        quoted = QuoteString(path)
+        yield StringCommand(
+            "umask 022 && mkdir -p", quoted, f"&& chown {owner}:{owner}", quoted,
+            f"&& chmod {mode}", quoted,
+        )  # fmt: skip
+    forget()

@@ -23,6 +23,9 @@ ASKED: dict[str, Any] = globals().get("ASKED", {})
 # Larger files are compared by their hash alone.
 _CONTENT_BYTES = 256 * 1024
 _TIMEOUT_S = 30
+UNITS = "/etc/systemd/system"
+TIMER = "ActiveState,UnitFileState,NeedDaemonReload"
+SERVICE = "User,NoNewPrivileges,ProtectSystem,PrivateTmp,UMask,NeedDaemonReload"
 
 
 def run(argv: list[str], text: str = "") -> tuple[int, str, str]:
@@ -167,6 +170,33 @@ def unit(name: str) -> dict[str, str]:
     }
 
 
+def timers(wanted: list[str]) -> dict[str, Any]:
+    """Return our timers, wanted or not, each with what it starts, and all drop-ins of ours."""
+    _code, out, _err = run(
+        ["systemctl", "list-units", "--all", "--plain", "--no-legend", "casedb-*@*.timer"]
+    )
+    loaded = [line.split()[0] for line in out.splitlines()]
+    enabled = [place.name for place in Path(UNITS, "timers.target.wants").glob("casedb-*@*.timer")]
+    found = {}
+    for name in dict.fromkeys([*wanted, *loaded, *enabled]):
+        service = name.removesuffix(".timer") + ".service"
+        found[name] = {**shown(name, TIMER), "service": shown(service, SERVICE)}
+    dropped = [
+        str(place)
+        for root in (UNITS, "/run/systemd/system")
+        for place in sorted(Path(root).glob("casedb-*@*.d"))
+    ]
+    return {"wanted": wanted, "units": found, "dropins": dropped}
+
+
+def shown(unit_name: str, properties: str) -> dict[str, str]:
+    """Return some properties of a unit, by their names in small letters."""
+    words = ["--timestamp=unix", f"--property={properties}", "--", unit_name]
+    _code, out, _err = run(["systemctl", "show", *words])
+    pairs = (line.partition("=") for line in out.splitlines())
+    return {key.lower(): value for key, _, value in pairs}
+
+
 def kernel(names: list[str]) -> dict[str, Any]:
     """Return the kernel settings, whether they may be changed here, and memory in bytes."""
     values, fixed = {}, []
@@ -253,6 +283,8 @@ def gather() -> dict[str, Any]:
         "kernel": kernel(ASKED["sysctl"]),
         "listening": listening(),
         "account": account(ASKED["account"]),
+        "kind": ASKED["kind"],
+        "timers": timers(ASKED["timers"]),
         "firewall": firewall(**ASKED["firewall"]),
         "firewall_unit": unit(ASKED["firewall_unit"]),
     }

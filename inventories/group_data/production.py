@@ -15,6 +15,7 @@ restart = "01:00-03:00"
 # firewall = True
 # sudo_password = "command:pass show production/sudo"
 # toolkit_settings = {"store": ["s3://backups/production"], "keep_daily": 31}
+# timers = {"dump": "hourly"}
 # pgdg = {}
 # disk = "nvme"
 # workload = "oltp"

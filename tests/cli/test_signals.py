@@ -80,3 +80,78 @@ def test_status_says_per_store_what_would_be_lost_and_turns_red(brought_up: Case
     assert two.code == 9
     wrong = [f for f in two.json["findings"] if not f["well"]]
     assert [f["store"] for f in wrong] == ["/nowhere"]
+
+
+KILLED = {
+    "MONITOR_SERVICE_RESULT": "oom-kill",
+    "MONITOR_EXIT_CODE": "killed",
+    "MONITOR_EXIT_STATUS": "KILL",
+    "MONITOR_INVOCATION_ID": "0123abcd",
+}
+
+
+def test_a_run_that_was_killed_is_told_of_by_the_unit_that_systemd_starts(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    log, metrics, calls = tmp_path / "runs.jsonl", tmp_path / "x.prom", tmp_path / "calls"
+    environment = {
+        "CASEDB_LOG_FILE": str(log),
+        "CASEDB_METRICS_FILE": str(metrics),
+        "CASEDB_ON_FAILURE": f"/usr/bin/tee -a {calls}",
+        **KILLED,
+    }
+
+    for _twice in range(2):
+        assert brought_up("report-failure", "dump", **environment).code == 0
+
+    (line,) = lines_of(log)
+    assert lines_of(calls) == [line]
+    assert (line["command"], line["outcome"], line["exit_code"]) == ("dump", "failure", 137)
+    assert line["message"] == "the machine was out of memory; ended by SIGKILL"
+    about = '{command="dump",database="case_management"}'
+    assert f"casedb_run_last_exit_code{about} 137\n" in metrics.read_text()
+
+
+def test_a_run_that_told_of_itself_is_not_told_of_twice(brought_up: Casedb, tmp_path: Path) -> None:
+    log, calls = tmp_path / "runs.jsonl", tmp_path / "calls"
+    environment = {
+        "CASEDB_LOG_FILE": str(log),
+        "CASEDB_ON_FAILURE": f"/usr/bin/tee -a {calls}",
+    }
+    failed = brought_up(
+        "dump", "--conninfo", "host=/nowhere", INVOCATION_ID="0123abcd", **environment
+    )
+    assert failed.code == 4
+
+    told = brought_up("report-failure", "dump", "--json", **environment, **KILLED)
+
+    assert told.json["told"] is False
+    assert [line["exit_code"] for line in lines_of(calls)] == [4]
+
+
+def test_metrics_remember_the_last_run_of_each_command(brought_up: Casedb, tmp_path: Path) -> None:
+    metrics = tmp_path / "x.prom"
+    environment = {
+        "CASEDB_LOG_FILE": str(tmp_path / "runs.jsonl"), "CASEDB_METRICS_FILE": str(metrics),
+    }  # fmt: skip
+
+    assert brought_up("verify", "latest", **environment).code == 0
+    assert brought_up("dump", "--conninfo", "host=/nowhere", **environment).code == 4
+
+    codes = [line for line in metrics.read_text().splitlines() if "run_last_exit_code{" in line]
+    assert codes == [
+        'casedb_run_last_exit_code{command="verify",database="case_management"} 0',
+        'casedb_run_last_exit_code{command="dump",database="case_management"} 4',
+    ]
+
+
+def test_status_can_look_at_the_backups_alone(brought_up: Casedb) -> None:
+    result = brought_up(
+        "status", "--without-server", "--json", CASEDB_CONNINFO="host=/nowhere",
+        CASEDB_STORE=str(brought_up.folder / ".casedb/backups"),
+    )  # fmt: skip
+
+    assert result.code == 0, result.out
+    assert "server" not in [f["check"] for f in result.json["findings"]]
+    (store,) = result.json["stores"]
+    assert store["newest_at"]

@@ -146,6 +146,19 @@ HAND_EDITS = {
     ),
     "package": ("apt-mark unhold -q postgresql-{major}", "held packages"),
     "certificate's key": ("chmod 644 /etc/casedb/tls/server.key", "/etc/casedb/tls/server.crt"),
+    "stopped timer": (
+        "systemctl stop casedb-verify@case_management.timer",
+        "casedb-verify@case_management.timer",
+    ),
+    "edited timer": (
+        "sed -i s/daily/yearly/ /etc/systemd/system/casedb-dump@.timer",
+        "/etc/systemd/system/casedb-dump@.timer",
+    ),
+    "drop-in of a timer": (
+        "cd /etc/systemd/system && mkdir casedb-drill@case_management.timer.d"
+        " && echo '[Timer]' >casedb-drill@case_management.timer.d/x.conf",
+        "/etc/systemd/system/casedb-drill@case_management.timer.d",
+    ),
     "log rotation": (
         "rm /etc/logrotate.d/postgresql-common",
         "/etc/logrotate.d/postgresql-common",

@@ -9,9 +9,11 @@ import pytest
 from deploy.check import CONTROLS, check, parse_rules, without_verifiers
 from deploy.hba import Rule, local_rules, render
 from deploy.statements import NEW_ROLE
+from deploy.toolkit import KEY_FILE, SETTINGS_FILE
 
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 KEY = "/etc/casedb/tls/server.key"
+DUMP = "casedb-dump@app.timer"
 SETTINGS = {
     "password_encryption": "scram-sha-256",
     "ssl": "on",
@@ -36,13 +38,22 @@ def good() -> dict[str, Any]:
         return {**NEW_ROLE, "verifier": "SCRAM-SHA-256$x", **attributes}
 
     mighty = ("superuser", "createrole", "createdb", "replication", "bypassrls")
+    confined = {
+        "user": "casedb", "nonewprivileges": "yes", "protectsystem": "strict", "privatetmp": "yes",
+        "umask": "0077",
+    }  # fmt: skip
+    waiting = {"activestate": "active", "unitfilestate": "enabled", "service": confined}
     return {
+        "kind": "database",
+        "timers": {"wanted": [DUMP], "units": {DUMP: waiting}, "dropins": []},
         "major": 17,
         "packages": {"postgresql-17": {"version": "17", "held": True}},
         "data_directory": {"kind": "directory", "mode": "700", "user": "postgres"},
         "files": {
             HBA: {"kind": "file", "mode": "640", "content": render(local_rules(["10.0.0.0/8"]))},
             KEY: {"kind": "file", "mode": "640"},
+            SETTINGS_FILE: {"kind": "file", "mode": "644", "content": 'recipients = ["age1x"]'},
+            KEY_FILE: None,
         },
         "server": {
             "hba_errors": [],
@@ -109,6 +120,9 @@ SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "wal.checksums": setting("data_checksums", "off"),
     "server.pending": lambda s: s["server"]["settings"]["ssl"].update(pending_restart=True),
     "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
+    "backups.timers": lambda s: s["timers"]["units"][DUMP].update(activestate="inactive"),
+    "backups.confined": lambda s: s["timers"]["units"][DUMP]["service"].update(user=""),
+    "backups.key": lambda s: s["files"].update({KEY_FILE: {"kind": "file", "mode": "400"}}),
 }
 
 
@@ -138,6 +152,25 @@ def test_each_control_alone_can_fail_and_says_how_to_mend_it(control: str) -> No
 
 def test_a_host_without_a_server_is_red_and_not_a_crash() -> None:
     assert "server.answers" in failing({**good(), "server": None})
+
+
+def test_a_host_that_drills_has_the_key_and_no_server_to_judge() -> None:
+    state = {**good(), "kind": "drill", "server": None}
+    SPOILED["backups.key"](state)
+
+    found = check(state, {})
+
+    assert [f.control for f in found] == [
+        "files.modes", "backups.timers", "backups.confined", "backups.key",
+    ]  # fmt: skip
+    assert all(f.holds for f in found)
+
+
+def test_a_database_that_nothing_backs_up_is_red() -> None:
+    state = good()
+    state["timers"] = {"wanted": [], "units": {}, "dropins": []}
+
+    assert failing(state) == ["backups.timers"]
 
 
 def test_a_waiver_needs_a_reason_and_a_control() -> None:

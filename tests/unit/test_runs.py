@@ -4,6 +4,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from casedb.errors import ToolFailedError
-from casedb.runs import Run, append_line, call_hook
+from casedb.runs import Run, append_line, call_hook, failure_of_unit, last_runs, read_runs
 
 RUN = Run(
     command="dump",
@@ -49,6 +50,43 @@ def test_a_line_says_what_ran_how_it_ended_and_no_password(tmp_path: Path) -> No
     assert found["bytes"] is None
     assert found["started_at"] == "2026-11-22T03:00:00+00:00"
     assert "hush" not in first
+
+
+def test_a_log_is_read_back_as_it_was_written_and_strange_lines_are_left_out(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "runs.jsonl"
+    first = replace(RUN, message=None, seconds=1.5, invocation="abc")
+    append_line(log, first)
+    with log.open("a") as file:
+        file.write('not json\n{"command": "dump"}\n[]\n')
+    second = replace(first, outcome="success", exit_code=0)
+    append_line(log, second)
+
+    runs = read_runs(log)
+
+    assert runs == [first, second]
+    assert last_runs(runs) == (second,)
+    assert read_runs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "status", "expected"),
+    [
+        ("signal", "killed", "KILL", (137, "ended by SIGKILL")),
+        ("oom-kill", "killed", "KILL", (137, "the machine was out of memory; ended by SIGKILL")),
+        ("timeout", "killed", "TERM", (143, "it took too long; ended by SIGTERM")),
+        ("exit-code", "exited", "3", (3, "exit code 3")),
+        # systemd stopped it in time, and it ended of itself: that is still no success.
+        ("timeout", "exited", "0", (1, "it took too long; exit code 0")),
+        ("resources", "", "", (1, "systemd says: resources")),
+        ("", "", "", (1, "systemd says: failed")),
+    ],
+)
+def test_what_systemd_saw_becomes_a_code_that_is_never_0(
+    result: str, code: str, status: str, expected: tuple[int, str]
+) -> None:
+    assert failure_of_unit(result, code, status) == expected
 
 
 def test_a_log_that_cannot_be_written_is_an_error_of_its_own() -> None:

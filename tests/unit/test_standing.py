@@ -1,0 +1,148 @@
+"""How a host stands: each thing that is late, failed, stopped or full turns it red alone."""
+
+import copy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deploy.standing import assess
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DUMP, DRILL = "casedb-dump@app.timer", "casedb-drill@app.timer"
+
+
+def run(command: str, *, exit_code: int = 0, message: str | None = None) -> dict[str, Any]:
+    return {
+        "command": command, "database": "app", "exit_code": exit_code, "message": message,
+        "started_at": "2026-11-23T11:00:00+00:00", "seconds": 60.0,
+    }  # fmt: skip
+
+
+def timer() -> dict[str, Any]:
+    return {
+        "activestate": "active", "unitfilestate": "enabled", "next_s": NOW.timestamp() + 3600,
+        "service": {"activestate": "inactive", "result": "success", "inactiveentertimestamp": ""},
+    }  # fmt: skip
+
+
+def facts() -> dict[str, Any]:
+    finding = {"check": "backup", "well": True, "state": "1h old", "advice": None, "store": "x"}
+    store = {"newest_at": "2026-11-23T11:00:00+00:00", "drilled_at": "2026-11-22T11:00:00+00:00"}
+    return {
+        "kind": "database",
+        "now_s": NOW.timestamp(),
+        "timers": {DUMP: timer(), DRILL: timer()},
+        "runs": [run("dump")],
+        "status": {"app": {"well": True, "findings": [finding], "stores": [store]}},
+        "disks": {"/var": {"free": 50, "total": 100}, "/srv": {"free": 20, "total": 100}},
+        "connections": {"used": 3, "most": 100},
+    }
+
+
+def test_a_host_where_all_is_well_has_nothing_to_say() -> None:
+    found = assess("db1", None, facts())
+
+    assert (found.well, found.problems) == (True, ())
+    assert found.newest_backup_at == datetime(2026, 11, 23, 11, tzinfo=UTC)
+    assert (found.disk_free_bytes, found.connections, found.connections_most) == (20, 3, 100)
+    dump, drill = found.timers
+    assert (dump.state, dump.last_exit_code) == ("waits", 0)
+    assert dump.last_at == datetime(2026, 11, 23, 11, 1, tzinfo=UTC)
+    # It has not come to its first time yet, which is no fault.
+    assert (drill.last_at, drill.last_exit_code) == (None, None)
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "a stopped timer": (
+        lambda f: f["timers"][DUMP].update(activestate="inactive"),
+        "the timer of dump is stopped",
+    ),
+    "a timer that does not come back": (
+        lambda f: f["timers"][DUMP].update(unitfilestate="disabled"),
+        "the timer of dump is not enabled",
+    ),
+    "a failed run": (
+        lambda f: f.update(runs=[run("dump", exit_code=5, message="the disk is full")]),
+        "the last dump of app failed: the disk is full",
+    ),
+    "a run that could not tell": (
+        lambda f: f["timers"][DRILL]["service"].update(result="oom-kill"),
+        "drill of app failed: systemd says oom-kill",
+    ),
+    "a run that did not even begin, after one that was well": (
+        lambda f: f["timers"][DUMP]["service"].update(
+            result="exit-code", inactiveentertimestamp=f"@{NOW.timestamp():.0f}"
+        ),
+        "dump of app failed: systemd says exit-code",
+    ),
+    "a late backup": (
+        lambda f: f["status"]["app"]["findings"][0].update(well=False, advice="casedb dump"),
+        "backup of app: 1h old; casedb dump",
+    ),
+    "no answer of casedb": (
+        lambda f: f["status"].update(app={"error": {"message": "casedb is not installed"}}),
+        "casedb status of app: casedb is not installed",
+    ),
+    "a full disk": (
+        lambda f: f["disks"]["/srv"].update(free=9),
+        "the disk of /srv has 9% left",
+    ),
+    "too many connections": (
+        lambda f: f["connections"].update(used=90),
+        "90 of 100 connections are taken",
+    ),
+    "a server that is down": (
+        lambda f: f.update(connections={"error": "no"}),
+        "the server does not answer: no",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_turns_red_and_says_why(what: str) -> None:
+    spoil, message = WRONG[what]
+    found = copy.deepcopy(facts())
+    spoil(found)
+
+    standing = assess("db1", None, found)
+
+    assert not standing.well
+    (problem,) = standing.problems
+    assert message in problem
+
+
+def test_a_failure_that_a_later_run_has_made_good_is_forgotten() -> None:
+    found = facts()
+    # The unit's own last result stays, when somebody dumped by hand since.
+    before = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
+    found["timers"][DUMP]["service"].update(
+        result="exit-code", inactiveentertimestamp=f"@{before:.0f}"
+    )
+
+    assert assess("db1", None, found).well
+
+
+def test_of_several_databases_the_one_without_a_backup_counts() -> None:
+    found = facts()
+    found["status"]["other"] = {
+        "findings": [], "stores": [{"newest_at": None, "drilled_at": None}]
+    }  # fmt: skip
+
+    assert assess("db1", None, found).newest_backup_at is None
+
+
+def test_a_host_that_could_not_be_asked_is_not_well() -> None:
+    found = assess("db1", "unreachable: no route", None)
+
+    assert (found.well, found.error) == (False, "unreachable: no route")
+
+
+def test_a_host_without_a_server_has_no_connections() -> None:
+    found = facts()
+    found.update(kind="drill", connections=None)
+
+    standing = assess("drill1", None, found)
+
+    assert (standing.well, standing.connections) == (True, None)
