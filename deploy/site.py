@@ -18,6 +18,7 @@ from deploy.subjects.firewall import guard
 from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
+from deploy.subjects.pooler import pool
 from deploy.subjects.tls import secure
 from deploy.subjects.toolkit import equip, migrate
 
@@ -50,6 +51,7 @@ def site() -> None:
     guard(data=data)
     fill(data=data)
     extend(data=data)
+    pool(place=place, machine=machine, facts=facts, data=data)
     rotate_logs()
     if data["toolkit"]:
         equip(place=place, data=data)
