@@ -143,6 +143,31 @@ def _server_side(found: list[hba.Rule]) -> list[hba.Rule]:
     return [hba.Rule("local", ("all",), ("postgres",), method="peer"), *found]
 
 
+def asked(
+    wish: Wish, target: Wanted, *, restart: bool, fixed: list[str], timeout_s: int
+) -> dict[str, Any]:
+    """Return what deploy/remote/pooling.py has to know."""
+    everywhere = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+    first = wish.listen.split(",")[0].strip()
+    return {
+        "files": target.files,
+        "settings": target.settings,
+        "pending": [] if restart else fixed,
+        "restart": restart,
+        "unit": UNIT,
+        "account": ACCOUNT,
+        "sockets": SOCKETS,
+        "port": wish.port,
+        "address": everywhere.get(first, first),
+        "database": wish.databases[0],
+        "ini_file": INI_FILE,
+        "passwords_file": PASSWORDS_FILE,
+        "rules_file": RULES_FILE,
+        "authority_file": AUTHORITY_FILE,
+        "timeout_s": timeout_s,
+    }
+
+
 def version_of(package: str | None, debian: str) -> tuple[int, int]:
     """Return PgBouncer's version by that of its package, else the one that this Debian has.
 

@@ -9,7 +9,7 @@ from deploy import pooler_host
 from deploy.changes import Change, note, remark, secret_change, text_change
 from deploy.facts import forget, host_state
 from deploy.operations.system import Commands, file_differences
-from deploy.pooler_host import Wanted, Wish, differing, version_of, wanted
+from deploy.pooler_host import Wanted, Wish, asked, differing, version_of, wanted
 from deploy.sending import failing, pooling_command
 
 _RESTART = "restart of PgBouncer"
@@ -87,31 +87,6 @@ def pooled(wish: Wish, cluster_unit: str, *, may_restart: bool, timeout_s: int =
     if found["enabled"] != "enabled":
         yield StringCommand(f"systemctl enable --quiet {pooler_host.UNIT}")
     forget()
-
-
-def asked(
-    wish: Wish, target: Wanted, *, restart: bool, fixed: list[str], timeout_s: int
-) -> dict[str, Any]:
-    """Return what deploy/remote/pooling.py has to know."""
-    everywhere = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-    first = wish.listen.split(",")[0].strip()
-    return {
-        "files": target.files,
-        "settings": target.settings,
-        "pending": [] if restart else fixed,
-        "restart": restart,
-        "unit": pooler_host.UNIT,
-        "account": pooler_host.ACCOUNT,
-        "sockets": pooler_host.SOCKETS,
-        "port": wish.port,
-        "address": everywhere.get(first, first),
-        "database": wish.databases[0],
-        "ini_file": pooler_host.INI_FILE,
-        "passwords_file": pooler_host.PASSWORDS_FILE,
-        "rules_file": pooler_host.RULES_FILE,
-        "authority_file": pooler_host.AUTHORITY_FILE,
-        "timeout_s": timeout_s,
-    }
 
 
 @operation()
