@@ -80,7 +80,9 @@ def wanted(wish: Wish, *, version: tuple[int, int], cluster_unit: str, hard_file
         raise ValueError(f"pooler_settings cannot set {', '.join(fixed)}")
     if problems := hba.check(_server_side(rules(wish))):
         raise ValueError("the pooler's rules are refused: " + "; ".join(problems))
-    for words in (wish.password, *map(str, wish.chosen.values()), *wish.databases):
+    if strange := sorted(name for name in wish.chosen if not re.fullmatch("[a-z_]+", name)):
+        raise ValueError(f"{strange[0]!r} is no name of a setting")
+    for words in (wish.password, wish.listen, *map(str, wish.chosen.values()), *wish.databases):
         if any(ord(character) < 32 for character in words):
             raise ValueError("a pooler's setting or password has no line breaks")
     sizes = pooler.sizes(wish.max_connections, databases=len(wish.databases))
