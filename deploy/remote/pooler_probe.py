@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import socket
 import ssl
 import struct
@@ -36,7 +37,9 @@ def ask(
     except FileNotFoundError as error:
         return "", f"{error.filename} is missing"
     if done.returncode != 0:
-        return "", " ".join(done.stderr.split()) or f"psql ended with {done.returncode}"
+        said = " ".join(done.stderr.split()) or f"psql ended with {done.returncode}"
+        # Where the socket is, is of no interest, and a candidate's is gone already.
+        return "", re.sub(r"psql: error: connection to server on socket \S+ failed: ", "", said)
     return done.stdout.strip("\n"), ""
 
 
@@ -50,7 +53,8 @@ def config(folder: Path | str, port: int) -> tuple[dict[str, dict[str, str]], st
 def way(folder: Path | str, port: int, database: str, secret: str) -> str:
     """Return why PgBouncer cannot log in to its server and ask for a verifier; or nothing."""
     query = "SELECT count(*) FROM ops.pooler_login('case_app');"
-    return ask(folder, port, query, user="case_pooler", database=database, secret=secret)[1]
+    _count, error = ask(folder, port, query, user="case_pooler", database=database, secret=secret)
+    return f"it does not get to the server: {error}" if error else ""
 
 
 def lingering(folder: Path | str, port: int, database: str, secret: str) -> str:

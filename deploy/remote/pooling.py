@@ -12,6 +12,7 @@ Runs on the host, as root, with ASKED set to what is wanted; prints one line of 
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -80,7 +81,7 @@ def prove() -> None:
     try:
         with candidate(folder) as port:
             if problem := health(folder, port, apart=_PLACES):
-                raise Refused(problem)
+                raise Refused("; ".join([problem, *of_the_server(folder / "log")]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -139,6 +140,17 @@ def reasons(log: Path, folder: Path) -> str:
                 said = line[line.index(word) + len(word) :]
                 found.append(said.replace(str(folder), str(Path(ASKED["ini_file"]).parent)))
     return "; ".join(dict.fromkeys(found))
+
+
+def of_the_server(log: Path) -> list[str]:
+    """Return what the log says of connections to the server that came to nothing."""
+    lines = re.findall(r"S-0x\S+ \S+@(\S+) (.*)", log.read_text(errors="replace"))
+    said = [
+        f"{address}: {re.sub('closing because: | .age=.*', '', text)}"
+        for address, text in lines
+        if not text.startswith(("new connection", "SSL established"))
+    ]
+    return list(dict.fromkeys(said))
 
 
 def bring_in(*, restarting: bool) -> str:

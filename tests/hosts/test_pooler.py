@@ -251,7 +251,8 @@ BROKEN: dict[str, dict[str, Any]] = {
     "a key that it cannot read": {"texts": {INI_FILE: ("tls/pooler.key", "tls/server.key")}},
     "an authority that is not the server's": {
         "texts": {INI_FILE: ("server_tls_ca_file = /etc/casedb/tls/ca.crt",
-                             "server_tls_ca_file = /etc/ssl/certs/ca-certificates.crt")}
+                             "server_tls_ca_file = /etc/ssl/certs/ca-certificates.crt")},
+        "settings": {"server_tls_ca_file": "/etc/ssl/certs/ca-certificates.crt"},
     },
     "a password that the server refuses": {"texts": {PASSWORDS_FILE: ('" "', '" "not')}},
     "a server that is not there": {"texts": {INI_FILE: ("port=5432", "port=5433")}},
