@@ -362,23 +362,27 @@ def test_a_restore_on_the_host_pauses_its_clients_and_none_sees_an_error(pooled:
     # As the runbook says: on the database's own host, as postgres.
     casedb = (
         f"cd /var/tmp && runuser -u postgres -- env CASEDB_STORE=file://{folder}/store"
-        f" CASEDB_DATA_DIR={folder} casedb"
+        f" CASEDB_DATA_DIR={folder} CASEDB_CONNINFO='host=/var/run/postgresql user=postgres' casedb"
     )
+    swapping = f"--confirm {DATABASE} --json --pooler '{CONSOLE}'"
     pooled.host.run(f"install -d -m 700 -o postgres -g postgres {folder}")
+    began = pooled.host.run("date '+%F %T'")
     try:
         pooled.host.run(f"{casedb} dump")
         with writing(pooled.way, clerk, sessions=8) as writers:
             writers.wait_for(30)
-            restored = pooled.host.run(
-                f"{casedb} restore latest --replace --confirm {DATABASE} --json"
-                f" --pooler '{CONSOLE}'"
-            )
+            restored = json.loads(pooled.host.run(f"{casedb} restore latest {swapping}"))
             writers.wait_for(30)
-            pooled.host.run(
-                f"{casedb} undo-restore --confirm {DATABASE} --json --pooler '{CONSOLE}'"
-            )
+            back = json.loads(pooled.host.run(f"{casedb} undo-restore {swapping}"))
             writers.wait_for(30)
     finally:
         pooled.host.run(f"rm -rf {folder}")
-    assert json.loads(restored)
+        for name in pooled.host.sql(
+            f"SELECT datname FROM pg_database WHERE datname LIKE '{DATABASE}_kept%'"
+        ).splitlines():
+            pooled.host.sql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+    assert restored
+    assert back
+    logged = pooled.host.run(f"journalctl --no-pager -u pgbouncer --since '{began}'")
+    assert logged.count("PAUSE") == logged.count("RESUME") == 2
     assert (writers.surprises, writers.lost_connections) == ([], 0)
