@@ -24,6 +24,7 @@ _LOG_LINES = 12
 _PUBLISHED = {"postgres": "POSTGRES_PORT", "pgadmin": "PGADMIN_PORT", "pgbouncer": "POOLER_PORT"}
 # What PostgreSQL says of a password that is not the role's.
 _WRONG_PASSWORD = "password authentication failed"
+_FULL_DISK = "No space left on device"
 _INSTEAD = "`make up` brings up a PostgreSQL of its own, without Docker."
 
 
@@ -240,9 +241,18 @@ def _why_not_up(stack: Stack, error: ToolFailedError) -> ToolFailedError:
         if service.health == "unhealthy":
             told.append(f"its health check says: {_last_check(stack, service.name)}")
     names = ", ".join(service.name for service in unwell)
+    detail = "\n".join(filter(None, told))
+    if _FULL_DISK in detail:
+        # Starting over would lose what a full disk has not.
+        return ToolFailedError(
+            f"{names or 'docker compose'} found the disk full",
+            detail=detail,
+            hint="Make room (`docker system df` tells what takes it), and run it again: "
+            "what was committed is there.",
+        )
     return ToolFailedError(
         f"{names} did not become healthy" if names else "docker compose failed",
-        detail="\n".join(filter(None, told)),
+        detail=detail,
         hint="`casedb compose status` tells the state; `casedb compose reset` starts over.",
     )
 

@@ -9,13 +9,17 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin
 
-from deploy import hba, toolkit
+from deploy import hba, pooler_host, toolkit
 
 _DOCS = "https://www.postgresql.org/docs/current/"
 # Who sees all rows on purpose: sql/roles/10-roles.sql says why each of them does.
 _BYPASS = {"postgres", "case_seed", "case_backup", "case_readonly", "case_lookup"}
 _FORBIDDEN_MODE = 0o022
+# Nobody but their group reads these.
+_SECRET = (".key", "hba.conf", "/userlist.txt")
+_TLS_IS_ASKED_FOR = ("require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def check(state: Mapping[str, Any], waivers: Mapping[str, str]) -> list[Finding]
                 not violations,
                 "; ".join(violations),
                 control.mend,
-                _DOCS + control.page,
+                urljoin(_DOCS, control.page),
                 waivers.get(control.name, ""),
             )
         )
@@ -192,9 +196,7 @@ def _modes(state: Mapping[str, Any]) -> list[str]:
     for path, about in state["files"].items():
         if about and about["kind"] == "file" and int(about["mode"], 8) & _FORBIDDEN_MODE:
             found.append(f"{path} has mode {about['mode']}")
-        if about and path.endswith(".key") and int(about["mode"], 8) & 0o007:
-            found.append(f"{path} can be read by all")
-        if about and path.endswith("pg_hba.conf") and int(about["mode"], 8) & 0o007:
+        if about and path.endswith(_SECRET) and int(about["mode"], 8) & 0o007:
             found.append(f"{path} can be read by all")
     return found
 
@@ -236,8 +238,48 @@ def _pending(state: Mapping[str, Any]) -> list[str]:
 
 
 def _held(state: Mapping[str, Any]) -> list[str]:
-    name = f"postgresql-{state['major']}"
-    return [] if state["packages"].get(name, {}).get("held") else [f"{name} is not held"]
+    names = [f"postgresql-{state['major']}", *([pooler_host.PACKAGE] if _pools(state) else [])]
+    packages = state["packages"]
+    return [f"{name} is not held" for name in names if not packages.get(name, {}).get("held")]
+
+
+def _pools(state: Mapping[str, Any]) -> bool:
+    """Whether the host has a PgBouncer of ours."""
+    return bool(state["files"].get(pooler_host.DROP_IN_FILE))
+
+
+def _pooler(judge: Callable[[Mapping[str, Any]], list[str]]) -> Callable[..., list[str]]:
+    """Return a judgement of the PgBouncer; a host without one of ours is well."""
+
+    def violations(state: Mapping[str, Any]) -> list[str]:
+        return judge(state["pooler"]) if _pools(state) else []
+
+    return violations
+
+
+def _pooler_answers(found: Mapping[str, Any]) -> list[str]:
+    if found["active"] != "active":
+        return [f"it is {found['active']}"]
+    return [found["problem"]] if found["problem"] else []
+
+
+def _pooler_account(found: Mapping[str, Any]) -> list[str]:
+    who = found["runs_as"]
+    return [f"it runs as {who}"] if who in ("postgres", "root") else []
+
+
+def _pooler_tls(found: Mapping[str, Any]) -> list[str]:
+    values = {name: about["value"] for name, about in found["config"].items()}
+    wrong = []
+    if values.get("client_tls_sslmode") not in _TLS_IS_ASKED_FOR:
+        wrong.append(f"client_tls_sslmode is {values.get('client_tls_sslmode')}")
+    if values.get("server_tls_sslmode") != "verify-full":
+        wrong.append(f"server_tls_sslmode is {values.get('server_tls_sslmode')}")
+    return wrong
+
+
+def _pooler_reset(found: Mapping[str, Any]) -> list[str]:
+    return [found["lingers"]] if found["lingers"] else []
 
 
 def _timers(state: Mapping[str, Any]) -> list[str]:
@@ -290,6 +332,7 @@ _AUTH = "auth-pg-hba-conf.html"
 _ROLES = "role-attributes.html"
 _LOG = "runtime-config-logging.html"
 _WAL = "runtime-config-wal.html"
+_POOLER = "https://www.pgbouncer.org/"
 _SSL = "runtime-config-connection.html#RUNTIME-CONFIG-CONNECTION-SSL"
 
 CONTROLS: tuple[_Control, ...] = (
@@ -350,6 +393,14 @@ CONTROLS: tuple[_Control, ...] = (
              _setting("data_checksums", "on")),
     _Control("server.pending", "what is configured is in force",
              "`casedb host apply` within the restart window.", "view-pg-settings.html", _pending),
+    _Control("pooler.answers", "the pooler answers, where there is one", _APPLY,
+             _POOLER + "usage.html", _pooler(_pooler_answers)),
+    _Control("pooler.account", "the pooler is not postgres, whom the server believes", _APPLY,
+             "auth-peer.html", _pooler(_pooler_account)),
+    _Control("pooler.tls", "the pooler asks for TLS and verifies the server", _APPLY,
+             _POOLER + "config.html#tls-settings", _pooler(_pooler_tls)),
+    _Control("pooler.reset", "no role or setting of one client reaches the next (tried)", _APPLY,
+             _POOLER + "config.html#server_reset_query", _pooler(_pooler_reset)),
     _Control("packages.held", "no upgrade restarts the server by itself", _APPLY,
              "upgrading.html", _held),
     _Control("backups.timers", "backups are taken and checked by themselves", _APPLY,

@@ -70,6 +70,13 @@ DEFAULTS: dict[str, Any] = {
     "backup_key": None,
     # ~/.aws/credentials of the toolkit's account, by reference.
     "store_credentials": None,
+    # PgBouncer before the server, in transaction mode, for case_app; it needs passwords of case_app
+    # and case_pooler. Clients come from client_networks, if it listens beyond this machine.
+    "pooler": False,
+    "pooler_listen": "127.0.0.1",
+    "pooler_port": 6432,
+    # PgBouncer's settings beside or instead of ours: {"idle_transaction_timeout": 300}.
+    "pooler_settings": {},
     # Bring the schema to its head; False leaves that to somebody else.
     "migrate": True,
     # Queries slower than this are logged, in milliseconds.

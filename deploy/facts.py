@@ -13,7 +13,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
-from deploy import firewall, kernel, pgdg, timers, toolkit
+from deploy import firewall, kernel, pgdg, pooler_host, timers, toolkit
 from deploy.conf import MADE_BY_US, SERVICE_USER
 from deploy.defaults import DEFAULTS
 from deploy.sending import asking_how_it_stands, gathering
@@ -124,6 +124,7 @@ def asked() -> dict[str, Any]:
             "postgresql-{major}-pgaudit",
             *toolkit.PACKAGES,
             "nftables",
+            pooler_host.PACKAGE,
             *data["extra_packages"],
         ],
         # The path, and whether its content must not leave the host.
@@ -153,6 +154,9 @@ def asked() -> dict[str, Any]:
             toolkit.CREDENTIALS_FILE: True,
             **dict.fromkeys(toolkit.folders(data["toolkit_settings"]), False),
             **dict.fromkeys(timers.units((), {}), False),
+            **{path: path == pooler_host.PASSWORDS_FILE for path in pooler_host.FILES},
+            pooler_host.CERTIFICATE_FILE: False,
+            pooler_host.KEY_FILE: True,
         },
         "kind": kind.value,
         "timers": [timer.unit for timer in wanted],
@@ -160,6 +164,13 @@ def asked() -> dict[str, Any]:
         "account": SERVICE_USER,
         "firewall": {"table": firewall.TABLE, "loaded": firewall.LOADED_FILE},
         "firewall_unit": firewall.UNIT,
+        "pooler": {
+            "unit": pooler_host.UNIT,
+            "account": pooler_host.ACCOUNT,
+            "sockets": pooler_host.SOCKETS,
+            "passwords_file": pooler_host.PASSWORDS_FILE,
+            "database": next(iter(data["databases"]), ""),
+        },
         "databases": list(data["databases"]),
         "server_sql": read_sql("catalog/host-server.sql"),
         "database_sql": read_sql("catalog/host-database.sql"),

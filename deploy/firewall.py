@@ -1,6 +1,6 @@
-"""Who may reach the server's port, as rules of nftables. Pure.
+"""Who may reach the server's port and its pooler's, as rules of nftables. Pure.
 
-The rules are a table of their own and speak of the server's port alone. Whatever they say, they
+The rules are a table of their own and speak of these ports alone. Whatever they say, they
 lock nobody out of SSH, and they live beside the rules that others keep.
 """
 
@@ -36,20 +36,21 @@ WantedBy=multi-user.target
 """
 
 
-def rules(port: int, networks: Sequence[str]) -> str:
-    """Return the rules: `port` for this machine and for clients in `networks`, for nobody else.
+def rules(ports: Sequence[int], networks: Sequence[str]) -> str:
+    """Return the rules: `ports` for this machine and for clients in `networks`, for nobody else.
 
     Raises:
         ValueError: one of them is no network such as 10.0.0.0/8.
     """
     parsed = [ip_network(network) for network in networks]
     lines = ["        iif lo accept", "        ct state established,related accept"]
-    for version, word in ((4, "ip"), (6, "ip6")):
-        if of_version := [str(network) for network in parsed if network.version == version]:
-            lines.append(
-                f"        tcp dport {port} {word} saddr {{ {', '.join(of_version)} }} accept"
-            )
-    lines.append(f"        tcp dport {port} drop")
+    for port in ports:
+        for version, word in ((4, "ip"), (6, "ip6")):
+            if of_version := [str(network) for network in parsed if network.version == version]:
+                lines.append(
+                    f"        tcp dport {port} {word} saddr {{ {', '.join(of_version)} }} accept"
+                )
+        lines.append(f"        tcp dport {port} drop")
     body = "\n".join(lines)
     # Declared, deleted and made anew in one transaction: there is no moment without rules.
     return (

@@ -37,19 +37,21 @@ class Sizes:
     clients: int
 
 
-def sizes(max_connections: int, *, direct: int = _DIRECT) -> Sizes:
+def sizes(max_connections: int, *, databases: int = 1, direct: int = _DIRECT) -> Sizes:
     """Return the sizes for a server that takes `max_connections`, `direct` of them past the pooler.
 
-    Pool and reserve together never take the last connection from whoever has to mend things.
+    The pools of all `databases` together never take the last connection from whoever has to mend
+    things.
 
     Raises:
         ValueError: nothing would be left for the pooler.
     """
-    usable = max_connections - direct
+    pooled = max_connections - direct
+    usable = pooled // max(databases, 1)
     if usable < 2:
         raise ValueError(f"{max_connections} connections leave none for a pooler")
     reserve = max(1, usable // _RESERVE_SHARE)
-    return Sizes(usable - reserve, reserve, usable * _CLIENTS_A_CONNECTION)
+    return Sizes(usable - reserve, reserve, pooled * _CLIENTS_A_CONNECTION)
 
 
 def settings(

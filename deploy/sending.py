@@ -8,7 +8,17 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
-from deploy.remote import candidate, configure, gather, install, preflight, standing, swap
+from deploy.remote import (
+    candidate,
+    configure,
+    gather,
+    install,
+    pooler_probe,
+    pooling,
+    preflight,
+    standing,
+    swap,
+)
 from deploy.remote import host as remote_host
 
 # A verifier is not a password, but whoever has it can try passwords against it at leisure.
@@ -45,12 +55,12 @@ def program(modules: list[ModuleType], asked: dict[str, Any]) -> str:
 
 def gathering(asked: dict[str, Any]) -> str:
     """Return the program that gathers the facts."""
-    return program([deploy.machine, gather], asked)
+    return program([deploy.machine, pooler_probe, gather], asked)
 
 
 def asking_how_it_stands(asked: dict[str, Any]) -> str:
     """Return the program that gathers how a host stands."""
-    return program([deploy.machine, gather, standing], asked)
+    return program([deploy.machine, pooler_probe, gather, standing], asked)
 
 
 def configuring(asked: dict[str, Any]) -> StringCommand:
@@ -61,6 +71,16 @@ def configuring(asked: dict[str, Any]) -> StringCommand:
 def configuring_program(asked: dict[str, Any]) -> str:
     """Return the program that puts a configuration in place."""
     return program([remote_host, candidate, preflight, swap, configure], asked)
+
+
+def pooling_command(asked: dict[str, Any]) -> StringCommand:
+    """Return the command that gives PgBouncer a configuration, or refuses or undoes it."""
+    return StringCommand("python3", "-", _stdin=pooling_program(asked))
+
+
+def pooling_program(asked: dict[str, Any]) -> str:
+    """Return the program that gives PgBouncer a configuration."""
+    return program([remote_host, candidate, preflight, swap, pooler_probe, pooling], asked)
 
 
 def installing(asked: dict[str, Any]) -> StringCommand:

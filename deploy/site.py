@@ -19,6 +19,7 @@ from deploy.subjects.firewall import guard
 from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
+from deploy.subjects.pooler import pool
 from deploy.subjects.timers import schedule
 from deploy.subjects.tls import secure
 from deploy.subjects.toolkit import equip, migrate
@@ -70,6 +71,7 @@ def serve(facts: dict[str, Any], place: Place, machine: Machine, data: dict[str,
     guard(data=data)
     fill(data=data)
     extend(data=data)
+    pool(place=place, machine=machine, facts=facts, data=data)
     rotate_logs()
 
 

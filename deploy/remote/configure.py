@@ -10,21 +10,14 @@ its end when the connection breaks: a server must not stay between two configura
 3. A query decides. If it fails, the old files come back by themselves.
 """
 
-import contextlib
-import fcntl
-import json
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from deploy.remote.host import ASKED, Refused, cluster_port, unit
+from deploy.remote.host import ASKED, STATE, Refused, cluster_port, in_words, to_its_end, unit
 from deploy.remote.preflight import preflight
 from deploy.remote.swap import keep, put_back, put_in_place, reload, restart
-
-STATE = Path("/var/lib/casedb/configure")
 
 
 def configure() -> dict[str, Any]:
@@ -74,33 +67,17 @@ def configure() -> dict[str, Any]:
     return {"result": "undone", "problem": problem, **outcome}
 
 
-def in_words(error: OSError) -> str:
-    return f"{error.filename or 'the disk'}: {error.strerror or error}"
-
-
-def main() -> int:
-    for number in (signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (STATE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if ASKED.get("check_only"):
-            try:
-                changed, _found = preflight()
-                outcome = {"result": "would apply", "needs_restart": changed}
-            except Refused as refused:
-                outcome = {"result": "refused", "problem": str(refused)}
-            except OSError as error:
-                outcome = {"result": "refused", "problem": in_words(error)}
-        else:
-            outcome = configure()
-    # Nobody may be listening any more.
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(outcome), flush=True)
-        if outcome["result"] not in ("applied", "would apply"):
-            print(f"{outcome['result']}: {outcome['problem']}", file=sys.stderr, flush=True)
-    return 0 if outcome["result"] in ("applied", "would apply") else 1
+def work() -> dict[str, Any]:
+    if not ASKED.get("check_only"):
+        return configure()
+    try:
+        changed, _found = preflight()
+        return {"result": "would apply", "needs_restart": changed}
+    except Refused as refused:
+        return {"result": "refused", "problem": str(refused)}
+    except OSError as error:
+        return {"result": "refused", "problem": in_words(error)}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_its_end(work))

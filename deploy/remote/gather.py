@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.machine import local_facts
+from deploy.remote.pooler_probe import state as pooler_state
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
 # Larger files are compared by their hash alone.
@@ -287,6 +288,7 @@ def gather() -> dict[str, Any]:
         "timers": timers(ASKED["timers"]),
         "firewall": firewall(**ASKED["firewall"]),
         "firewall_unit": unit(ASKED["firewall_unit"]),
+        "pooler": {**unit(ASKED["pooler"]["unit"]), **pooler_state(ASKED["pooler"])},
     }
     for path, secret in ASKED["files"].items():
         name = path.replace("{major}", str(major))

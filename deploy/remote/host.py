@@ -3,14 +3,21 @@
 Part of the program that configure.py is; ASKED is what is asked of it.
 """
 
+import contextlib
+import fcntl
+import json
 import os
 import re
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
 MB = 1024**2
+STATE = Path("/var/lib/casedb/configure")
 CHATTER = re.compile(
     "starting PostgreSQL|extension initialized|listening on|database system"
     "|shutting down|log output|checkpoint|skipping missing configuration file"
@@ -55,6 +62,30 @@ def as_postgres(*argv: str, text: str = "") -> "subprocess.CompletedProcess[str]
         input=text, capture_output=True, text=True, check=False, cwd="/", env=environment(),
         timeout=120,
     )  # fmt: skip
+
+
+def to_its_end(work: Callable[[], dict[str, Any]]) -> int:
+    """Do `work`, one at a time on this host and whoever still listens; print it, return our code.
+
+    It goes on when the connection breaks: a server must not stay between two configurations.
+    """
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (STATE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = work()
+    well = outcome["result"] in ("applied", "would apply")
+    # Nobody may be listening any more.
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(outcome), flush=True)
+        if not well:
+            print(f"{outcome['result']}: {outcome['problem']}", file=sys.stderr, flush=True)
+    return 0 if well else 1
+
+
+def in_words(error: OSError) -> str:
+    return f"{error.filename or 'the disk'}: {error.strerror or error}"
 
 
 def query(sql: str, *, folder: Path | str = "/var/run/postgresql", port: int) -> tuple[str, str]:

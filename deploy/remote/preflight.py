@@ -131,7 +131,10 @@ def alone(scratch: Scratch) -> dict[str, str]:
     if found["archive_command"] not in ("", "(disabled)") and found["archive_library"]:
         raise Refused("archive_command and archive_library are both set")
     check_sockets(found)
-    check_addresses(found)
+    port = int(found["port"])
+    check_addresses(
+        "listen_addresses", found["listen_addresses"], port, held=port == cluster_port()
+    )
     if found["logging_collector"] == "on":
         check_writable(live_data() / found["log_directory"], "log_directory")
     if found["external_pid_file"]:
@@ -146,19 +149,17 @@ def check_sockets(found: dict[str, str]) -> None:
         check_writable(Path(folder), "unix_socket_directories")
 
 
-def check_addresses(found: dict[str, str]) -> None:
-    port = int(found["port"])
-    names = [name.strip() for name in found["listen_addresses"].split(",") if name.strip()]
-    taken = port != cluster_port()
-    for name in names:
+def check_addresses(what: str, addresses: str, port: int, *, held: bool) -> None:
+    """Refuse addresses that cannot be listened on; `held`: it is ours that has the port now."""
+    for name in (name.strip() for name in addresses.split(",") if name.strip()):
         host = {"*": None, "0.0.0.0": "0.0.0.0", "::": "::"}.get(name, name)
         try:
             places = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
         except OSError as error:
-            raise Refused(f"listen_addresses: {name}: {error.strerror or error}") from None
-        problems = [problem for place in places if (problem := bind(place, port if taken else 0))]
+            raise Refused(f"{what}: {name}: {error.strerror or error}") from None
+        problems = [problem for place in places if (problem := bind(place, 0 if held else port))]
         # A name may stand for an address of a family that this machine does not have.
         if len(problems) == len(places):
             raise Refused(f"cannot listen on {name}, port {port}: {problems[0]}")

@@ -49,6 +49,7 @@ def put_back(folder: Path) -> None:
 def beside(path: Path, content: str, mode: int, user: str, group: str) -> Path:
     """Write what `path` is to become beside it, safe on the disk; return where."""
     making = Path(f"{path}.casedb-new")
+    making.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(content)

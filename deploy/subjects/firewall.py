@@ -16,7 +16,5 @@ def guard(data: dict[str, Any]) -> None:
         no_firewall(name="Have no firewall of ours")
         return
     packages(name="Install nftables", names=["nftables"], wait_s=data["apt_wait_s"])
-    firewall(
-        name="Guard the server's port",
-        rules=rules(int(data["pg_port"]), data["client_networks"]),
-    )
+    ports = [int(data["pg_port"]), *([int(data["pooler_port"])] if data["pooler"] else [])]
+    firewall(name="Guard the server's port", rules=rules(ports, data["client_networks"]))

@@ -6,19 +6,20 @@ from pathlib import Path
 from pyinfra.api import deploy
 
 from deploy.facts import host_data
-from deploy.operations.tls import certificate
+from deploy.operations.tls import SERVER, Holder, certificate
 from deploy.pki import authority, utc_now
 
 
 @deploy("TLS")
-def secure(hostname: str) -> None:
-    """Give the host a certificate for its own name, how we reach it, and what the data name."""
+def secure(hostname: str, holder: Holder = SERVER) -> None:
+    """Give `holder` a certificate: for the host's name, how we reach it, what the data name."""
     data = host_data()
     # localhost too: tools on the host use TLS as everybody else does.
     names = dict.fromkeys([hostname, "localhost", "127.0.0.1", *data["tls_names"]])
     certificate(
-        name="Issue or renew the server's certificate",
+        name=f"Issue or renew the certificate of the {holder.name}",
         authority=authority(Path(data["pki_folder"]), now=utc_now()),
         names=tuple(names),
         renew_before=timedelta(days=data["tls_renew_before_days"]),
+        holder=holder,
     )

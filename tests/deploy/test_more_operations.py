@@ -84,7 +84,7 @@ def test_the_units_limits_are_written_and_read(on_host: "Host") -> None:
     assert reload == "systemctl daemon-reload"
 
 
-RULES = rules_of.rules(5432, ["10.0.0.0/8"])
+RULES = rules_of.rules([5432], ["10.0.0.0/8"])
 LOADED = {
     "files": {
         rules_of.RULES_FILE: file(RULES),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deploy import pooler_host
 from deploy.check import CONTROLS, check, parse_rules, without_verifiers
 from deploy.hba import Rule, local_rules, render
 from deploy.statements import NEW_ROLE
@@ -47,13 +48,28 @@ def good() -> dict[str, Any]:
         "kind": "database",
         "timers": {"wanted": [DUMP], "units": {DUMP: waiting}, "dropins": []},
         "major": 17,
-        "packages": {"postgresql-17": {"version": "17", "held": True}},
+        "packages": {
+            "postgresql-17": {"version": "17", "held": True},
+            "pgbouncer": {"version": "1.24", "held": True},
+        },
         "data_directory": {"kind": "directory", "mode": "700", "user": "postgres"},
         "files": {
             HBA: {"kind": "file", "mode": "640", "content": render(local_rules(["10.0.0.0/8"]))},
             KEY: {"kind": "file", "mode": "640"},
             SETTINGS_FILE: {"kind": "file", "mode": "644", "content": 'recipients = ["age1x"]'},
             KEY_FILE: None,
+            pooler_host.DROP_IN_FILE: {"kind": "file", "mode": "644"},
+            pooler_host.PASSWORDS_FILE: {"kind": "file", "mode": "640"},
+        },
+        "pooler": {
+            "active": "active",
+            "runs_as": "pgbouncer",
+            "problem": "",
+            "lingers": "",
+            "config": {
+                "client_tls_sslmode": {"value": "require"},
+                "server_tls_sslmode": {"value": "verify-full"},
+            },
         },
         "server": {
             "hba_errors": [],
@@ -119,6 +135,10 @@ SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "wal.level": setting("wal_level", "minimal"),
     "wal.checksums": setting("data_checksums", "off"),
     "server.pending": lambda s: s["server"]["settings"]["ssl"].update(pending_restart=True),
+    "pooler.answers": lambda s: s["pooler"].update(active="failed"),
+    "pooler.account": lambda s: s["pooler"].update(runs_as="postgres"),
+    "pooler.tls": lambda s: s["pooler"]["config"]["client_tls_sslmode"].update(value="allow"),
+    "pooler.reset": lambda s: s["pooler"].update(lingers="the next client has role 'x'"),
     "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
     "backups.timers": lambda s: s["timers"]["units"][DUMP].update(activestate="inactive"),
     "backups.confined": lambda s: s["timers"]["units"][DUMP]["service"].update(user=""),

@@ -60,7 +60,7 @@ def test_a_limit_is_never_above_what_the_host_can_give() -> None:
 
 
 def test_the_firewall_speaks_of_the_servers_port_alone() -> None:
-    rules = firewall.rules(5432, ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"])
+    rules = firewall.rules([5432], ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"])
 
     assert "tcp dport 5432 ip saddr { 10.0.0.0/8, 192.168.0.0/16 } accept" in rules
     assert "tcp dport 5432 ip6 saddr { fd00::/8 } accept" in rules
@@ -71,7 +71,7 @@ def test_the_firewall_speaks_of_the_servers_port_alone() -> None:
 
 def test_a_network_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"10\.0\.0\.0/99"):
-        firewall.rules(5432, ["10.0.0.0/99"])
+        firewall.rules([5432], ["10.0.0.0/99"])
 
 
 def test_pgdg_is_signed_by_debians_copy_of_its_key_or_by_the_inventorys() -> None:

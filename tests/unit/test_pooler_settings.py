@@ -20,6 +20,14 @@ def test_pool_and_reserve_leave_twenty_connections_to_others(connections: int) -
     assert found.clients >= found.pool
 
 
+@pytest.mark.parametrize("databases", [1, 2, 3, 7])
+def test_the_pools_of_all_databases_together_leave_twenty_connections(databases: int) -> None:
+    found = sizes(100, databases=databases)
+
+    assert databases * (found.pool + found.reserve) <= 80
+    assert found.clients == 800
+
+
 def test_a_server_without_connections_to_spare_gets_no_pooler() -> None:
     with pytest.raises(ValueError, match="none for a pooler"):
         sizes(21)

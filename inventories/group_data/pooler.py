@@ -1,0 +1,3 @@
+"""Hosts of group `pooler`, beside whatever other group they are in: PgBouncer before the server."""
+
+pooler = True
