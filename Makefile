@@ -136,7 +136,7 @@ bench-rls: venv-dev  ## What row security costs each named query (CASES=1000000)
 	@.venv/bin/python benchmarks/row_security_cost.py $(if $(CASES),--cases $(CASES)) $(ARGS)
 
 requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
-	@for name in run build dev; do uv pip compile --quiet --universal --python-version 3.11 \
+	@for name in run build dev pgadmin; do uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 

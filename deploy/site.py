@@ -18,6 +18,7 @@ from deploy.subjects.firewall import guard
 from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
+from deploy.subjects.pgadmin import administer
 from deploy.subjects.tls import secure
 from deploy.subjects.toolkit import equip, migrate
 
@@ -55,6 +56,7 @@ def site() -> None:
         equip(place=place, data=data)
         if data["migrate"]:
             migrate(data=data)
+    administer(place=place, hostname=str(facts["hostname"]), data=data)
 
 
 def place_of(facts: dict[str, Any], data: dict[str, Any]) -> Place:

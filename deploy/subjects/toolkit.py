@@ -5,10 +5,18 @@ from typing import Any
 
 from pyinfra.api import deploy
 
-from deploy.conf import Place
-from deploy.operations.system import managed_file, packages
-from deploy.operations.toolkit import account, installed, schema
-from deploy.toolkit import COMMAND, COMMAND_FILE, PACKAGES, SETTINGS_FILE, settings_text, toolkit
+from deploy.conf import SERVICE_USER, Place
+from deploy.operations.system import account, managed_file, packages
+from deploy.operations.toolkit import installed, schema
+from deploy.toolkit import (
+    COMMAND,
+    COMMAND_FILE,
+    HOME,
+    PACKAGES,
+    SETTINGS_FILE,
+    settings_text,
+    toolkit,
+)
 
 _WHEELS = Path(".casedb/wheels")
 
@@ -17,7 +25,7 @@ _WHEELS = Path(".casedb/wheels")
 def equip(place: Place, data: dict[str, Any]) -> None:
     """Install casedb with its account and settings; its first database is the one it works on."""
     packages(name="Install what casedb runs on", names=list(PACKAGES), wait_s=data["apt_wait_s"])
-    account(name="Make the toolkit's account")
+    account(name="Make the toolkit's account", user=SERVICE_USER, home=HOME)
     managed_file(
         name="Write the toolkit's settings",
         path=SETTINGS_FILE,

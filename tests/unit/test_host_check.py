@@ -12,6 +12,7 @@ from deploy.statements import NEW_ROLE
 
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 KEY = "/etc/casedb/tls/server.key"
+PASSFILE = "/var/lib/pgadmin/storage/admin_example.com/.pgpass"
 SETTINGS = {
     "password_encryption": "scram-sha-256",
     "ssl": "on",
@@ -43,6 +44,13 @@ def good() -> dict[str, Any]:
         "files": {
             HBA: {"kind": "file", "mode": "640", "content": render(local_rules(["10.0.0.0/8"]))},
             KEY: {"kind": "file", "mode": "640"},
+            PASSFILE: {"kind": "file", "mode": "600", "user": "pgadmin"},
+        },
+        "pgadmin": {
+            "current": "9.18-0",
+            "listen": "127.0.0.1",
+            "listening": ["127.0.0.1"],
+            "store": {"servers": [{"Name": "db1", "Username": "case_readonly"}]},
         },
         "server": {
             "hba_errors": [],
@@ -109,6 +117,10 @@ SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "wal.checksums": setting("data_checksums", "off"),
     "server.pending": lambda s: s["server"]["settings"]["ssl"].update(pending_restart=True),
     "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
+    "pgadmin.version": lambda s: s["pgadmin"].update(current="9.16-0"),
+    "pgadmin.reach": lambda s: s["pgadmin"].update(listening=["0.0.0.0"]),
+    "pgadmin.files": lambda s: s["files"][PASSFILE].update(mode="640"),
+    "pgadmin.role": lambda s: s["pgadmin"]["store"]["servers"][0].update(Username="postgres"),
 }
 
 
@@ -138,6 +150,14 @@ def test_each_control_alone_can_fail_and_says_how_to_mend_it(control: str) -> No
 
 def test_a_host_without_a_server_is_red_and_not_a_crash() -> None:
     assert "server.answers" in failing({**good(), "server": None})
+
+
+def test_a_pgadmin_that_was_asked_to_be_open_may_be_and_none_is_well() -> None:
+    asked = good()
+    asked["pgadmin"].update(listen="0.0.0.0", listening=["0.0.0.0"])
+
+    assert failing(asked) == []
+    assert failing({**good(), "pgadmin": None}) == []
 
 
 def test_a_waiver_needs_a_reason_and_a_control() -> None:
