@@ -82,6 +82,21 @@ def test_no_secret_is_open_or_in_a_list_of_processes(pgadmin: "Administered") ->
     assert host.run("systemctl show -p User --value casedb-pgadmin") == "pgadmin"
 
 
+def test_who_tries_one_password_after_another_is_not_heard_any_more(
+    pgadmin: "Administered",
+) -> None:
+    tried = (
+        "for n in $(seq 20); do curl -sk -o /dev/null -w '%{http_code} ' -X POST"
+        " -d email=x@example.com -d password=$n https://localhost:8443/authenticate/login; done"
+    )
+    answers = pgadmin.host.run(tried).split()
+    # It forgets who that was.
+    pgadmin.host.run("systemctl restart casedb-pgadmin-web")
+
+    assert answers[0] != "429"
+    assert answers[-1] == "429"
+
+
 HAND_EDITS = {
     "echo 'ENABLE_PSQL = True' >>/etc/pgadmin/config_system.py": "/etc/pgadmin/config_system.py",
     "chmod 644 /var/lib/pgadmin/storage/admin_example.com/.pgpass": (

@@ -60,3 +60,46 @@ def log_in(page: "Page", email: str, password: str) -> None:
     page.fill("input[name=email]", email)
     page.fill("input[name=password]", password)
     page.click("button[name=internal_button]")
+
+
+def open_in_tree(page: "Page", name: str, *, shows: str) -> None:
+    """Open one entry of the tree, and wait for what is under it."""
+    page.locator(".file-entry", has_text=name).first.dblclick()
+    page.locator(".file-entry", has_text=shows).first.wait_for()
+
+
+def test_cases_are_counted_in_the_query_tool(page: "Page", pgadmin: "Administered") -> None:
+    host = pgadmin.host
+    host.run("casedb seed")
+    wanted = host.sql("SELECT count(*) FROM cases")
+    keep(page, pgadmin, "1-login")
+
+    log_in(page, pgadmin.email, pgadmin.password)
+    page.locator(".file-entry", has_text="casedb").wait_for()
+    keep(page, pgadmin, "2-logged-in")
+    open_in_tree(page, "casedb", shows=host.name)
+    # No password is asked for.
+    open_in_tree(page, host.name, shows="Databases")
+    keep(page, pgadmin, "3-server")
+    open_in_tree(page, "Databases", shows="case_management")
+    open_in_tree(page, "case_management", shows="Schemas")
+    keep(page, pgadmin, "4-database")
+    page.keyboard.press("Alt+Shift+Q")
+    tool = page.frame_locator("iframe").last
+    tool.locator(".cm-content").first.click()
+    page.keyboard.type("SELECT count(*) AS how_many FROM cases")
+    page.keyboard.press("F5")
+    tool.locator("[role=columnheader]", has_text="how_many").wait_for()
+    counted = tool.locator("[role=gridcell]").last.inner_text()
+    keep(page, pgadmin, "5-counted")
+
+    assert wanted != "0"
+    assert counted == wanted
+
+
+def test_a_wrong_password_is_refused(page: "Page", pgadmin: "Administered") -> None:
+    log_in(page, pgadmin.email, "wrong")
+
+    page.get_by_text("Incorrect username or password").wait_for()
+    keep(page, pgadmin, "6-wrong-password")
+    assert "/login" in page.url
