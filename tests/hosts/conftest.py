@@ -141,11 +141,15 @@ class Rehearsal:
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def inventory(self, *gone: str, pgadmin: Sequence[str] = (), **spoiled: dict[str, Any]) -> Path:
+    def inventory(self, *gone: str, **spoiled: dict[str, Any]) -> Path:
         """Write an inventory of both hosts, some of them with other data; return its path.
 
-        `gone` are hosts that nobody can reach; `pgadmin` are those in the group of that name.
+        `gone` are hosts that nobody can reach.
         """
+        return self.grouped((), *gone, **spoiled)
+
+    def grouped(self, pgadmin: Sequence[str], *gone: str, **spoiled: dict[str, Any]) -> Path:
+        """Write such an inventory with the hosts `pgadmin` in the group of that name."""
         listed = []
         for host in self.hosts.values():
             about = host.about
@@ -207,7 +211,7 @@ class Administered:
             **data,
         }
         name = self.host.name
-        inventory = self.rehearsal.inventory(pgadmin=[name], **{name: chosen})
+        inventory = self.rehearsal.grouped([name], **{name: chosen})
         return self.rehearsal.host(verb, "--limit", name, *words, inventory=inventory)
 
     def take_away(self) -> None:

@@ -252,7 +252,7 @@ def test_the_store_of_a_newer_pgadmin_is_refused_and_left_as_it_is(
     assert pgadmin.run("apply", "--yes")[0] == 0
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no secret": ({"pgadmin_password": None}, "pgadmin_password names one"),
     "a secret that is not there": ({"pgadmin_password": "file:/nowhere"}, "cannot be read"),
     "a version with holes": ({"pgadmin_requirements": "holes.txt"}, "has known holes"),
@@ -261,9 +261,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_is_refused_in_the_plan(
-    pgadmin: "Administered", name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_is_refused_in_the_plan(pgadmin: "Administered", name: str) -> None:
     data, said = BAD[name]
     (pgadmin.folder / "holes.txt").write_text(
         "pgadmin4==9.16 --hash=sha256:0\ngunicorn==1 --hash=sha256:0\n"
