@@ -51,6 +51,10 @@ def main() -> None:
             start()
     except Failed as error:
         sys.exit(str(error))
+    except (OSError, sqlite3.Error) as error:
+        # Before the first step: the disk that has no room for a copy.
+        systemctl("start", *ASKED["units"])
+        sys.exit(f"pgAdmin's store cannot be copied ({error}); nothing has been changed")
     tidy(folder, identity, before)
     Path(ASKED["in_force_file"]).write_text(ASKED["in_force"])
 
@@ -134,7 +138,8 @@ def undone(path: Path, current: Path, before: str) -> Iterator[None]:
         except BaseException as error:
             systemctl("stop", *reversed(ASKED["units"]))
             if held.exists():
-                copy(held, path)
+                # Moved, not copied: a full disk has room for that.
+                held.replace(path)
             else:
                 path.unlink(missing_ok=True)
             if before:
