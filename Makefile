@@ -143,7 +143,7 @@ bench-docs: venv-dev  ## Write docs/performance.md from what make bench SCALE=me
 		$(filter-out .casedb/bench-medium.json,$(wildcard .casedb/bench-*.json)))
 
 requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
-	@for name in run build dev; do uv pip compile --quiet --universal --python-version 3.11 \
+	@for name in run build dev pgadmin; do uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 

@@ -17,10 +17,15 @@ def write_passfile(path: Path, passwords: Mapping[str, str]) -> None:
     making.unlink(missing_ok=True)
     descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.writelines(f"*:*:*:{_quoted(u)}:{_quoted(p)}\n" for u, p in passwords.items())
+        file.writelines(passfile_line(role, password) for role, password in passwords.items())
         file.flush()
         os.fsync(file.fileno())
     making.replace(path)
+
+
+def passfile_line(role: str, password: str, *, host: str = "*", port: str = "*") -> str:
+    """Return the line with one role's password, for every database of a server."""
+    return ":".join((_quoted(host), port, "*", _quoted(role), _quoted(password))) + "\n"
 
 
 def read_passfile(path: Path) -> dict[str, str]:

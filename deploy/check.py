@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from deploy import hba, pooler_host, toolkit
+from deploy import hba, pgadmin, pooler_host, toolkit
 
 _DOCS = "https://www.postgresql.org/docs/current/"
 # Who sees all rows on purpose: sql/roles/10-roles.sql says why each of them does.
@@ -47,6 +47,7 @@ class _Control:
     title: str
     mend: str
     page: str
+    """Of PostgreSQL's documentation, or a whole address."""
     violations: Callable[[Mapping[str, Any]], list[str]]
     """What is wrong; nothing: the control holds."""
     everywhere: bool = False
@@ -327,12 +328,50 @@ def _key(state: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _pgadmin(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = state.get("pgadmin") or {}
+    return found
+
+
+def _pgadmin_version(state: Mapping[str, Any]) -> list[str]:
+    version = str(_pgadmin(state).get("current", "")).partition("-")[0]
+    return [problem] if version and (problem := pgadmin.version_problem(version)) else []
+
+
+def _pgadmin_reach(state: Mapping[str, Any]) -> list[str]:
+    about = _pgadmin(state)
+    if not about or not pgadmin.is_loopback(about["listen"]):
+        # It was asked for.
+        return []
+    open_at = [at for at in about["listening"] if not pgadmin.is_loopback(at)]
+    return [f"its port is open at {', '.join(open_at)}"] if open_at else []
+
+
+def _pgadmin_files(state: Mapping[str, Any]) -> list[str]:
+    places = {p: f for p, f in state["files"].items() if f and p.startswith(pgadmin.HOME)}
+    return [
+        f"{path} is {about['user']}'s with mode {about['mode']}"
+        for path, about in places.items()
+        if about["user"] != pgadmin.USER or int(about["mode"], 8) & 0o077
+    ]
+
+
+def _pgadmin_role(state: Mapping[str, Any]) -> list[str]:
+    servers = (_pgadmin(state).get("store") or {}).get("servers", [])
+    return [
+        f"{server['Name']} is entered as {server['Username']}"
+        for server in servers
+        if server["Username"] != pgadmin.ROLE
+    ]
+
+
 _APPLY = "`casedb host apply` puts it back."
 _AUTH = "auth-pg-hba-conf.html"
 _ROLES = "role-attributes.html"
 _LOG = "runtime-config-logging.html"
 _WAL = "runtime-config-wal.html"
 _POOLER = "https://www.pgbouncer.org/"
+_PGADMIN = "https://www.pgadmin.org/docs/pgadmin4/latest/"
 _SSL = "runtime-config-connection.html#RUNTIME-CONFIG-CONNECTION-SSL"
 
 CONTROLS: tuple[_Control, ...] = (
@@ -410,4 +449,13 @@ CONTROLS: tuple[_Control, ...] = (
     _Control("backups.key", "who writes encrypted backups cannot read them",
              f"move the key to a host of group drill, and remove {toolkit.KEY_FILE}",
              "backup.html", _key, everywhere=True),
+    # A host without pgAdmin has nothing that could break these.
+    _Control("pgadmin.version", "pgAdmin has no known hole", _APPLY,
+             _PGADMIN + "release_notes.html", _pgadmin_version),
+    _Control("pgadmin.reach", "pgAdmin is open to this machine alone, unless asked", _APPLY,
+             _PGADMIN + "server_deployment.html", _pgadmin_reach),
+    _Control("pgadmin.files", "pgAdmin's store and passwords are its own", _APPLY,
+             _PGADMIN + "server_deployment.html", _pgadmin_files),
+    _Control("pgadmin.role", "pgAdmin enters our servers by a role that only reads", _APPLY,
+             _PGADMIN + "import_export_servers.html", _pgadmin_role),
 )  # fmt: skip

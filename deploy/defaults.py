@@ -79,6 +79,14 @@ DEFAULTS: dict[str, Any] = {
     "pooler_settings": {},
     # Bring the schema to its head; False leaves that to somebody else.
     "migrate": True,
+    # pgAdmin, on the hosts of the inventory's group "pgadmin": its first user, whose password is a
+    # reference and counts when the user is made; where nginx listens (0.0.0.0 opens it to others),
+    # and the hashed requirements file that pins another version than requirements/pgadmin.txt does.
+    "pgadmin_email": "admin@example.com",
+    "pgadmin_password": None,
+    "pgadmin_listen": "127.0.0.1",
+    "pgadmin_port": 8443,
+    "pgadmin_requirements": None,
     # Queries slower than this are logged, in milliseconds.
     "log_slow_ms": 1000,
 }

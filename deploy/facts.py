@@ -13,7 +13,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
-from deploy import firewall, kernel, pgdg, pooler_host, timers, toolkit
+from deploy import firewall, kernel, pgadmin, pgdg, pooler_host, timers, toolkit
 from deploy.conf import MADE_BY_US, SERVICE_USER
 from deploy.defaults import DEFAULTS
 from deploy.sending import asking_how_it_stands, gathering
@@ -104,7 +104,17 @@ def forget(*, older_than_s: float = 0) -> None:
 
 def host_data() -> dict[str, Any]:
     """Return the current host's data, the defaults where it says nothing."""
-    return {name: host.data.get(name, default) for name, default in DEFAULTS.items()}
+    return data_of(host)
+
+
+def data_of(one: Any) -> dict[str, Any]:
+    """Return the data of one host of the inventory, the defaults where it says nothing."""
+    return {name: one.data.get(name, default) for name, default in DEFAULTS.items()}
+
+
+def has_pgadmin() -> bool:
+    """Whether the inventory wants pgAdmin on the current host."""
+    return pgadmin.GROUP in host.groups
 
 
 def asked() -> dict[str, Any]:
@@ -125,6 +135,7 @@ def asked() -> dict[str, Any]:
             *toolkit.PACKAGES,
             "nftables",
             pooler_host.PACKAGE,
+            *(pgadmin.PACKAGES if has_pgadmin() else ()),
             *data["extra_packages"],
         ],
         # The path, and whether its content must not leave the host.
@@ -157,11 +168,19 @@ def asked() -> dict[str, Any]:
             **{path: path == pooler_host.PASSWORDS_FILE for path in pooler_host.FILES},
             pooler_host.CERTIFICATE_FILE: False,
             pooler_host.KEY_FILE: True,
+            pgadmin.UNIT_FILE: False,
+            pgadmin.WEB_UNIT_FILE: False,
+            **(pgadmin.asked_files(data["pgadmin_email"]) if has_pgadmin() else {}),
         },
         "kind": kind.value,
         "timers": [timer.unit for timer in wanted],
         "sysctl": [*kernel.ASKED, *(n for n in data["sysctl"] if n not in kernel.ASKED)],
-        "account": SERVICE_USER,
+        "accounts": [SERVICE_USER, *([pgadmin.USER] if has_pgadmin() else [])],
+        "pgadmin": pgadmin.asked(
+            email=data["pgadmin_email"], listen=data["pgadmin_listen"], port=data["pgadmin_port"]
+        )
+        if has_pgadmin()
+        else None,
         "firewall": {"table": firewall.TABLE, "loaded": firewall.LOADED_FILE},
         "firewall_unit": firewall.UNIT,
         "pooler": {

@@ -8,10 +8,12 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
+from deploy import pgadmin
 from deploy.remote import (
     candidate,
     configure,
     gather,
+    gather_pgadmin,
     install,
     pooler_probe,
     pooling,
@@ -20,6 +22,7 @@ from deploy.remote import (
     swap,
 )
 from deploy.remote import host as remote_host
+from deploy.remote import pgadmin as remote_pgadmin
 
 # A verifier is not a password, but whoever has it can try passwords against it at leisure.
 _SILENT = """\
@@ -55,12 +58,12 @@ def program(modules: list[ModuleType], asked: dict[str, Any]) -> str:
 
 def gathering(asked: dict[str, Any]) -> str:
     """Return the program that gathers the facts."""
-    return program([deploy.machine, pooler_probe, gather], asked)
+    return program([deploy.machine, gather_pgadmin, pooler_probe, gather], asked)
 
 
 def asking_how_it_stands(asked: dict[str, Any]) -> str:
     """Return the program that gathers how a host stands."""
-    return program([deploy.machine, pooler_probe, gather, standing], asked)
+    return program([deploy.machine, gather_pgadmin, pooler_probe, gather, standing], asked)
 
 
 def configuring(asked: dict[str, Any]) -> StringCommand:
@@ -86,6 +89,26 @@ def pooling_program(asked: dict[str, Any]) -> str:
 def installing(asked: dict[str, Any]) -> StringCommand:
     """Return the command that installs casedb."""
     return StringCommand("python3", "-", _stdin=program([install], asked))
+
+
+def bringing_pgadmin(wish: pgadmin.Wish) -> StringCommand:
+    """Return the command that makes pgAdmin what is wished."""
+    asked = {
+        **pgadmin.asked(email=wish.email, listen=wish.listen, port=wish.port),
+        "folder": pgadmin.FOLDER,
+        "identity": wish.release.identity,
+        "requirements": wish.release.requirements,
+        "user": pgadmin.USER,
+        "password": wish.password,
+        "servers": pgadmin.servers_json(wish.servers),
+        "private_files": wish.private_files,
+        "socket": pgadmin.SOCKET,
+        "authority": pgadmin.AUTHORITY_FILE,
+        "in_force": wish.in_force,
+        "in_force_file": pgadmin.IN_FORCE_FILE,
+    }
+    modules = [gather_pgadmin, install, remote_pgadmin]
+    return StringCommand("python3", "-", _stdin=program(modules, asked))
 
 
 def file_command(path: str, content: str, *, user: str, group: str, mode: str) -> StringCommand:

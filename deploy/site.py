@@ -19,6 +19,7 @@ from deploy.subjects.firewall import guard
 from deploy.subjects.kernel import prepare_kernel
 from deploy.subjects.logrotate import rotate_logs
 from deploy.subjects.packages import install
+from deploy.subjects.pgadmin import administer
 from deploy.subjects.pooler import pool
 from deploy.subjects.timers import schedule
 from deploy.subjects.tls import secure
@@ -54,6 +55,8 @@ def site() -> None:
         equip(place=place, kind=kind, data=data)
         if data["migrate"] and kind is Kind.DATABASE:
             migrate(data=data)
+    if kind is Kind.DATABASE:
+        administer(place=place, hostname=str(facts["hostname"]), data=data)
     schedule(kind=kind, data=data)
 
 

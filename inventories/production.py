@@ -8,3 +8,5 @@ production: list[str | tuple[str, dict[str, object]]] = [
     # One host's own data beside the group's:
     # ("db2.example.org", {"workload": "mixed"}),
 ]
+# Those of them that have pgAdmin:
+# pgadmin = ["db1.example.org"]

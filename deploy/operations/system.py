@@ -1,7 +1,9 @@
-"""Packages and files."""
+"""Packages, accounts and files."""
 
 import hashlib
 from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyinfra import host
@@ -13,12 +15,21 @@ from deploy.sending import file_command
 
 Commands = Generator[StringCommand, None, None]
 
+_NO_LOGIN = "/usr/sbin/nologin"
+
 
 @operation()
-def packages(names: Sequence[str], *, held: Sequence[str] = (), wait_s: int = 120) -> Commands:
+def packages(
+    names: Sequence[str],
+    *,
+    held: Sequence[str] = (),
+    unstarted: Mapping[str, str] = MappingProxyType({}),
+    wait_s: int = 120,
+) -> Commands:
     """Install packages; those in `held` are kept from being upgraded by apt on its own.
 
     A server package that is upgraded restarts the server, at whatever time of day that happens.
+    `unstarted` are units by package that its installation would start, and that we do not want.
     Somebody else's apt (unattended-upgrades) may hold the lock for a while: `wait_s` seconds.
     """
     apt = f"DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout={wait_s}"
@@ -32,13 +43,47 @@ def packages(names: Sequence[str], *, held: Sequence[str] = (), wait_s: int = 12
         note(host, Change("held packages", tuple(f"+{name}" for name in loose)))
     if missing:
         words = " ".join(missing)
+        units = " ".join(unit for name, unit in unstarted.items() if name in missing)
         yield StringCommand(f"{apt} -qq update >/dev/null")
         # Without --no-install-recommends a compiler comes along.
-        yield StringCommand(f"{apt} -qq -y --no-install-recommends install {words} >/dev/null")
+        install = f"{apt} -qq -y --no-install-recommends install {words} >/dev/null"
+        if units:
+            # Masked meanwhile, it is never up, not for a moment and not after the next boot.
+            install = (
+                f"systemctl mask --quiet --runtime {units} && {install} && rc=0 || rc=$?;"
+                f" systemctl unmask --quiet --runtime {units}; systemctl disable --quiet {units};"
+                " exit $rc"
+            )
+        yield StringCommand(install)
     if loose:
         yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
     if missing or loose:
         forget()
+
+
+@operation()
+def account(user: str, home: str) -> Commands:
+    """Make an account for a service: no login, a home that is nobody else's."""
+    state = host_state()
+    wanted = {"home": home, "shell": _NO_LOGIN}
+    found: dict[str, Any] | None = state["accounts"][user]
+    about = state["files"][home]
+    whole = about and (about["kind"], about["user"], about["group"], about["mode"]) == (
+        "directory", user, user, "700",
+    )  # fmt: skip
+    if found == wanted and whole:
+        host.noop("the account is as wanted")
+        return
+    note(host, Change(f"account {user}", (f"+home {home}, no login",)))
+    words = f"--home {home} --shell {_NO_LOGIN} {user}"
+    if found is None:
+        yield StringCommand(f"useradd --system --user-group --no-create-home {words}")
+    elif found != wanted:
+        yield StringCommand(f"usermod {words}")
+    yield StringCommand(
+        f"mkdir -p {Path(home).parent} && install -d -m 700 -o {user} -g {user} {home}"
+    )
+    forget()
 
 
 @operation()

@@ -1,45 +1,17 @@
-"""casedb on the host: its account, itself, and the schema by its own `migrate`."""
+"""casedb on the host: itself, and the schema by its own `migrate`."""
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 
 from deploy.changes import Change, note
-from deploy.conf import SERVICE_USER
 from deploy.facts import forget, host_state
 from deploy.operations.postgres import server_or_problem
 from deploy.operations.system import Commands
 from deploy.sending import failing, installing
-from deploy.toolkit import COMMAND_FILE, FOLDER, HOME, INSTALLED_FILE, Toolkit, migrations
-
-_SHELL = "/usr/sbin/nologin"
-
-
-@operation()
-def account() -> Commands:
-    """Make the account that the toolkit runs as: no login, a home that is nobody else's."""
-    state = host_state()
-    wanted = {"home": HOME, "shell": _SHELL}
-    found: dict[str, Any] | None = state["account"]
-    home = state["files"][HOME]
-    whole = home and (home["kind"], home["user"], home["group"], home["mode"]) == (
-        "directory", SERVICE_USER, SERVICE_USER, "700",
-    )  # fmt: skip
-    if found == wanted and whole:
-        host.noop("the account is as wanted")
-        return
-    note(host, Change(f"account {SERVICE_USER}", (f"+home {HOME}, no login",)))
-    words = f"--home {HOME} --shell {_SHELL} {SERVICE_USER}"
-    if found is None:
-        yield StringCommand(f"useradd --system --user-group --no-create-home {words}")
-    elif found != wanted:
-        yield StringCommand(f"usermod {words}")
-    owner = f"-o {SERVICE_USER} -g {SERVICE_USER}"
-    yield StringCommand(f"mkdir -p {Path(HOME).parent} && install -d -m 700 {owner} {HOME}")
-    forget()
+from deploy.toolkit import COMMAND_FILE, FOLDER, INSTALLED_FILE, Toolkit, migrations
 
 
 @operation()

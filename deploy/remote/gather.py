@@ -1,7 +1,7 @@
 """Gather everything provisioning compares on this host, in one go, as one line of JSON.
 
-Sent together with deploy/machine.py, with ASKED set to what is wanted. Read-only, but for the
-trial of sql/roles/, which is rolled back.
+Sent together with deploy/machine.py and gather_pgadmin.py, with ASKED set to what is wanted.
+Read-only, but for the trial of sql/roles/, which is rolled back.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.machine import local_facts
+from deploy.remote.gather_pgadmin import addresses, served, store
 from deploy.remote.pooler_probe import state as pooler_state
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
@@ -256,6 +257,20 @@ def firewall(table: str, loaded: str) -> dict[str, Any]:
     return {"loaded": there, "unchanged": same}
 
 
+def pgadmin(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what there is of pgAdmin."""
+    link = Path(asked["current"])
+    return {
+        "current": link.readlink().name if link.is_symlink() else "",
+        "store": store(asked),
+        "listening": addresses(asked["port"]),
+        "served": served(asked["listen"], asked["port"]),
+        "units": {name: unit(name) for name in asked["units"]},
+        # For the controls, which know no inventory.
+        "listen": asked["listen"],
+    }
+
+
 def free_bytes(path: str) -> int:
     place = Path(path)
     while not place.exists():
@@ -283,12 +298,13 @@ def gather() -> dict[str, Any]:
         "unit": unit(f"postgresql@{major}-{ASKED['cluster']}.service"),
         "kernel": kernel(ASKED["sysctl"]),
         "listening": listening(),
-        "account": account(ASKED["account"]),
+        "accounts": {name: account(name) for name in ASKED["accounts"]},
         "kind": ASKED["kind"],
         "timers": timers(ASKED["timers"]),
         "firewall": firewall(**ASKED["firewall"]),
         "firewall_unit": unit(ASKED["firewall_unit"]),
         "pooler": {**unit(ASKED["pooler"]["unit"]), **pooler_state(ASKED["pooler"])},
+        "pgadmin": pgadmin(ASKED["pgadmin"]) if ASKED["pgadmin"] else None,
     }
     for path, secret in ASKED["files"].items():
         name = path.replace("{major}", str(major))

@@ -8,10 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
+INSTALLED = "installed"
+_QUIET = ("--no-input", "--no-cache-dir", "--root-user-action=ignore")
 
 
 def run(*argv: str) -> None:
@@ -26,33 +29,67 @@ def run(*argv: str) -> None:
         sys.exit(f"{Path(argv[0]).name} failed: " + "; ".join(said[-3:]))
 
 
-def install(folder: Path, identity: str) -> None:
-    place = folder / identity
+def pip(place: Path, *words: str) -> None:
+    python = str(place / "bin/python")
+    run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", *_QUIET, *words)
+
+
+def make(place: Path, requirements: str, complete: Callable[[], None]) -> None:
+    """Make the environment `place`, of `requirements` and of what `complete` adds and tries.
+
+    What fails half-way is removed: it may have been the full disk.
+    """
     shutil.rmtree(place, ignore_errors=True)
-    folder.mkdir(mode=0o755, exist_ok=True)
-    run(sys.executable, "-m", "venv", str(place))
-    requirements = place / "requirements.txt"
-    requirements.write_text(ASKED["requirements"], "utf-8")
-    wheel = place / ASKED["wheel_name"]
-    wheel.write_bytes(base64.b64decode(ASKED["wheel"]))
-    pip = [str(place / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    quiet = ["--no-input", "--no-cache-dir", "--root-user-action=ignore"]
-    # Every package with its hash: a mirror cannot slip another one in.
-    run(*pip, "install", *quiet, "--require-hashes", "-r", str(requirements))
-    run(*pip, "install", *quiet, "--no-deps", "--no-index", str(wheel))
-    wheel.unlink()
-    run(str(place / "bin/casedb"), "--version")
-    (place / "installed").write_text(identity + "\n")
-    current = folder / "current"
-    before = current.readlink().name if current.is_symlink() else identity
-    making = folder / "current.new"
+    place.parent.mkdir(mode=0o755, exist_ok=True)
+    try:
+        run(sys.executable, "-m", "venv", str(place))
+        listed = place / "requirements.txt"
+        listed.write_text(requirements, "utf-8")
+        # Every package with its hash: a mirror cannot slip another one in.
+        pip(place, "--require-hashes", "-r", str(listed))
+        complete()
+        # Written last: half an environment has no name.
+        (place / INSTALLED).write_text(place.name + "\n")
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def switch(current: Path, identity: str) -> None:
+    """Let the link `current` lead to `identity`, from one moment to the next."""
+    making = current.with_name(current.name + ".new")
     making.unlink(missing_ok=True)
     making.symlink_to(identity)
     making.replace(current)
+
+
+def in_use(current: Path) -> str:
+    """Return where the link `current` leads; nothing: there is none."""
+    return current.readlink().name if current.is_symlink() else ""
+
+
+def tidy(folder: Path, *kept: str) -> None:
+    """Remove all environments but `kept`."""
     for other in folder.iterdir():
-        # The one before stays: a dump may be running in it, and it is the way back.
-        if other.name not in (identity, before, current.name):
+        if other.name not in (*kept, "current"):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def install(folder: Path, identity: str) -> None:
+    place, current = folder / identity, folder / "current"
+
+    def complete() -> None:
+        wheel = place / ASKED["wheel_name"]
+        wheel.write_bytes(base64.b64decode(ASKED["wheel"]))
+        pip(place, "--no-deps", "--no-index", str(wheel))
+        wheel.unlink()
+        run(str(place / "bin/casedb"), "--version")
+
+    make(place, ASKED["requirements"], complete)
+    before = in_use(current)
+    switch(current, identity)
+    # The one before stays: a dump may be running in it, and it is the way back.
+    tidy(folder, identity, before)
 
 
 if __name__ == "__main__":

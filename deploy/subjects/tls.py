@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from pyinfra.api import deploy
 
@@ -14,12 +15,16 @@ from deploy.pki import authority, utc_now
 def secure(hostname: str, holder: Holder = SERVER) -> None:
     """Give `holder` a certificate: for the host's name, how we reach it, what the data name."""
     data = host_data()
-    # localhost too: tools on the host use TLS as everybody else does.
-    names = dict.fromkeys([hostname, "localhost", "127.0.0.1", *data["tls_names"]])
     certificate(
         name=f"Issue or renew the certificate of the {holder.name}",
         authority=authority(Path(data["pki_folder"]), now=utc_now()),
-        names=tuple(names),
+        names=names_of(hostname, data),
         renew_before=timedelta(days=data["tls_renew_before_days"]),
         holder=holder,
     )
+
+
+def names_of(hostname: str, data: dict[str, Any]) -> tuple[str, ...]:
+    """Return all that a host is called by those who check its certificate."""
+    # localhost too: tools on the host use TLS as everybody else does.
+    return tuple(dict.fromkeys([hostname, "localhost", "127.0.0.1", *data["tls_names"]]))

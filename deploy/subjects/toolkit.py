@@ -6,14 +6,15 @@ from typing import Any
 from pyinfra.api import deploy
 
 from deploy.conf import SERVICE_USER, Place
-from deploy.operations.system import managed_file, packages
-from deploy.operations.toolkit import account, installed, schema
+from deploy.operations.system import account, managed_file, packages
+from deploy.operations.toolkit import installed, schema
 from deploy.secrets import resolve_text
 from deploy.timers import Kind, age_limits, is_encrypted, metrics_file, wanted
 from deploy.toolkit import (
     COMMAND,
     COMMAND_FILE,
     CREDENTIALS_FILE,
+    HOME,
     KEY_FILE,
     LOG_FILE,
     PACKAGES,
@@ -29,7 +30,7 @@ _WHEELS = Path(".casedb/wheels")
 def equip(place: Place, kind: Kind, data: dict[str, Any]) -> None:
     """Install casedb with its account and settings; its first database is the one it works on."""
     packages(name="Install what casedb runs on", names=list(PACKAGES), wait_s=data["apt_wait_s"])
-    account(name="Make the toolkit's account")
+    account(name="Make the toolkit's account", user=SERVICE_USER, home=HOME)
     database = next(iter(data["databases"]), "postgres")
     managed_file(
         name="Write the toolkit's settings",

@@ -12,6 +12,7 @@ restart = "01:00-03:00"
 #     "case_app": "command:sops -d --extract '[\"case_app\"]' secrets.yaml",
 #     "case_backup": "file:/etc/casedb/secrets/case_backup",
 # }
+# pgadmin_password = "command:pass show production/pgadmin"
 # firewall = True
 # sudo_password = "command:pass show production/sudo"
 # toolkit_settings = {"store": ["s3://backups/production"], "keep_daily": 31}

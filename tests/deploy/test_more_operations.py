@@ -7,8 +7,8 @@ from deploy.changes import remarks
 from deploy.kernel import LIMITS_FILE, SYSCTL_FILE, limits_text, sysctl_text, wanted
 from deploy.operations.firewall import firewall, no_firewall
 from deploy.operations.kernel import kernel_settings, no_kernel_settings, unit_limits
-from deploy.operations.system import managed_file
-from deploy.operations.toolkit import account, installed, schema
+from deploy.operations.system import account, managed_file
+from deploy.operations.toolkit import installed, schema
 from deploy.sizes import GB, MB
 from deploy.toolkit import HOME, INSTALLED_FILE, migrations, toolkit
 from tests.deploy.conftest import file
@@ -129,14 +129,16 @@ def test_a_file_no_longer_wanted_goes(on_host: "Host") -> None:
 
 def test_the_account_is_made_once_and_mended(on_host: "Host") -> None:
     home = {"kind": "directory", "user": "casedb", "group": "casedb", "mode": "700"}
-    is_well = {"account": {"home": HOME, "shell": "/usr/sbin/nologin"}, "files": {HOME: home}}
+    about = {"home": HOME, "shell": "/usr/sbin/nologin"}
+    is_well = {"accounts": {"casedb": about}, "files": {HOME: home}}
     opened = {**is_well, "files": {HOME: {**home, "mode": "755"}}}
-    with_shell = {**is_well, "account": {"home": HOME, "shell": "/bin/sh"}}
+    with_shell = {**is_well, "accounts": {"casedb": {**about, "shell": "/bin/sh"}}}
+    none = {"accounts": {"casedb": None}, "files": {HOME: None}}
 
-    assert on_host(account, is_well) == []
-    assert on_host(account, {"account": None, "files": {HOME: None}})[0].startswith("useradd")
-    assert "-m 700" in on_host(account, opened)[0]
-    assert on_host(account, with_shell)[0].startswith("usermod")
+    assert on_host(account, is_well, "casedb", HOME) == []
+    assert on_host(account, none, "casedb", HOME)[0].startswith("useradd")
+    assert "-m 700" in on_host(account, opened, "casedb", HOME)[0]
+    assert on_host(account, with_shell, "casedb", HOME)[0].startswith("usermod")
 
 
 def test_the_toolkit_travels_on_standard_input_and_only_if_it_is_another(

@@ -5,10 +5,14 @@ REHEARSAL_HOME=DIR keeps the hosts and uses them again, for whoever works on the
 
 import json
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +146,10 @@ class Rehearsal:
 
         `gone` are hosts that nobody can reach.
         """
+        return self.grouped((), *gone, **spoiled)
+
+    def grouped(self, pgadmin: Sequence[str], *gone: str, **spoiled: dict[str, Any]) -> Path:
+        """Write such an inventory with the hosts `pgadmin` in the group of that name."""
         listed = []
         for host in self.hosts.values():
             about = host.about
@@ -158,7 +166,7 @@ class Rehearsal:
             listed.append((host.name, data))
         listed += [(n, {"ssh_hostname": "127.0.0.1", "ssh_port": 1}) for n in gone]
         path = self.folder / "some.py"
-        path.write_text(f"some = {listed!r}\n")
+        path.write_text(f"some = {listed!r}\npgadmin = {list(pgadmin)!r}\n")
         return path
 
     def host(self, verb: str, *words: str, inventory: Path = INVENTORY) -> tuple[int, Any]:
@@ -166,6 +174,83 @@ class Rehearsal:
         done = self.casedb("host", verb, str(inventory), "--json", *words)
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
+
+
+@dataclass(frozen=True)
+class Administered:
+    """One host with pgAdmin."""
+
+    rehearsal: Rehearsal
+    host: Host
+
+    @property
+    def folder(self) -> Path:
+        return self.rehearsal.folder
+
+    @property
+    def email(self) -> str:
+        return "admin@example.com"
+
+    @property
+    def password(self) -> str:
+        return (self.folder / "pgadmin-password").read_text().strip()
+
+    @property
+    def readonly(self) -> str:
+        return (self._passwords / "case_readonly").read_text().strip()
+
+    @property
+    def _passwords(self) -> Path:
+        return self.folder / ".casedb" / "rehearsal" / "passwords"
+
+    def run(self, verb: str, *words: str, **data: Any) -> tuple[int, Any]:
+        """Run one `casedb host` command on this host alone, as member of group pgadmin."""
+        chosen = {
+            "pgadmin_password": f"file:{self.folder / 'pgadmin-password'}",
+            "passwords": {"case_readonly": f"file:{self._passwords / 'case_readonly'}"},
+            **data,
+        }
+        name = self.host.name
+        inventory = self.rehearsal.grouped([name], **{name: chosen})
+        return self.rehearsal.host(verb, "--limit", name, *words, inventory=inventory)
+
+    def take_away(self) -> None:
+        """Apply the inventory in which the host is in no such group."""
+        code, found = self.rehearsal.host("apply", "--yes", "--limit", self.host.name)
+        assert code == 0, found
+
+    def requirements_of(self, version: str) -> str:
+        """Return hashed requirements of another version, as the host's pip would choose them."""
+        report = self.host.run(
+            "/opt/pgadmin/current/bin/python -m pip install --quiet --dry-run --ignore-installed"
+            f" --report - pgadmin4=={version} gunicorn 2>/dev/null"
+        )
+        lines = []
+        for found in json.loads(report)["install"]:
+            about = found["metadata"]
+            sha256 = found["download_info"]["archive_info"]["hashes"]["sha256"]
+            lines.append(f"{about['name']}=={about['version']} --hash=sha256:{sha256}\n")
+        return "".join(lines)
+
+    @contextmanager
+    def tunnel(self) -> Iterator[int]:
+        """Forward a port of this machine to pgAdmin's, as its users do; yield the port."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        forward = ["-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{port}:127.0.0.1:8443"]
+        argv = self.host.argv[: self.host.argv.index("sudo")]
+        process = subprocess.Popen([*argv[:1], *forward, *argv[1:]], stdin=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -203,3 +288,20 @@ def proof(rehearsal: Rehearsal) -> dict[str, Any]:
 def host(request: pytest.FixtureRequest, rehearsal: Rehearsal, proof: dict[str, Any]) -> Host:
     """Each provisioned host in turn; a test leaves it as it found it."""
     return rehearsal.hosts[request.param]
+
+
+@pytest.fixture(scope="module", params=list(MAJORS))
+def pgadmin(
+    request: pytest.FixtureRequest, rehearsal: Rehearsal, proof: dict[str, Any]
+) -> Iterator[Administered]:
+    """Each host in turn with pgAdmin, which goes again: no other test's inventory has it."""
+    password = rehearsal.folder / "pgadmin-password"
+    if not password.exists():
+        password.touch(mode=0o600)
+        # What a shell, a URL and a form could each get wrong.
+        password.write_text("it's & <b> \"" + secrets.token_urlsafe(16) + "\n")
+    ready = Administered(rehearsal, rehearsal.hosts[request.param])
+    code, found = ready.run("apply", "--yes")
+    assert code == 0, found
+    yield ready
+    ready.take_away()

@@ -15,6 +15,7 @@ from deploy.toolkit import KEY_FILE, SETTINGS_FILE
 HBA = "/etc/postgresql/17/main/pg_hba.conf"
 KEY = "/etc/casedb/tls/server.key"
 DUMP = "casedb-dump@app.timer"
+PASSFILE = "/var/lib/pgadmin/storage/admin_example.com/.pgpass"
 SETTINGS = {
     "password_encryption": "scram-sha-256",
     "ssl": "on",
@@ -60,6 +61,7 @@ def good() -> dict[str, Any]:
             KEY_FILE: None,
             pooler_host.DROP_IN_FILE: {"kind": "file", "mode": "644"},
             pooler_host.PASSWORDS_FILE: {"kind": "file", "mode": "640"},
+            PASSFILE: {"kind": "file", "mode": "600", "user": "pgadmin"},
         },
         "pooler": {
             "active": "active",
@@ -70,6 +72,12 @@ def good() -> dict[str, Any]:
                 "client_tls_sslmode": {"value": "require"},
                 "server_tls_sslmode": {"value": "verify-full"},
             },
+        },
+        "pgadmin": {
+            "current": "9.18-0",
+            "listen": "127.0.0.1",
+            "listening": ["127.0.0.1"],
+            "store": {"servers": [{"Name": "db1", "Username": "case_readonly"}]},
         },
         "server": {
             "hba_errors": [],
@@ -143,6 +151,10 @@ SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "backups.timers": lambda s: s["timers"]["units"][DUMP].update(activestate="inactive"),
     "backups.confined": lambda s: s["timers"]["units"][DUMP]["service"].update(user=""),
     "backups.key": lambda s: s["files"].update({KEY_FILE: {"kind": "file", "mode": "400"}}),
+    "pgadmin.version": lambda s: s["pgadmin"].update(current="9.16-0"),
+    "pgadmin.reach": lambda s: s["pgadmin"].update(listening=["0.0.0.0"]),
+    "pgadmin.files": lambda s: s["files"][PASSFILE].update(mode="640"),
+    "pgadmin.role": lambda s: s["pgadmin"]["store"]["servers"][0].update(Username="postgres"),
 }
 
 
@@ -191,6 +203,14 @@ def test_a_database_that_nothing_backs_up_is_red() -> None:
     state["timers"] = {"wanted": [], "units": {}, "dropins": []}
 
     assert failing(state) == ["backups.timers"]
+
+
+def test_a_pgadmin_that_was_asked_to_be_open_may_be_and_none_is_well() -> None:
+    asked = good()
+    asked["pgadmin"].update(listen="0.0.0.0", listening=["0.0.0.0"])
+
+    assert failing(asked) == []
+    assert failing({**good(), "pgadmin": None}) == []
 
 
 def test_a_waiver_needs_a_reason_and_a_control() -> None:

@@ -1,0 +1,105 @@
+"""pgAdmin in a real browser, the way its users take: by an SSH tunnel, with screenshots kept."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.hosts.conftest import Administered
+
+pytestmark = pytest.mark.hosts
+
+ARTEFACTS = Path(__file__).parents[2] / ".casedb" / "artefacts" / "browser"
+# A busy machine takes its time.
+PATIENCE_MS = 90_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium without a screen."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium refuses its own sandbox to root.
+        words = ["--no-sandbox"] if os.geteuid() == 0 else []
+        found = playwright.chromium.launch(executable_path=program, args=words)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: "Browser", pgadmin: "Administered") -> Iterator["Page"]:
+    """The login page, as nobody yet; at the end a screenshot of where the test has come to."""
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    with pgadmin.tunnel() as port:
+        # That the certificate is good, test_pgadmin.py shows; here nobody knows our authority.
+        context = browser.new_context(
+            ignore_https_errors=True, viewport={"width": 1400, "height": 900}
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        found = context.new_page()
+        found.goto(f"https://localhost:{port}/")
+        yield found
+        context.close()
+
+
+def keep(page: "Page", pgadmin: "Administered", name: str) -> None:
+    page.screenshot(path=ARTEFACTS / f"{pgadmin.host.name}-{name}.png")
+
+
+def log_in(page: "Page", email: str, password: str) -> None:
+    page.fill("input[name=email]", email)
+    page.fill("input[name=password]", password)
+    page.click("button[name=internal_button]")
+
+
+def open_in_tree(page: "Page", name: str, *, shows: str) -> None:
+    """Open one entry of the tree, and wait for what is under it."""
+    page.locator(".file-entry", has_text=name).first.dblclick()
+    page.locator(".file-entry", has_text=shows).first.wait_for()
+
+
+def test_cases_are_counted_in_the_query_tool(page: "Page", pgadmin: "Administered") -> None:
+    host = pgadmin.host
+    host.run("casedb seed")
+    wanted = host.sql("SELECT count(*) FROM cases")
+    keep(page, pgadmin, "1-login")
+
+    log_in(page, pgadmin.email, pgadmin.password)
+    page.locator(".file-entry", has_text="casedb").wait_for()
+    keep(page, pgadmin, "2-logged-in")
+    open_in_tree(page, "casedb", shows=host.name)
+    # No password is asked for.
+    open_in_tree(page, host.name, shows="Databases")
+    keep(page, pgadmin, "3-server")
+    open_in_tree(page, "Databases", shows="case_management")
+    open_in_tree(page, "case_management", shows="Schemas")
+    keep(page, pgadmin, "4-database")
+    page.keyboard.press("Alt+Shift+Q")
+    tool = page.frame_locator("iframe").last
+    tool.locator(".cm-content").first.click()
+    page.keyboard.type("SELECT count(*) AS how_many FROM cases")
+    page.keyboard.press("F5")
+    tool.locator("[role=columnheader]", has_text="how_many").wait_for()
+    counted = tool.locator("[role=gridcell]").last.inner_text()
+    keep(page, pgadmin, "5-counted")
+
+    assert wanted != "0"
+    assert counted == wanted
+
+
+def test_a_wrong_password_is_refused(page: "Page", pgadmin: "Administered") -> None:
+    log_in(page, pgadmin.email, "wrong")
+
+    page.get_by_text("Incorrect username or password").wait_for()
+    keep(page, pgadmin, "6-wrong-password")
+    assert "/login" in page.url
