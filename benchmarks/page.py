@@ -8,6 +8,7 @@ from string import Template
 
 from benchmarks.bench import NAMES
 from benchmarks.figures import Arm, Figure, Result, Run, Verdict, shown
+from benchmarks.site import SCALES
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 _TEMPLATE = Path(__file__).with_name("performance.md.in")
@@ -45,7 +46,11 @@ def _limits() -> dict[str, str]:
 
 
 def _ordered(run: Run) -> list[Result]:
-    return sorted(run.results, key=lambda result: NAMES.index(result.bench))
+    return sorted(
+        # A file may know benches that are no more.
+        (result for result in run.results if result.bench in NAMES),
+        key=lambda result: NAMES.index(result.bench),
+    )
 
 
 def _measured(run: Run, results: Sequence[Result]) -> Iterator[str]:
@@ -60,7 +65,8 @@ def _measured(run: Run, results: Sequence[Result]) -> Iterator[str]:
     yield f"| when | {run.started:%Y-%m-%d %H:%M} UTC |"
     yield f"| code | casedb {', '.join(codes)} |"
     yield f"| PostgreSQL | {run.postgres} |"
-    yield f"| data | {run.scale}: {cases:,} cases, {logs:,} entries of their logs |"
+    scale = f"{run.scale}: " if run.scale in SCALES else ""
+    yield f"| data | {scale}{cases:,} cases, {logs:,} entries of their logs |"
     yield (
         f"| machine | {machine.cpus} cores ({machine.cpu_model}), "
         f"{machine.memory_bytes / 2**30:.0f} GiB, {machine.system} |"
@@ -112,7 +118,9 @@ def _bench(result: Result) -> Iterator[str]:
         yield f"- {figure.name}: {shown(figure.value, figure.unit)}{noise}{note}"
     for note in result.notes:
         yield f"- {note}"
-    yield f"- {result.rounds} rounds in {result.took_s / 60:.1f} minutes, the filling included"
+    rounds = max((len(arm.costs) for arm in result.arms), default=0)
+    counted = f"{rounds} rounds, " if rounds else ""
+    yield f"- {counted}{result.took_s / 60:.1f} minutes with all preparations, at {result.code}"
     yield ""
 
 

@@ -65,9 +65,8 @@ class PgBackRest:
         self._target = admin
         self._folder = folder
         self._common = [
-            "--stanza=bench", "--process-max=2", "--log-level-file=off", "--log-level-console=off",
+            "--stanza=bench", "--log-level-file=off", "--log-level-console=off",
             f"--repo1-path={folder / 'repo'}", f"--lock-path={folder / 'lock'}",
-            f"--spool-path={folder / 'spool'}",
         ]  # fmt: skip
 
     @staticmethod
@@ -81,7 +80,7 @@ class PgBackRest:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._run("stanza-create", *here, "--no-online")
         self._run(
-            "backup", *here, "--type=full", "--start-fast", "--no-archive-check",
+            "backup", *here, "--process-max=2", "--type=full", "--start-fast", "--no-archive-check",
             "--compress-type=zst", "--compress-level=1",
         )  # fmt: skip
 
@@ -89,7 +88,7 @@ class PgBackRest:
         """Restore it into `place`; no server is started."""
         data = place / "data"
         data.mkdir(mode=0o700)
-        self._run("restore", f"--pg1-path={data}", "--type=none")
+        self._run("restore", f"--pg1-path={data}", "--process-max=2", "--type=none")
 
     def _run(self, command: str, *words: str) -> None:
         programs.run(["pgbackrest", *self._common, *words, command], target=self._target)

@@ -19,7 +19,7 @@ from benchmarks.site import Site
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import DifferenceError
+from casedb.errors import DifferenceError, ToolFailedError
 from casedb.tools import PostgresTools
 
 SHARE = "restore with verification, of the plan's"
@@ -67,6 +67,7 @@ def measure(site: Site) -> Found:
     dumps.best(target, tools, directory)
     copy = PhysicalCopy(site, site.folder / "base")
     copy.take()
+    others, about_others = pgbackrest(site)
     phases: list[dict[str, float]] = []
 
     def ours(place: Path) -> Did:
@@ -109,7 +110,7 @@ def measure(site: Site) -> Found:
                 "pg_basebackup's copy of the whole server copied back, and started",
                 copy.bring_back,
             ),
-            *pgbackrest(site),
+            *others,
         ],
         rounds=site.rounds,
         meter=site.meter(),
@@ -138,19 +139,24 @@ def measure(site: Site) -> Found:
             f"phases of the last restore: {last}",
             "the content hash after the restore was that before the dump",
             "a physical copy holds the whole server, byte for byte, for the same major version",
-            *([] if PgBackRest.installed() else ["pgBackRest is not installed here"]),
+            about_others,
         ],
     )
 
 
-def pgbackrest(site: Site) -> list[Contestant]:
-    """Return pgBackRest as a contestant where it is installed, else nobody."""
+def pgbackrest(site: Site) -> tuple[list[Contestant], str]:
+    """Return pgBackRest as a contestant, or nobody, and what there is to say of that."""
     if not PgBackRest.installed():
-        return []
+        return [], "pgBackRest is not installed here"
     found = PgBackRest(site, site.folder / "pgbackrest")
-    found.take()
+    try:
+        found.take()
+    except ToolFailedError as error:
+        return [], f"pgBackRest took no backup: {error.detail}"
     what = "the whole server brought back by pgBackRest, two jobs; not started"
-    return [Contestant("pgBackRest", what, found.bring_back)]
+    return [
+        Contestant("pgBackRest", what, found.bring_back)
+    ], "pgBackRest had no archive of the WAL"
 
 
 def _create(admin: Conninfo, name: str) -> None:

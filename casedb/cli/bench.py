@@ -144,10 +144,15 @@ def _default_tools() -> PostgresTools:
 
 def _list(chosen: "Sequence[Bench]") -> None:
     rows = [
-        (b.name, b.question, "\n".join(f"{t.figure}: {t}" for t in b.targets) or "reported")
+        (
+            b.name,
+            b.question,
+            "\n".join(f"{t.figure}: {t}" for t in b.targets) or "reported",
+            f"{b.minutes:g}",
+        )
         for b in chosen
     ]
-    print_table(["bench", "what it answers", "targets"], rows)
+    print_table(["bench", "what it answers", "targets", "minutes at medium"], rows)
 
 
 def _show(found: "Run", chosen: set[str]) -> None:

@@ -1,3 +1,3 @@
 -- Loses no data.
-ALTER TABLE public.case_logs FORCE ROW LEVEL SECURITY;
 ALTER TABLE public.users FORCE ROW LEVEL SECURITY;
+ALTER TABLE public.case_logs FORCE ROW LEVEL SECURITY;
