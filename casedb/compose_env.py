@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from casedb.errors import ConfigurationError, RefusedError
+from casedb.passfile import SHORTEST_PASSWORD
 from casedb.roles import LOGIN_ROLES, POOLER
 from casedb.server import SUPERUSER
 
@@ -14,7 +15,6 @@ ENV_FILE = ".env"
 PORTS: Mapping[str, int] = {"POSTGRES_PORT": 5432, "PGADMIN_PORT": 8080, "POOLER_PORT": 6432}
 """The ports on this machine's loopback interface, and the plan's numbers for them."""
 
-SHORTEST_PASSWORD = 16
 _PASSWORD_BYTES = 24
 # Of the superuser and of pgAdmin under the plan's own names, then one a login role.
 _SUPERUSER_NAME = "DB_PASSWORD"

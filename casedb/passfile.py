@@ -7,6 +7,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+SHORTEST_PASSWORD = 16
+"""A password that somebody has to give, and could give too short, has this many characters."""
+
 
 def write_passfile(path: Path, passwords: Mapping[str, str]) -> None:
     """Write `passwords` by role, for any server: the port changes with every start.

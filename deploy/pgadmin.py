@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from casedb.compose_env import SHORTEST_PASSWORD
-from casedb.passfile import passfile_line
+from casedb.passfile import SHORTEST_PASSWORD, passfile_line
 
 GROUP = "pgadmin"
 """The inventory's group of the hosts that have it, and nobody else has."""

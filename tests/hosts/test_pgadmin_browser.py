@@ -85,10 +85,10 @@ def test_cases_are_counted_in_the_query_tool(page: "Page", pgadmin: "Administere
     open_in_tree(page, "case_management", shows="Schemas")
     keep(page, pgadmin, "4-database")
     page.keyboard.press("Alt+Shift+Q")
-    tool = page.frame_locator("iframe").last
+    tool = page.frame_locator("#layout-portal iframe")
     tool.locator(".cm-content").first.click()
     page.keyboard.type("SELECT count(*) AS how_many FROM cases")
-    page.keyboard.press("F5")
+    tool.locator("button[data-label='Execute script']").click()
     tool.locator("[role=columnheader]", has_text="how_many").wait_for()
     counted = tool.locator("[role=gridcell]").last.inner_text()
     keep(page, pgadmin, "5-counted")
