@@ -140,8 +140,9 @@ def _is_alive(home: Path) -> bool:
     try:
         with (home / "alive").open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        # Held; or another user's, who sweeps it himself.
+        return True
     return False
