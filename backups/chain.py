@@ -17,6 +17,7 @@ from backups.catalog import catalog
 from backups.labels import folder_of
 from backups.manifest import Link
 from backups.records import read_tombstones
+from backups.sealing import Keys
 from backups.stores.base import Store
 from casedb.errors import ConfigurationError
 
@@ -30,6 +31,8 @@ class State(StrEnum):
     """There, and nobody says that it was another; so it is with the newest on another host."""
     EXPIRED = "expired"
     """Deleted on purpose; its tombstone fits the chain."""
+    DOUBTFUL = "doubtful"
+    """Deleted, and its tombstone fits, but not the key: somebody else has written it."""
     ELSEWHERE = "elsewhere"
     """Not there, and it was never put there: the store is newer, or failed that day."""
     MISSING = "missing"
@@ -46,7 +49,7 @@ class ChainEntry:
     @property
     def is_fault(self) -> bool:
         """Whether somebody has to look into it."""
-        return self.state in (State.MISSING, State.ALTERED)
+        return self.state in (State.MISSING, State.ALTERED, State.DOUBTFUL)
 
 
 def read_head(folder: Path, database: str) -> Link | None:
@@ -88,8 +91,12 @@ def write_head(folder: Path, database: str, head: Link) -> None:
         ) from error
 
 
-def check_chain(store: Store, database: str, head: Link | None) -> list[ChainEntry]:
+def check_chain(
+    store: Store, database: str, head: Link | None, *, keys: Keys | None = None
+) -> list[ChainEntry]:
     """Return every backup that is there or should be, newest first by label.
+
+    With `keys`, a tombstone that was not written with one of them is doubtful.
 
     Raises:
         UnverifiedError: if the store cannot be read.
@@ -106,6 +113,7 @@ def check_chain(store: Store, database: str, head: Link | None) -> list[ChainEnt
         {label: t.manifest_sha256 for label, t in gone.items()},
         [*links, *([head] if head else [])],
         store.url,
+        [label for label, t in gone.items() if keys and not t.is_vouched(keys)],
     )
 
 
@@ -115,12 +123,13 @@ def judge(
     expired: Mapping[str, str],
     links: Sequence[Link],
     url: str,
+    doubtful: Sequence[str] = (),
 ) -> list[ChainEntry]:
     """Decide what became of each: pure.
 
     `there` and `expired` are manifests' checksums by label, `broken` has sets whose manifest cannot
     be read, `links` is what successors say of their predecessors, and the host of the newest;
-    `url` is where the store is.
+    `url` is where the store is; `doubtful` are the expired for whose tombstone nobody vouches.
     """
     said: dict[str, set[str]] = {}
     expected_here = set()
@@ -137,7 +146,7 @@ def judge(
             if wanted is not None and wanted != {found}:
                 state = State.ALTERED
             elif label not in there:
-                state = State.EXPIRED
+                state = State.DOUBTFUL if label in doubtful else State.EXPIRED
             else:
                 state = State.WHOLE if wanted else State.UNATTESTED
         else:

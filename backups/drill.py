@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backups import anchors
+from backups import anchors, facts
 from backups.catalog import read_manifest
 from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
@@ -30,6 +30,7 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import (
     CasedbError,
+    ConfigurationError,
     DifferenceError,
     ServerUnreachableError,
     ToolFailedError,
@@ -50,6 +51,7 @@ def drill(
     scratch: Path | None = None,
     keys: Keys | None = None,
     with_access: bool = True,
+    image: str | None = None,
     on_progress: OnProgress = unseen,
 ) -> DrillReport:
     """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
@@ -57,13 +59,14 @@ def drill(
     `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
     the cluster and temporary files (default: the system's); both are gone afterwards. `keys` open
     an encrypted backup. `with_access` is whether the access matrix has to be tried; a database that
-    it does not fit cannot pass with it.
+    it does not fit cannot pass with it. With `image`, the cluster runs in a container of it, and of
+    `tools` only the client programs are needed.
 
     Raises:
         DifferenceError: it does not restore, or into something else; the failure is recorded.
         BackupDamagedError: its bytes are not those of its manifest.
         UnverifiedError: it could not be tried here, or not all of it; nothing is recorded.
-        ConfigurationError: there is no such backup.
+        ConfigurationError: there is no such backup, or no Docker with that image.
     """
     database = database_named(label)
     began = time.monotonic()
@@ -71,11 +74,12 @@ def drill(
     with ExitStack() as stack:
         stack.enter_context(store.lease(database, label))
         with watch.phase("verify", "checking the bytes"):
-            checked = _require_tools(store, database, label, tools)
+            checked = _require_tools(store, database, label, tools, image)
             verify(store, label, tools=checked, keys=keys)
         manifest = full_manifest(store, read_manifest(store, database, label), keys)
         with watch.phase("initdb", "making a throwaway cluster"):
-            admin = _cluster(stack, tools, scratch)
+            admin = _cluster(stack, tools, scratch, image)
+        server_version = _require_major(admin, manifest, image)
         _require_extensions(admin, manifest)
         found, failure, unchecked = _try(
             store, manifest, admin, tools, scratch, keys, watch, with_access=with_access
@@ -96,7 +100,7 @@ def drill(
             catalog_rows=found.catalog_rows,
             large_objects=found.large_objects,
             tool_version=tool_version(),
-            server_version=tools.version,
+            server_version=server_version,
             differences=differences,
             notes=found.notes,
         )
@@ -216,25 +220,52 @@ def _restore(
             connection.execute(statement)
 
 
-def _cluster(stack: ExitStack, tools: PostgresTools, scratch: Path | None) -> Conninfo:
+def _cluster(
+    stack: ExitStack, tools: PostgresTools, scratch: Path | None, image: str | None
+) -> Conninfo:
     # A name of its own, so that the backup's CREATE ROLE postgres finds no such role.
     superuser = f"casedb_drill_{secrets.token_hex(4)}"
     try:
+        if image:
+            # Only who drills in a container waits for Docker's library.
+            from casedb.throwaway_container import throwaway_container
+
+            return stack.enter_context(
+                throwaway_container(image, superuser=superuser, folder=scratch)
+            )
         return stack.enter_context(throwaway_cluster(tools, superuser=superuser, folder=scratch))
     except CasedbError as error:
+        if image and isinstance(error, ConfigurationError):
+            raise
         raise _could_not("no throwaway cluster could be started", error) from error
 
 
-def _require_tools(store: Store, database: str, label: str, tools: PostgresTools) -> PostgresTools:
+def _require_major(admin: Conninfo, manifest: Manifest, image: str | None) -> str:
+    """Return the server's version; an image has whatever it has."""
+    with connect(admin, purpose="drill") as connection:
+        found = facts.read_server(connection)
+    if found.major != manifest.server_major:
+        raise ConfigurationError(
+            f"image {image} is of PostgreSQL {found.version}",
+            detail=f'Backup "{manifest.label}" is of PostgreSQL {manifest.server_major}.',
+            hint="Name one of that version: drill_image in casedb.toml, with {major} in it.",
+        )
+    return found.version
+
+
+def _require_tools(
+    store: Store, database: str, label: str, tools: PostgresTools, image: str | None
+) -> PostgresTools:
     if not store.files(database, label):
         return tools
     manifest = read_manifest(store, database, label)
-    if manifest.server_major != tools.major or not tools.can_serve:
+    if manifest.server_major != tools.major or not (tools.can_serve or image):
         raise UnverifiedError(
             f'backup "{label}" cannot be drilled with these programs',
             detail=f"It is of PostgreSQL {manifest.server_major}; {tools.bindir} has "
             f"{tools.version}{'' if tools.can_serve else ' and no server'}.",
-            hint=f"Install PostgreSQL {manifest.server_major}'s server or name it in PG_BIN.",
+            hint=f"Install PostgreSQL {manifest.server_major}'s server or name it in PG_BIN; with "
+            "its client programs alone, and Docker: --container.",
         )
     return tools
 

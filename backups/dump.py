@@ -19,6 +19,7 @@ from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
 from backups.dump_job import Job, write, write_clear
 from backups.instructions import instructions, property_script
+from backups.interrupts import to_its_end, too_late
 from backups.labels import label_of
 from backups.manifest import (
     CATALOG,
@@ -79,9 +80,11 @@ def dump(
         LockedError: another dump, rotation or migration is at work, or somebody keeps a table.
         ToolFailedError: pg_dump or the server failed, the store is full, or what was written
             cannot be read back. The store is then as it was before.
+        KeyboardInterrupt: before the backup was complete; what comes later stops nothing.
     """
     require_recipients(recipients)
-    with connect(target, purpose="dump") as connection:
+    complete: list[Manifest] = []
+    with too_late(complete), connect(target, purpose="dump") as connection:
         snapshot.prepare_session(connection, content.SETTINGS)
         size_bytes = int(scalar(connection, "SELECT pg_database_size(current_database())"))
         job = Job(
@@ -107,15 +110,29 @@ def dump(
             label = _free_label(store, job.database)
             with maintenance_lock(connection), store.new_set(job.database, label) as new:
                 manifest, checksum = _write_set(job, new)
-            if chain:
-                where = store.urls if isinstance(store, SeveralStores) else (store.url,)
-                link = Link(label=label, manifest_sha256=checksum, stores=where)
-                write_head(chain, job.database, link)
-            return manifest
+                # From here on it is a backup, and this host has to know of it.
+                to_its_end(lambda: _commit(job, store, new, manifest, checksum, complete))
+    return complete[0]
+
+
+def _commit(
+    job: Job,
+    store: Store | SeveralStores,
+    new: NewSet,
+    manifest: Manifest,
+    checksum: str,
+    complete: list[Manifest],
+) -> None:
+    new.commit()
+    complete.append(manifest)
+    if job.chain:
+        where = store.urls if isinstance(store, SeveralStores) else (store.url,)
+        link = Link(label=manifest.label, manifest_sha256=checksum, stores=where)
+        write_head(job.chain, job.database, link)
 
 
 def _write_set(job: Job, new: NewSet) -> tuple[Manifest, str]:
-    """Write and commit everything; return the manifest and its checksum as it lies there."""
+    """Write everything, to be committed; return the manifest and its checksum as it lies there."""
     properties = facts.read_properties(job.connection)
     roles = facts.read_roles(job.connection)
     files: dict[str, FileFacts] = {}
@@ -173,7 +190,6 @@ def _write_set(job: Job, new: NewSet) -> tuple[Manifest, str]:
     public = manifest.without_proof() if job.recipients else manifest
     data = public.to_bytes()
     write_clear(new, {}, MANIFEST, data)
-    new.commit()
     return manifest, hashlib.sha256(data).hexdigest()
 
 

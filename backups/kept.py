@@ -15,10 +15,15 @@ from psycopg import Connection, sql
 
 from backups import content
 from backups.facts import read_settings
+from backups.interrupts import to_its_end, too_late
+from backups.labels import report_label
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY
+from backups.records import DropReport, write_record
 from backups.restore_refusals import NAME_MAX_BYTES
 from backups.snapshot import prepare_session, read_relations
+from backups.stores.base import Store
+from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import ConfigurationError, RefusedError
@@ -183,23 +188,49 @@ def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def drop_kept(admin: Conninfo, kept: KeptDatabase) -> None:
-    """Remove one kept database for good; its sessions are ended.
+def drop_kept(admin: Conninfo, kept: KeptDatabase, *, store: Store | None = None) -> DropReport:
+    """Remove one kept database for good, and leave a report in `store`; its sessions are ended.
 
     Raises:
         RefusedError: it is none, or not any more.
         ToolFailedError: PostgreSQL reported an error.
     """
-    with connect(admin, purpose="drop kept") as connection, maintenance_lock(connection):
+    reports: list[DropReport] = []
+    with (
+        too_late(reports),
+        connect(admin, purpose="drop kept") as connection,
+        maintenance_lock(connection),
+    ):
         if kept.name not in {found.name for found in kept_databases(connection, kept.of)}:
             raise RefusedError(
                 f'"{kept.name}" is not a database that was kept of "{kept.of}"',
                 detail="It lives under its own name, or is gone.",
                 hint="`casedb drop-kept` lists them.",
             )
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(kept.name))
+        backup = read_settings(connection, kept.name).get(RESTORED) or read_settings(
+            connection, kept.of
+        ).get(RESTORED)
+        home, label = report_label(kept.of, backup, datetime.now(UTC))
+        report = DropReport(
+            label=label,
+            at=datetime.now(UTC),
+            database=kept.of,
+            backup=backup,
+            dropped=kept.name,
+            since=kept.since,
+            size_bytes=kept.size_bytes,
+            tool_version=tool_version(),
         )
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(kept.name))
+        to_its_end(lambda: _executed(connection, drop))
+        reports.append(report)
+        if store is not None:
+            to_its_end(lambda: reports.append(write_record(store, home, report)))
+    return reports[-1]
+
+
+def _executed(connection: Connection[Any], statement: sql.Composed) -> None:
+    connection.execute(statement)
 
 
 def choose_kept(kept: Sequence[KeptDatabase], database: str, name: str) -> KeptDatabase:

@@ -17,6 +17,19 @@ def label_of(database: str, taken_at: datetime) -> str:
     return f"{folder_of(database)}-{taken_at.astimezone(UTC).strftime(_STAMP)}"
 
 
+def report_label(database: str, backup: str | None, at: datetime) -> tuple[str, str]:
+    """Return the database whose folder keeps a report, and the report's name there.
+
+    `backup` is what the report has to do with; its folder is there, even where the restored
+    database has another name.
+
+    >>> report_label("copy", "cases-20261122T160000Z", datetime(2026, 11, 23, tzinfo=UTC))
+    ('cases', 'cases-20261123T000000Z')
+    """
+    home = (database_of(backup) if backup else None) or database
+    return home, label_of(home, at)
+
+
 def folder_of(database: str) -> str:
     """Return the database's name as a folder's name: PostgreSQL allows slashes and leading dots.
 

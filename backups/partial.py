@@ -19,6 +19,7 @@ from psycopg import Connection
 
 from backups import archive, beside, content, fill, fingerprint
 from backups.contents import require_keys, stored_name
+from backups.downloads import resumed
 from backups.manifest import DUMP, Manifest, TableFacts
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
@@ -82,6 +83,7 @@ def restore_part(
     with ExitStack() as stack:
         connection, plan, manifest, _ = prepare(stack, store, wish, admin, tools, keys)
         chosen = [_table(manifest, name) for name in tables]
+        store, _ = stack.enter_context(resumed(store, manifest, scratch))
         unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog)
         beside.create_missing_roles(connection, manifest, plan.missing_roles)

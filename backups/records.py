@@ -1,4 +1,6 @@
-"""What verifying, drilling and restoring found. Reports lie beside the sets, which never change."""
+"""What verifying, drilling, restoring and undoing found. Reports lie beside the sets, which never
+change.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,9 +10,11 @@ from pydantic import ValidationError
 
 from backups.labels import database_of
 from backups.manifest import Frozen, Link
+from backups.sealing import Keys
 from backups.stores.base import RecordKind, Store
 from backups.version import tool_version
-from casedb.errors import ToolFailedError
+from backups.vouching import is_vouched, vouch
+from casedb.errors import CasedbError
 
 if TYPE_CHECKING:
     from backups.catalog import Backup
@@ -102,6 +106,48 @@ class RestoreReport(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class UndoReport(Frozen):
+    """What swapping back did."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    """The name of this report: the database and when. A restore can be undone more than once."""
+    at: datetime
+    database: str
+    backup: str | None
+    """The backup that one of the two databases came from; None if nobody knows."""
+    now: str
+    """The kept database that has the name now, under the name it had before."""
+    kept: str
+    """The name under which the other one is kept, read-only."""
+    unavailable_s: float
+    attempts: int
+    ended_sessions: int
+    changes: tuple[str, ...] | None
+    """What the other one holds that was written to it meanwhile; None if nobody can tell."""
+    tool_version: str
+    notes: tuple[str, ...] = ()
+
+
+class DropReport(Frozen):
+    """That a kept database was removed, and with it the way back to it."""
+
+    schema_version: Literal[1] = 1
+    label: str
+    """The name of this report: the database and when."""
+    at: datetime
+    database: str
+    """The name it had once."""
+    backup: str | None
+    """The backup that it, or what replaced it, came from; None if nobody knows."""
+    dropped: str
+    since: datetime
+    """Since when it had been kept."""
+    size_bytes: int
+    tool_version: str
+    notes: tuple[str, ...] = ()
+
+
 class Tombstone(Frozen):
     """What stays of a backup that was deleted on purpose."""
 
@@ -115,12 +161,23 @@ class Tombstone(Frozen):
     previous: Link | None
     """Its predecessor, so that the chain of manifests goes on across the gap."""
     tool_version: str
+    code: str = ""
+    """By which whoever has the secret key knows that he wrote it; empty: it was written without."""
+
+    def is_vouched(self, keys: Keys) -> bool:
+        """Whether it was written with one of `keys`, and says what it said then."""
+        return is_vouched(self._without_code(), self.code, keys)
+
+    def _without_code(self) -> bytes:
+        return self.model_copy(update={"code": ""}).model_dump_json().encode()
 
     @classmethod
-    def of(cls, backup: "Backup", *, at: datetime, reason: str) -> "Tombstone":
-        """Return the tombstone of a complete backup."""
+    def of(
+        cls, backup: "Backup", *, at: datetime, reason: str, keys: Keys | None = None
+    ) -> "Tombstone":
+        """Return the tombstone of a complete backup; with `keys`, one that nobody else can make."""
         assert backup.manifest is not None
-        return cls(
+        plain = cls(
             label=backup.label,
             taken_at=backup.manifest.started_at,
             at=at,
@@ -129,27 +186,31 @@ class Tombstone(Frozen):
             previous=backup.manifest.previous,
             tool_version=tool_version(),
         )
+        code = vouch(plain._without_code(), keys) if keys else ""
+        return plain.model_copy(update={"code": code})
 
 
-Report = TypeVar("Report", VerifyReport, DrillReport, RestoreReport)
+Report = TypeVar("Report", VerifyReport, DrillReport, RestoreReport, UndoReport, DropReport)
 _KINDS: Mapping[type[Frozen], RecordKind] = {
     VerifyReport: "verify",
     DrillReport: "drill",
     RestoreReport: "restore",
+    UndoReport: "undo",
+    DropReport: "dropped",
 }
 
 
 def write_record(store: Store, database: str, report: Report) -> Report:
     """Put `report` beside its backup, in place of an earlier one of its kind, and return it.
 
-    A store that lets nobody write, such as a read-only mount, does not change what was found: then
-    the report comes back with a note that says so.
+    A store that lets nobody write, such as a read-only mount, or one that is not there tonight,
+    does not change what was found: then the report comes back with a note that says so.
     """
     kind = _KINDS[type(report)]
     data = report.model_dump_json(indent=1).encode() + b"\n"
     try:
         store.write_record(database, report.label, kind, data)
-    except ToolFailedError as error:
+    except CasedbError as error:
         note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
         return report.model_copy(update={"notes": (*report.notes, " ".join(note.split()))})
     return report

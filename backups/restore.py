@@ -18,6 +18,8 @@ from psycopg import Connection, sql
 from backups import beside, fill, kept, replace
 from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
+from backups.downloads import resumed
+from backups.interrupts import to_its_end, too_late
 from backups.manifest import Manifest
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import READ_ONLY, property_statements
@@ -97,7 +99,8 @@ def restore(
     source = database_named(wish.label)
     began = time.monotonic()
     watch = Watch(on_progress)
-    with ExitStack() as stack:
+    reports: list[RestoreReport] = []
+    with too_late(reports), ExitStack() as stack:
         connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
         if plan.replaces:
             notes += _thaw(connection, wish)
@@ -106,6 +109,8 @@ def restore(
             if plan.replaces and wish.freeze
             else nullcontext()
         )
+        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        notes += more
         archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog_facts)
         created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
@@ -139,7 +144,10 @@ def restore(
             server_version=tools.version,
             notes=(*notes, *found.notes),
         )
-        return write_record(store, source, report) if record else report
+        reports.append(report)
+        if record:
+            to_its_end(lambda: reports.append(write_record(store, source, report)))
+    return reports[-1]
 
 
 def prepare(

@@ -6,6 +6,7 @@ from datetime import datetime
 from backups.catalog import catalog
 from backups.records import Tombstone, write_tombstone
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
+from backups.sealing import Keys
 from backups.stores.base import RetainedError, Store
 from casedb.errors import LockedError, RefusedError
 
@@ -44,11 +45,13 @@ def rotate(
     now: datetime,
     apply: bool,
     confirmed: int | None = None,
+    keys: Keys | None = None,
 ) -> RotationPlan:
     """Decide what has expired at `now` (aware), and delete it if `apply`; oldest first.
 
     `confirmed` is how many backups the caller expects to go; without it, a deletion that looks
-    like an accident is refused. A tombstone of each stays, so that expired is not missing.
+    like an accident is refused. A tombstone of each stays, so that expired is not missing;
+    with `keys`, one that nobody without them can forge.
 
     Raises:
         RefusedError: if the newest backup is from the future, so that no age can be trusted; if
@@ -68,7 +71,9 @@ def rotate(
                 if store.retained_until(database, label):
                     retained.append(label)
                     continue
-                write_tombstone(store, Tombstone.of(entry.backup, at=now, reason=entry.reason))
+                write_tombstone(
+                    store, Tombstone.of(entry.backup, at=now, reason=entry.reason, keys=keys)
+                )
                 store.delete(database, label)
                 deleted.append(label)
             except LockedError:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ from psycopg import Connection, sql
 from backups.pooler import paused
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar, server_errors
-from casedb.errors import CasedbError, LockedError, ServerUnreachableError
+from casedb.errors import CasedbError, LockedError, RefusedError, ServerUnreachableError
 from casedb.sqlfiles import read_sql
 
 ATTEMPTS = 5
@@ -45,6 +46,23 @@ class Swap:
     """The new name of the database that has it now."""
     statements: Sequence[sql.Composed] = ()
     """Run after the names have changed, in the same transaction."""
+    writes: "Writes | None" = None
+    """What `writes_to` told of the live database earlier: nothing may have been written since."""
+
+
+class WrittenMeanwhileError(RefusedError):
+    """Somebody wrote, or may have, between a look at the live database and the swap."""
+
+
+@dataclass(frozen=True)
+class Writes:
+    """How much was written to a database, as the server counts it: equal means nothing was.
+
+    Unequal need not mean that a table has changed: the server's own statistics are rows too.
+    """
+
+    rows: int
+    counted_since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,12 @@ class SwapReport:
     """Whether a signal came while the commit was on its way, too late to change anything."""
 
 
+def writes_to(connection: Connection[Any], database: str) -> Writes | None:
+    """Return how much was written to `database` so far; None if the server does not count."""
+    row = connection.execute(read_sql("catalog/database-writes.sql"), (database,)).fetchone()
+    return Writes(*row) if row else None
+
+
 def swap_names(admin: Conninfo, swap: Swap, *, pooler: Conninfo | None = None) -> SwapReport:
     """Change the names, or nothing; `admin` is a superuser on another database, such as postgres.
 
@@ -67,6 +91,7 @@ def swap_names(admin: Conninfo, swap: Swap, *, pooler: Conninfo | None = None) -
 
     Raises:
         LockedError: somebody could not be made to go in several attempts; nothing was changed.
+        WrittenMeanwhileError: nothing was to be written any more, and was; nothing was changed.
         ToolFailedError: PostgreSQL reported an error; nothing was changed.
         ServerUnreachableError: the connection was lost; whether it was done is in the detail.
     """
@@ -128,10 +153,25 @@ def _rename(connection: Connection[Any], swap: Swap) -> None:
     with connection.transaction():
         for old, new in ((swap.live, swap.outgoing), (swap.incoming, swap.live)):
             connection.execute(rename.format(sql.Identifier(old), sql.Identifier(new)))
+        _require_no_more_writes(connection, swap)
         for statement in swap.statements:
             connection.execute(statement)
         # What was loaded may have been committed without waiting for the disk; this waits for all.
         connection.execute("SET LOCAL synchronous_commit = on")
+
+
+def _require_no_more_writes(connection: Connection[Any], swap: Swap) -> None:
+    """Refuse if more was written than `swap.writes`; nobody else can enter before the end.
+
+    The renamed database has no session any more, and each has told what it wrote before it went.
+    """
+    if swap.writes is None or writes_to(connection, swap.outgoing) == swap.writes:
+        return
+    raise WrittenMeanwhileError(
+        f'database "{swap.live}" was written to just now; nothing was changed',
+        detail="Between the look at what it holds and the swap, after which nobody would miss it.",
+        hint="Try again: it is looked at anew.",
+    )
 
 
 def _end_sessions(connection: Connection[Any], swap: Swap) -> int:

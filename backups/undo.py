@@ -1,5 +1,6 @@
 """Swap back: the database that was kept gets its name again. Nothing is merged, nothing is lost."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,11 +9,16 @@ from psycopg import Connection
 
 from backups import kept
 from backups.facts import read_settings
+from backups.interrupts import to_its_end, too_late
+from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
-from backups.swap import Swap, swap_names
+from backups.records import UndoReport, write_record
+from backups.stores.base import Store
+from backups.swap import Swap, Writes, swap_names, writes_to
+from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import ConfigurationError, RefusedError
+from casedb.errors import CasedbError, ConfigurationError, RefusedError
 from casedb.locks import maintenance_lock
 
 
@@ -27,27 +33,13 @@ class UndoPlan:
     """The backup that the present one came from; None if it came from none."""
     changes: tuple[str, ...] | None
     """What was written to the present one since it got the name; None if nobody can tell."""
+    writes: Writes | None
+    """The server's own count, from before `changes` were looked for; None if it does not count."""
 
     @property
     def needs_confirmation(self) -> bool:
         """Whether somebody may miss something afterwards."""
-        return self.changes is None or bool(self.changes)
-
-
-@dataclass(frozen=True)
-class UndoReport:
-    """What swapping back did."""
-
-    database: str
-    now: str
-    """The kept database that has the name now, under the name it had before."""
-    kept: str
-    """The name under which the other one is kept, read-only."""
-    unavailable_s: float
-    attempts: int
-    ended_sessions: int
-    changes: tuple[str, ...] | None
-    """What the other one holds that was written to it meanwhile; None if nobody can tell."""
+        return self.changes is None or self.writes is None or bool(self.changes)
 
 
 def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unseen) -> UndoPlan:
@@ -61,6 +53,8 @@ def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unsee
     watch = Watch(on_progress)
     with connect(admin, purpose="undo restore") as connection:
         previous, settings = _previous(connection, database)
+        # Before the tables: what is written while they are read counts as written after.
+        writes = writes_to(connection, database)
     before = settings.get(kept.CONTENT)
     changes = None
     if before is not None:
@@ -69,7 +63,7 @@ def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unsee
             connect(admin.replace(dbname=database), purpose="undo restore") as present,
         ):
             changes = tuple(kept.changes_since(before, kept.read_tables(present)))
-    return UndoPlan(database, previous, settings.get(kept.RESTORED), changes)
+    return UndoPlan(database, previous, settings.get(kept.RESTORED), changes, writes)
 
 
 def undo_restore(
@@ -77,12 +71,17 @@ def undo_restore(
     plan: UndoPlan,
     *,
     confirmed: bool,
+    store: Store | None = None,
     pooler: Conninfo | None = None,
     on_progress: OnProgress = unseen,
 ) -> UndoReport:
-    """Do what `plan` says. Doing it twice is where one began.
+    """Do what `plan` says, and leave a report in `store`. Doing it twice is where one began.
+
+    Unless `confirmed`, nothing may be written after the plan was made either: that is asked in the
+    transaction that changes the names, when nobody can enter any more.
 
     Raises:
+        WrittenMeanwhileError: something was; nothing was changed, and a new plan will tell.
         RefusedError: the present database was written to, and that is not `confirmed`; or what is
             to be swapped has changed since it was planned.
         LockedError: another restore runs, or the sessions could not be made to go.
@@ -95,7 +94,12 @@ def undo_restore(
             f"If that is right: --confirm {plan.database}.",
         )
     database, now = plan.database, datetime.now(UTC)
-    with connect(admin, purpose="undo restore") as connection, maintenance_lock(connection):
+    reports: list[UndoReport] = []
+    with (
+        too_late(reports),
+        connect(admin, purpose="undo restore") as connection,
+        maintenance_lock(connection),
+    ):
         previous, settings = _previous(connection, database)
         if previous != plan.kept:
             raise RefusedError(
@@ -110,17 +114,34 @@ def undo_restore(
             *kept.releasing(database, settings=back),
             kept.set_statement(database, kept.PREVIOUS, outgoing),
         ]
-        report = swap_names(admin, Swap(database, previous, outgoing, statements), pooler=pooler)
-        changes = _changes(connection, admin, outgoing, settings, on_progress)
-    return UndoReport(
-        database=database,
-        now=previous,
-        kept=outgoing,
-        unavailable_s=report.unavailable_s,
-        attempts=report.attempts,
-        ended_sessions=report.ended_sessions,
-        changes=changes,
-    )
+        swap = Swap(
+            database, previous, outgoing, statements, writes=None if confirmed else plan.writes
+        )
+        done = swap_names(admin, swap, pooler=pooler)
+        backup = settings.get(kept.RESTORED) or back.get(kept.RESTORED)
+        home, label = report_label(database, backup, now)
+        report = UndoReport(
+            label=label,
+            at=datetime.now(UTC),
+            database=database,
+            backup=backup,
+            now=previous,
+            kept=outgoing,
+            unavailable_s=done.unavailable_s,
+            attempts=done.attempts,
+            ended_sessions=done.ended_sessions,
+            changes=None,
+            tool_version=tool_version(),
+            notes=("what was written to the kept one was not counted",),
+        )
+        reports.append(report)
+        if not done.interrupted:
+            with suppress(CasedbError):
+                changes = _changes(connection, admin, outgoing, settings, on_progress)
+                reports.append(report.model_copy(update={"changes": changes, "notes": ()}))
+    if store is not None:
+        to_its_end(lambda: reports.append(write_record(store, home, reports[-1])))
+    return reports[-1]
 
 
 def _previous(connection: Connection[Any], database: str) -> tuple[str, dict[str, str]]:

@@ -11,16 +11,13 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
-from docker.errors import DockerException, ImageNotFound
-
+from casedb.containers import ImageNotFound, docker_client
 from casedb.errors import ConfigurationError, ToolFailedError
 from casedb.roles import LOGIN_ROLES
 
@@ -103,7 +100,7 @@ def up(
             hint=f"Choose among {', '.join(RELEASES)}.",
         )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _docker() as client:
+    with docker_client() as client:
         for release in wanted:
             _image(client, release, home, cache, tell)
         public_key = _ssh_key(home)
@@ -122,7 +119,7 @@ def status(home: Path) -> list[RehearsalHost]:
     Raises:
         ConfigurationError: Docker does not answer.
     """
-    with _docker() as client:
+    with docker_client() as client:
         return _found(client, home)
 
 
@@ -133,7 +130,7 @@ def down(home: Path) -> list[str]:
         ConfigurationError: Docker does not answer.
     """
     removed = []
-    with _docker() as client:
+    with docker_client() as client:
         for container in _containers(client, home):
             container.remove(force=True, v=True)
             removed.append(str(container.name))
@@ -159,31 +156,6 @@ def run_on(host: RehearsalHost, *words: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-
-
-@contextmanager
-def _docker() -> Iterator[Any]:
-    client = None
-    try:
-        client = docker.from_env(timeout=120)
-        client.ping()
-        yield client
-    except DockerException as error:
-        if client is not None and not _is_unreachable(error):
-            raise ToolFailedError("Docker reported an error", detail=f"{error}.") from error
-        raise ConfigurationError(
-            "Docker does not answer",
-            detail=f"{error}.",
-            hint="Install it and start it (Debian: apt install docker.io), or join group docker.",
-        ) from error
-    finally:
-        if client is not None:
-            client.close()
-
-
-def _is_unreachable(error: DockerException) -> bool:
-    text = str(error)
-    return "Connection aborted" in text or "Error while fetching server API version" in text
 
 
 def _recipe(release: str) -> str:

@@ -34,7 +34,7 @@ class Run:
     """One run that has ended."""
 
     command: str
-    """The verb: dump, verify, drill or rotate."""
+    """The verb: dump, verify, drill, rotate, restore, undo-restore or drop-kept."""
     database: str
     label: str | None
     """Of the backup it was about; None if it did not come to that."""

@@ -8,23 +8,27 @@ MD5, which those servers do check on arrival.
 import base64
 import hashlib
 import io
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
 
+from casedb.kept_parts import Fetch, KeptParts
 from casedb.s3_model import Listing, Location, S3Error, Version
 from casedb.s3_streams import STREAMS, Download, Upload
 
 REQUEST_ATTEMPTS = 8
 """Of each request, with growing pauses: half a minute until a server counts as gone."""
 _ATTEMPTS = 5
+_PAUSE_S = 1.0
 
 
 class Bucket:
@@ -184,11 +188,15 @@ class Bucket:
         return [str(upload["Key"]) for upload in uploads]
 
     @contextmanager
-    def reading(self, key: str, version_id: str, size_bytes: int) -> Iterator[BinaryIO]:
-        """Read one version from its beginning to its end, some parts ahead."""
+    def reading(self, version: Version, *, kept: KeptParts | None = None) -> Iterator[BinaryIO]:
+        """Read one version from its beginning to its end, some parts ahead; in `kept` they stay."""
+        fetch: Fetch = partial(self.part, version.key, version.version_id)
+        if kept:
+            # A bucket without versions may have another object of that name by now.
+            fetch = kept.fetching(f"{self.location.url} {version}", fetch)
         with (
             ThreadPoolExecutor(STREAMS) as pool,
-            Download(self, pool, key, version_id, size_bytes) as raw,
+            Download(pool, fetch, version.size_bytes) as raw,
             io.BufferedReader(raw, 1 << 20) as file,
         ):
             yield cast("BinaryIO", file)
@@ -209,22 +217,28 @@ class Bucket:
                 raise
 
     def part(self, key: str, version_id: str, first: int, size_bytes: int) -> bytes:
-        """Return a part of one version; a connection that breaks half-way is tried again."""
+        """Return a part of one version; one that breaks off half-way is asked for again.
+
+        After growing pauses: half a minute until the server counts as gone.
+        """
         wanted = f"bytes={first}-{first + size_bytes - 1}"
         error = S3Error("IncompleteRead", f"{key} has no {wanted}")
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_S * 2**attempt)
+            # A request without an answer has been made again by boto3 as often as makes sense.
+            with _errors():
+                response = self._client.get_object(
+                    Bucket=self.location.bucket, Key=key, Range=wanted, **_pinned(version_id)
+                )
             try:
                 with _errors():
-                    response = self._client.get_object(
-                        Bucket=self.location.bucket, Key=key, Range=wanted, **_pinned(version_id)
-                    )
                     data = bytes(response["Body"].read())
-                if len(data) == size_bytes:
-                    return data
             except S3Error as found:
-                if found.is_missing or found.is_denied:
-                    raise
                 error = found
+                continue
+            if len(data) == size_bytes:
+                return data
         raise error
 
     def begin_upload(self, key: str, *, locked: bool) -> str:

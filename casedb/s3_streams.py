@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from casedb.kept_parts import Fetch
 from casedb.s3_model import S3Error
 
 if TYPE_CHECKING:
@@ -77,12 +78,8 @@ class Upload:
 
 
 class Download(io.RawIOBase):
-    def __init__(
-        self, bucket: "Bucket", pool: ThreadPoolExecutor, key: str, version_id: str, size_bytes: int
-    ) -> None:
-        self._bucket, self._pool, self._key = bucket, pool, key
-        self._version_id = version_id
-        self._size = size_bytes
+    def __init__(self, pool: ThreadPoolExecutor, fetch: Fetch, size_bytes: int) -> None:
+        self._pool, self._fetch, self._size = pool, fetch, size_bytes
         self._asked = 0
         self._ahead: list[Future[bytes]] = []
         self._part = memoryview(b"")
@@ -110,9 +107,5 @@ class Download(io.RawIOBase):
     def _ask(self) -> None:
         while self._asked < self._size and len(self._ahead) < STREAMS:
             count = min(PART_BYTES, self._size - self._asked)
-            self._ahead.append(
-                self._pool.submit(
-                    self._bucket.part, self._key, self._version_id, self._asked, count
-                )
-            )
+            self._ahead.append(self._pool.submit(self._fetch, self._asked, count))
             self._asked += count

@@ -63,11 +63,15 @@ class Values(BaseModel):
         (), description="Where backups are kept, one or several; empty: in data_dir/backups."
     )
     recipients: Words = Field((), description="Public keys (age1...) that dump encrypts to.")
+    drill_image: str = Field(
+        "postgres:{major}-alpine",
+        description="What drill --container runs; {major} is the backup's PostgreSQL.",
+    )
     metrics_file: Path | None = Field(
         None, description="Where dump, drill and rotate write metrics: a .prom of node_exporter's."
     )
     log_file: Path | None = Field(
-        None, description="Where dump, verify, drill and rotate --apply add a line of JSON each."
+        None, description="Where each dump, verify, drill, rotate --apply and restore adds a line."
     )
     on_success: Words = Field((), description="Commands to run after such a run went well.")
     on_failure: Words = Field((), description="Commands to run after such a run failed.")

@@ -19,7 +19,7 @@ from casedb.unprivileged import launcher
 _FOLDER_PREFIX = "casedb-scratch-"
 _SOCKET_PREFIX = "casedb-socket-"
 # Nothing of a throwaway cluster has to outlive a crash, and much has to be loaded into it.
-_SETTINGS = {
+SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -74,7 +74,7 @@ def throwaway_cluster(
                 socket_dir=socket_dir,
                 port=5432,
                 listen_addresses="",
-                server={**_SETTINGS, **_libraries(tools), **(settings or {})},
+                server={**SETTINGS, **_libraries(tools), **(settings or {})},
             )
             cluster.configure(data_dir, chosen, launcher=run_as)
             cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)

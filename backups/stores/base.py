@@ -1,7 +1,7 @@
 """What every store can do, wherever it lies. Streams only: no caller needs a path.
 
 STORE/DATABASE/LABEL/            one backup, never changed once it is there
-STORE/DATABASE/records/          LABEL.verify.json, LABEL.drill.json, LABEL.expired.json
+STORE/DATABASE/records/          LABEL.verify.json, LABEL.drill.json, LABEL.expired.json and so on
 STORE/DATABASE/.partial-LABEL/   a backup being written
 STORE/DATABASE/.deleting-LABEL/  a backup being deleted
 STORE/DATABASE/.lock             held by the one run that adds or deletes
@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-RecordKind = Literal["verify", "drill", "restore", "expired"]
-"""What verify, drill or restore found last; or that a backup was deleted, and why."""
+RecordKind = Literal["verify", "drill", "restore", "undo", "dropped", "expired"]
+"""What verify, drill or restore found last; that a restore was undone or a kept database dropped;
+or that a backup was deleted, and why."""
 
 
 class RetainedError(Exception):
@@ -97,6 +99,14 @@ class Store(Protocol):
         """
         ...
 
+    def resuming(self, label: str, folder: Path) -> "AbstractContextManager[Resumed]":
+        """Yield this store so that an interrupted download of `label` is gone on with.
+
+        What comes from afar is kept below `folder`, as it lies in the store, until the block ends
+        well; a part is used again only if its checksum is right.
+        """
+        ...
+
     def lock(self, database: str) -> AbstractContextManager[None]:
         """Hold the right to add and delete backups of `database` for the length of the block.
 
@@ -154,3 +164,14 @@ class Store(Protocol):
     def safeguards(self) -> Safeguards | None:
         """Return what the store does against somebody who deletes; None: it is a folder."""
         ...
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A store that keeps what it downloads for a while."""
+
+    store: Store
+    found_bytes: int = 0
+    """How much an interrupted run had left."""
+    kept_bytes: Callable[[], int] = lambda: 0
+    """How much is kept by now."""

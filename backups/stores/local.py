@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST
-from backups.stores.base import NewSet, RecordKind
+from backups.stores.base import NewSet, RecordKind, Resumed
 from casedb.errors import (
     CasedbError,
     ConfigurationError,
@@ -71,6 +71,11 @@ class LocalStore:
         path = self._set(database, label) / name
         with _reading(path), path.open("rb") as file:
             yield file
+
+    @contextmanager
+    def resuming(self, label: str, folder: Path) -> Iterator[Resumed]:
+        """Yield this store: what lies here is not downloaded."""
+        yield Resumed(self)
 
     @contextmanager
     def lock(self, database: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from backups.labels import database_of_folder, folder_of
@@ -23,6 +24,7 @@ from backups.manifest import MANIFEST
 from backups.stores.base import (
     NewSet,
     RecordKind,
+    Resumed,
     RetainedError,
     Safeguards,
     WriteOnlyError,
@@ -30,6 +32,7 @@ from backups.stores.base import (
 from backups.stores.s3_errors import reading, writing
 from backups.stores.s3_lock import LIFETIME, RunLock, renewed, whoami
 from casedb.errors import CasedbError, LockedError, UnverifiedError
+from casedb.kept_parts import KeptParts, kept_parts
 from casedb.s3 import Bucket
 from casedb.s3_model import Listing, Location, S3Error, Version
 
@@ -43,6 +46,7 @@ class S3Store:
     def __init__(self, location: Location) -> None:
         self.location = location
         self.bucket = Bucket(location)
+        self._kept: KeptParts | None = None
 
     @property
     def url(self) -> str:
@@ -77,9 +81,17 @@ class S3Store:
             raise FileNotFoundError(name)
         with (
             reading(self.location),
-            self.bucket.reading(version.key, version.version_id, version.size_bytes) as file,
+            self.bucket.reading(version, kept=self._kept) as file,
         ):
             yield file
+
+    @contextmanager
+    def resuming(self, label: str, folder: Path) -> Iterator[Resumed]:
+        """Keep what is downloaded in `folder` until the block ends well, and begin with it."""
+        with kept_parts(folder, f"{self.url} {label}") as parts:
+            store = S3Store(self.location)
+            store.bucket, store._kept = self.bucket, parts
+            yield Resumed(store, parts.size_bytes(), parts.size_bytes) if parts else Resumed(store)
 
     @contextmanager
     def lock(self, database: str) -> Iterator[None]:

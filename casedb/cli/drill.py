@@ -31,6 +31,11 @@ from casedb.settings import Settings
     is_flag=True,
     help="Leave the access matrix out: another application's database, an older migration.",
 )
+@click.option(
+    "--container",
+    is_flag=True,
+    help="The cluster runs in a container (Docker); here are only PostgreSQL's client programs.",
+)
 @key_option
 @json_option
 @settings_options(store=True)
@@ -41,6 +46,7 @@ def drill(
     all_stores: bool,
     newest_undrilled: bool,
     without_access: bool,
+    container: bool,
     key_file: Path | None,
     as_json: bool,
 ) -> int:
@@ -72,6 +78,7 @@ def drill(
                     keys,
                     newest_undrilled=newest_undrilled,
                     with_access=not without_access,
+                    in_container=container,
                 )
         except CasedbError as error:
             # With one store it is the answer; of several, each is told of.
@@ -101,6 +108,7 @@ def _drill(
     *,
     newest_undrilled: bool,
     with_access: bool,
+    in_container: bool,
 ) -> DrillReport | None:
     database = settings.values.database
     if newest_undrilled:
@@ -117,7 +125,9 @@ def _drill(
             detail=backup.damage,
             hint="Drill another one; `casedb backups` lists them.",
         )
-    tools = client_tools(settings, backup.manifest.server_major)
+    major = backup.manifest.server_major
+    tools = client_tools(settings, major)
+    image = settings.values.drill_image.replace("{major}", str(major)) if in_container else None
     with progress("drill") as tell:
         return restore_and_compare(
             store,
@@ -126,6 +136,7 @@ def _drill(
             scratch=scratch,
             keys=keys,
             with_access=with_access,
+            image=image,
             on_progress=tell,
         )
 

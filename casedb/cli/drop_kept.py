@@ -4,6 +4,7 @@ import click
 
 from backups.kept import KeptDatabase, choose_kept, kept_databases
 from backups.kept import drop_kept as drop
+from backups.stores import open_store
 from casedb.cli.options import (
     confirm_option,
     json_option,
@@ -11,7 +12,9 @@ from casedb.cli.options import (
     settings_options,
 )
 from casedb.cli.output import print_json, print_table, size
+from casedb.cli.signals import signals_after
 from casedb.connections import Verb, target_for
+from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.settings import Settings
 
@@ -20,34 +23,44 @@ from casedb.settings import Settings
 @click.argument("name", required=False)
 @confirm_option("the kept database's name")
 @json_option
-@settings_options()
+@settings_options(store=True)
 def drop_kept(settings: Settings, name: str | None, confirm: str | None, as_json: bool) -> None:
     """Remove a database that a restore has kept.
 
-    Without NAME it only lists them. What is removed is gone, and with it the way back.
+    Without NAME it only lists them. What is removed is gone, and with it the way back; a report of
+    it is kept in the store.
 
     \b
     Example:
         casedb drop-kept case_management_kept_20261122T030405Z
     """
+    if name is None:
+        _list(*_found(settings)[1:], as_json=as_json)
+        return
+    with signals_after(settings, "drop-kept", (settings.store_url,)) as story:
+        admin, found, database = _found(settings)
+        chosen = choose_kept(found, database, name)
+        question = (
+            f'This removes database "{chosen.name}" ({size(chosen.size_bytes)}), which was '
+            f'"{database}" until {chosen.since:%Y-%m-%d %H:%M} UTC.'
+        )
+        require_confirmation(question, chosen.name, confirm)
+        report = drop(admin, chosen, store=open_store(settings.store_url))
+        story.label, story.size_bytes = report.backup, report.size_bytes
+        story.done.append(f'database "{report.dropped}" is dropped')
+        if as_json:
+            print_json(report)
+        else:
+            click.echo(f'dropped "{report.dropped}"')
+        for note in report.notes:
+            click.echo(f"note: {note}", err=True)
+
+
+def _found(settings: Settings) -> tuple[Conninfo, list[KeptDatabase], str]:
     database = settings.values.database
     admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
     with connect(admin, purpose="drop kept") as connection:
-        found = kept_databases(connection, database)
-    if name is None:
-        _list(found, database, as_json=as_json)
-        return
-    chosen = choose_kept(found, database, name)
-    question = (
-        f'This removes database "{chosen.name}" ({size(chosen.size_bytes)}), which was '
-        f'"{database}" until {chosen.since:%Y-%m-%d %H:%M} UTC.'
-    )
-    require_confirmation(question, chosen.name, confirm)
-    drop(admin, chosen)
-    if as_json:
-        print_json({"dropped": chosen.name})
-    else:
-        click.echo(f'dropped "{chosen.name}"')
+        return admin, kept_databases(connection, database), database
 
 
 def _list(found: list[KeptDatabase], database: str, *, as_json: bool) -> None:

@@ -53,6 +53,8 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
                 earlier=newest_manifest(open_store(settings.store_url), database),
             )
         story.label, story.size_bytes = manifest.label, manifest.size_bytes
+        if not stores.failures:
+            story.done.append(f'backup "{manifest.label}" is complete')
         for warning in manifest.warnings:
             click.echo(f"warning: {warning}", err=True)
         if as_json:

@@ -4,6 +4,7 @@ import importlib
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -117,8 +118,8 @@ def run(words: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return int(ExitCode.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _interrupted()
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _interrupted(getattr(error, "__notes__", []))
     except CasedbError as error:
         _show(error, debug=debug, as_json="--json" in words)
         return int(error.exit_code)
@@ -155,11 +156,13 @@ def _on_terminate(_number: int, _frame: FrameType | None) -> None:
     raise TerminatedError
 
 
-def _interrupted() -> int:
+def _interrupted(notes: Sequence[str]) -> int:
     word, code = (
         ("terminated", ExitCode.TERMINATED)
         if _terminated
         else ("interrupted", ExitCode.INTERRUPTED)
     )
     click.echo(f"\n{word}; what was half done has been cleaned up", err=True)
+    for note in notes:
+        click.echo(note, err=True)
     return int(code)

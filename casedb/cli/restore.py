@@ -1,5 +1,6 @@
 """`casedb restore`: a plan, a question, a restore beside what is there, and a swap of the names."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from casedb.cli.options import (
 )
 from casedb.cli.output import print_json, progress
 from casedb.cli.restore_output import print_part, print_plan, print_report
+from casedb.cli.signals import Story, signals_after
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect, describe
 from casedb.errors import ExitCode
@@ -99,64 +101,70 @@ def restore(
         raise click.UsageError("--freeze is for a live database, and --into makes a new one.")
     if (tables or schema_only) and (not new_name or (tables and schema_only)):
         raise click.UsageError("--table or --schema-only go with --into NAME.")
-    store = open_store(settings.store_url)
-    backup = _chosen(store, settings.values.database, label, before)
-    database = new_name or settings.values.database
-    admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
-    with connect(admin, purpose="restore") as connection:
-        tools = client_tools(settings, connection.info.server_version // 10000)
-        # The target's mark, not the source's: a copy on a development server is for development.
-        mark = Mark(chosen) if chosen else read_mark(connection, settings.values.database)
-    wish = Wish(
-        backup.label,
-        database,
-        replace=new_name is None,
-        freeze=freeze,
-        create_roles=create_roles,
-        mark=mark,
-    )
-    keys = keys_of(settings, key_file)
-    plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
-    if plan_only and as_json:
-        print_json(plan)
-    elif not as_json:
-        print_plan(plan, describe(admin.replace(dbname=database)))
-    if plan_only:
-        return ExitCode.REFUSED if plan.refusals else ExitCode.WELL
-    plan.require()
-    if plan.replaces:
-        question = f'Database "{database}" is live. It is replaced by {backup.label} and kept.'
-        require_confirmation(question, database, confirm)
-    if tables or schema_only:
+    # A plan is a look and no run.
+    run = signals_after(settings, "restore", (settings.store_url,))
+    with nullcontext(Story()) if plan_only else run as story:
+        store = open_store(settings.store_url)
+        backup = _chosen(store, settings.values.database, label, before)
+        story.label, story.size_bytes = backup.label, backup.size_bytes
+        database = new_name or settings.values.database
+        admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
+        with connect(admin, purpose="restore") as connection:
+            tools = client_tools(settings, connection.info.server_version // 10000)
+            # The target's mark, not the source's: a copy on a development server is one itself.
+            mark = Mark(chosen) if chosen else read_mark(connection, settings.values.database)
+        wish = Wish(
+            backup.label,
+            database,
+            replace=new_name is None,
+            freeze=freeze,
+            create_roles=create_roles,
+            mark=mark,
+        )
+        keys = keys_of(settings, key_file)
+        plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
+        if plan_only and as_json:
+            print_json(plan)
+        elif not as_json:
+            print_plan(plan, describe(admin.replace(dbname=database)))
+        if plan_only:
+            return ExitCode.REFUSED if plan.refusals else ExitCode.WELL
+        plan.require()
+        if plan.replaces:
+            question = f'Database "{database}" is live. It is replaced by {backup.label} and kept.'
+            require_confirmation(question, database, confirm)
+        if tables or schema_only:
+            with progress("restore") as tell:
+                part = restore_part(
+                    store,
+                    wish,
+                    admin,
+                    tools=tools,
+                    live=settings.values.database,
+                    tables=tables,
+                    keys=keys,
+                    scratch=scratch,
+                    on_progress=tell,
+                )
+            story.done.append(f'a part of it is in database "{part.database}"')
+            print_json(part) if as_json else print_part(part)
+            return ExitCode.WELL
         with progress("restore") as tell:
-            part = restore_part(
+            report = load(
                 store,
                 wish,
                 admin,
                 tools=tools,
-                live=settings.values.database,
-                tables=tables,
                 keys=keys,
                 scratch=scratch,
+                pooler=pooler_of(settings, pooler),
                 on_progress=tell,
             )
-        print_json(part) if as_json else print_part(part)
-        return ExitCode.WELL
-    with progress("restore") as tell:
-        report = load(
-            store,
-            wish,
-            admin,
-            tools=tools,
-            keys=keys,
-            scratch=scratch,
-            pooler=pooler_of(settings, pooler),
-            on_progress=tell,
-        )
-    if as_json:
-        print_json(report)
-    else:
-        print_report(report, mark, documents=bool(settings.values.documents))
+        story.done.append(f'{report.label} is now database "{report.database}"')
+        if as_json:
+            print_json(report)
+        else:
+            print_report(report, mark, documents=bool(settings.values.documents))
     return ExitCode.WELL
 
 

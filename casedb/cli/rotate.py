@@ -13,7 +13,7 @@ from backups.rotate import RotationPlan
 from backups.rotate import rotate as expire
 from backups.stores import open_store
 from casedb.ages import format_age, parse_age
-from casedb.cli.options import json_option, settings_options
+from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table
 from casedb.cli.signals import signals_after
 from casedb.settings import Settings
@@ -83,6 +83,7 @@ def rotate(
                 now=now,
                 apply=apply_it,
                 confirmed=confirmed,
+                keys=keys_of(settings, None) if apply_it else None,
             )
     if as_json:
         shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]

@@ -4,12 +4,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import click
 
 from backups.catalog import catalog
+from backups.interrupts import too_late
 from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
 from casedb.errors import CasedbError, ExitCode, TerminatedError
@@ -23,6 +24,8 @@ class Story:
 
     label: str | None = None
     size_bytes: int | None = None
+    done: list[str] = field(default_factory=list)
+    """What stands, once it does: from then on an interrupt only cuts short what comes after."""
 
 
 @contextmanager
@@ -35,8 +38,13 @@ def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> 
     story = Story()
     started_at, began = datetime.now(UTC), time.monotonic()
     code, message = ExitCode.WELL, None
+
+    def tell_of(interrupt: KeyboardInterrupt) -> None:
+        click.echo(f"\n{_failure(interrupt)[1]}, too late: {story.done[0]}", err=True)
+
     try:
-        yield story
+        with too_late(story.done, tell_of):
+            yield story
     except BaseException as error:
         code, message = _failure(error)
         raise
@@ -54,7 +62,8 @@ def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> 
             message=message,
             invocation=os.environ.get("INVOCATION_ID"),
         )
-        tell(settings, run)
+        with too_late(story.done, tell_of):
+            tell(settings, run)
 
 
 def _failure(error: BaseException) -> tuple[ExitCode, str]:

@@ -2,7 +2,10 @@
 
 import click
 
-from backups.undo import plan_undo
+from backups.records import UndoReport
+from backups.stores import open_store
+from backups.swap import WrittenMeanwhileError
+from backups.undo import UndoPlan, plan_undo
 from backups.undo import undo_restore as swap_back
 from casedb.cli.options import (
     confirm_option,
@@ -13,53 +16,83 @@ from casedb.cli.options import (
     settings_options,
 )
 from casedb.cli.output import print_json, progress
+from casedb.cli.signals import signals_after
 from casedb.connections import Verb, target_for
 from casedb.settings import Settings
+
+# The server's own statistics are rows too, so that one look can be in vain.
+_LOOKS = 3
 
 
 @click.command()
 @pooler_option
 @confirm_option("the database's name")
 @json_option
-@settings_options()
+@settings_options(store=True)
 def undo_restore(
     settings: Settings, pooler: str | None, confirm: str | None, as_json: bool
 ) -> None:
     """Swap the database back that a restore replaced.
 
     A swap and not a merge: the restored database is kept in its turn, read-only. If it was
-    written to since the restore, that has to be confirmed, or it is refused with exit code 7. Done
-    twice, everything is as it was.
+    written to since the restore, up to the moment of the swap, that has to be confirmed, or it is
+    refused with exit code 7. Done twice, everything is as it was. A report is kept in the store.
 
     \b
     Example:
         casedb undo-restore
     """
-    database = settings.values.database
+    with signals_after(settings, "undo-restore", (settings.store_url,)) as story:
+        report = _undo(settings, pooler, confirm)
+        story.label = report.backup
+        story.done.append(f'"{report.now}" is database "{report.database}" again')
+        print_json(report) if as_json else _print(report)
+
+
+def _undo(settings: Settings, pooler: str | None, confirm: str | None) -> UndoReport:
     admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
-    with progress("undo") as tell:
-        plan = plan_undo(admin, database, on_progress=tell)
-    if plan.needs_confirmation:
-        lines = plan.changes or ("Nobody can tell what was written to it.",)
-        question = "\n".join(
-            [
-                f'Database "{database}" was written to since it got its name. '
-                "These rows will be in the kept database only:",
-                *(f"  {line}" for line in lines),
-            ]
-        )
-        require_confirmation(question, database, confirm)
-    with progress("undo") as tell:
-        report = swap_back(
-            admin, plan, confirmed=True, pooler=pooler_of(settings, pooler), on_progress=tell
-        )
-    if as_json:
-        print_json(report)
-        return
+    console = pooler_of(settings, pooler)
+    store = open_store(settings.store_url)
+    for looks_left in reversed(range(_LOOKS)):
+        with progress("undo") as tell:
+            plan = plan_undo(admin, settings.values.database, on_progress=tell)
+        if plan.needs_confirmation:
+            require_confirmation(_question(plan), plan.database, confirm)
+        try:
+            with progress("undo") as tell:
+                return swap_back(
+                    admin,
+                    plan,
+                    confirmed=plan.needs_confirmation,
+                    store=store,
+                    pooler=console,
+                    on_progress=tell,
+                )
+        except WrittenMeanwhileError:
+            # Looked at again, it is known what was written, and that is asked.
+            if not looks_left:
+                raise
+    raise AssertionError("the last look returns or raises")
+
+
+def _question(plan: UndoPlan) -> str:
+    lines = plan.changes or ("Nobody can tell what was written to it.",)
+    return "\n".join(
+        [
+            f'Database "{plan.database}" was written to since it got its name. '
+            "These rows will be in the kept database only:",
+            *(f"  {line}" for line in lines),
+        ]
+    )
+
+
+def _print(report: UndoReport) -> None:
     click.echo(
-        f'"{report.now}" is database "{database}" again '
+        f'"{report.now}" is database "{report.database}" again '
         f"(unavailable for {report.unavailable_s:.2f} s)\n"
         f'the other one is kept, read-only: "{report.kept}"'
     )
     for line in report.changes or ():
         click.echo(f"only in the kept one: {line}")
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)

@@ -6,6 +6,7 @@ import click
 
 from backups.catalog import LATEST, resolve_label
 from backups.chain import check_chain, read_head
+from backups.sealing import Keys
 from backups.stores import Store, open_store
 from backups.verify import verify as check_bytes
 from casedb.cli.options import json_option, key_option, keys_of, settings_options
@@ -28,7 +29,8 @@ def verify(
 
     Needs no server, and no key: with one, an encrypted archive is opened as well. LABEL is a label
     from `casedb backups`, or "latest" (also when that one is known to be damaged). With --chain,
-    all of them, by what each says of the one before it. Exit code 6 when a backup is damaged.
+    all of them, by what each says of the one before it; with a key, also by who wrote that one was
+    deleted on purpose. Exit code 6 when a backup is damaged.
 
     \b
     Example:
@@ -38,7 +40,7 @@ def verify(
     keys = keys_of(settings, key_file)
     with signals_after(settings, "verify", (settings.store_url,)) as story:
         if chain:
-            _verify_chain(settings, store, as_json)
+            _verify_chain(settings, store, keys, as_json)
             return
         backup = resolve_label(store, settings.values.database, label, good_only=False)
         story.label, story.size_bytes = backup.label, backup.size_bytes
@@ -55,9 +57,10 @@ def verify(
         click.echo(f"note: {note}", err=True)
 
 
-def _verify_chain(settings: Settings, store: Store, as_json: bool) -> None:
+def _verify_chain(settings: Settings, store: Store, keys: Keys | None, as_json: bool) -> None:
     database = settings.values.database
-    entries = check_chain(store, database, read_head(settings.chain_dir, database))
+    head = read_head(settings.chain_dir, database)
+    entries = check_chain(store, database, head, keys=keys)
     faults = [entry for entry in entries if entry.is_fault]
     if as_json:
         print_json({"chain": entries, "whole": not faults})
@@ -65,7 +68,8 @@ def _verify_chain(settings: Settings, store: Store, as_json: bool) -> None:
         print_table(["backup", "state"], [(e.label, e.state.value) for e in entries])
     if faults:
         raise BackupDamagedError(
-            f"{len(faults)} backups of the chain were altered or are missing",
+            f"{len(faults)} backups of the chain were altered, or are gone and not by casedb",
             detail="\n".join(f"{entry.label} is {entry.state.value}" for entry in faults),
-            hint="They were not expired by casedb; find out who can write to the store.",
+            hint="Find out who can write to the store. Doubtful is what has a tombstone, "
+            "but not one made with this key: did `casedb rotate` lack it?",
         )

@@ -136,6 +136,7 @@ CATCH: dict[str, Callable[[Site], Caught]] = {
     "after commit": after_commit,
 }
 COMPLETE = {"after commit"}
+LATE = {"before commit", "after commit"}
 
 
 def crash(site: Site) -> None:
@@ -149,7 +150,7 @@ def drop(site: Site) -> None:
     assert site.wire.cut() >= 1
 
 
-def strike(site: Site, caught: Caught, fault: str) -> int:
+def strike(site: Site, caught: Caught, fault: str, phase: str) -> int:
     """Do the harm, let the run go on as far as it can, and return its exit code."""
     if fault in ("SIGKILL", "SIGTERM"):
         caught.process.send_signal(signal.Signals[fault])
@@ -157,8 +158,9 @@ def strike(site: Site, caught: Caught, fault: str) -> int:
         crash(site)
     elif fault == "connection dropped":
         drop(site)
-    if fault != "SIGTERM":
-        # Who was killed makes no use of it; who was not goes on, and finds what happened.
+    if fault != "SIGTERM" or phase in LATE:
+        # Who was killed makes no use of it; who was not goes on, and finds what happened. Once it
+        # is being committed, a signal stops nothing any more.
         site.marker.unlink(missing_ok=True)
     thaw(list(caught.frozen))
     caught.process.communicate(timeout=60)
@@ -179,8 +181,8 @@ def judge(site: Site, before: set[str], code: int, fault: str, phase: str) -> st
     if fault != "SIGKILL":
         assert site.debris() == []
     # By then nothing is asked of the server any more, and nothing is written but a name.
-    late = phase in ("before commit", "after commit")
-    wanted = {"SIGKILL": -9, "SIGTERM": 143}.get(fault, 0 if late else 5)
+    late = phase in LATE
+    wanted = -9 if fault == "SIGKILL" else 0 if late else 143 if fault == "SIGTERM" else 5
     assert code == wanted or (wanted == 5 and fault != "disk full" and code == 4), code
     left = "hidden debris" if site.debris() else "nothing left"
     shown = f"exit {code}" if code >= 0 else "killed"
@@ -195,7 +197,7 @@ def test_a_dump_that_is_hit_leaves_nothing_that_looks_whole(
     caught = CATCH[phase](site)
     before = set(site.labels()) - ({max(site.new_labels())} if phase in COMPLETE else set())
 
-    code = strike(site, caught, fault)
+    code = strike(site, caught, fault, phase)
     outcome = judge(site, before, code, fault, phase)
     again = site.require_next_dump()
 
@@ -213,7 +215,7 @@ def test_a_disk_that_fills_up_is_told_and_harms_nothing(
     before = set(site.labels()) - ({max(site.new_labels())} if phase in COMPLETE else set())
 
     taken = disk.fill()
-    code = strike(site, caught, "disk full")
+    code = strike(site, caught, "disk full", phase)
     outcome = judge(site, before, code, "disk full", phase)
     disk.make_room()
     again = site.require_next_dump()

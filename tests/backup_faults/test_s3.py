@@ -7,11 +7,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import botocore.exceptions
 import pytest
+from psycopg import sql
 
 from casedb.conninfo import Conninfo
+from casedb.database import connect
+from casedb.s3_streams import PART_BYTES
 from tests.backup_faults.bucket import Bucketful, fill
 from tests.backup_faults.site import First, end, make_site
 from tests.matrix.clock import wrong_clock
@@ -288,3 +292,54 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     again = site.require_next_dump()
     row = ("upload", "two runs at once", "the first holds a part back")
     leave_row(request, "dump to S3", *row, "exit 8 and 8, the first: complete", again)
+
+
+def test_a_restore_killed_in_its_download_goes_on_where_it_was(
+    site: Bucketful, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    copy = f"copy_{token_hex(3)}"
+    conninfo = site.server.admin.replace(dbname=None).dsn
+    words = [site.first, "--into", copy, "--scratch", str(scratch), "--conninfo", conninfo]
+    came: list[str] = []
+
+    def all_but_one(method: str, path: str) -> bool:
+        if method != "GET" or "database.dump" not in path or "versionId=" not in path:
+            return False
+        came.append(path)
+        return len(came) > 1
+
+    def kept() -> list[Path]:
+        found = scratch.glob("casedb-download-*/*/*-*")
+        return [path for path in found if path.stat().st_size == PART_BYTES]
+
+    def downloaded() -> list[str]:
+        found = [one for one in site.wall.seen if "database.dump" in one.path and one.span]
+        return [one.span for one in found if one.status == 206]
+
+    site.wall.hold = all_but_one
+    process = site.start("nowhere", "restore", *words)
+    site.wait_for(lambda: site.wall.held.is_set() and kept(), "no part was ever kept")
+    process.kill()
+    wait(process)
+    site.wall.drop = True
+    site.let_pass()
+    site.wait_for_gone("casedb restore")
+    assert len(kept()) == 1
+    (first,) = downloaded()
+    site.wall.drop = False
+    site.wall.seen.clear()
+
+    code, said = site.run("restore", *words)
+
+    assert code == 0, said
+    assert "of the download were there from an earlier run" in said
+    assert len(downloaded()) == len(came) - 1 > 0
+    assert first not in downloaded()
+    assert list(scratch.iterdir()) == []
+    with connect(site.server.admin, purpose="test") as connection:
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(copy)))
+    proof = f"the proxy passed 1 of {len(came)} parts"
+    row = ("download", "SIGKILL", proof, "killed, 1 part kept, no database")
+    leave_row(request, "restore from S3", *row, f"exit 0, {len(came) - 1} parts downloaded, equal")

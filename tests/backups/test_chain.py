@@ -11,8 +11,10 @@ from backups.catalog import read_backup
 from backups.chain import ChainEntry, State, check_chain, judge, read_head
 from backups.dump import dump
 from backups.manifest import MANIFEST, Link, Manifest
+from backups.records import Tombstone, read_tombstones, write_tombstone
 from backups.retention import Retention
 from backups.rotate import rotate
+from backups.sealing import Keys, new_key, read_keys
 from backups.stores import LocalStore
 from backups.stores.several import SeveralStores
 from casedb.conninfo import Conninfo
@@ -98,6 +100,41 @@ def test_a_tombstone_for_another_backup_hides_nothing() -> None:
         ChainEntry("c", State.WHOLE),
         ChainEntry("b", State.ALTERED),
     ]
+
+
+def test_who_can_delete_cannot_forge_a_tombstone_that_the_key_believes(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    """He knows the manifest's checksum; what he lacks is the key, of which others do not know."""
+    store, labels = chained
+    new_key(tmp_path / "key")
+    new_key(tmp_path / "another")
+    keys, others = read_keys(tmp_path / "key"), read_keys(tmp_path / "another")
+    head = read_head(tmp_path / "chain", small.dbname)
+    policy = Retention(keep_within=timedelta(0), keep_last=2)
+    now = datetime.now(UTC) + timedelta(minutes=1)
+    rotate(store, small.dbname, policy, now=now, apply=True, keys=keys)
+
+    def seen(with_keys: Keys | None) -> list[str]:
+        entries = check_chain(store, small.dbname, head, keys=with_keys)
+        return [entry.state.value for entry in entries]
+
+    assert seen(keys) == seen(None) == ["whole", "whole", "expired"]
+    assert seen(others) == ["whole", "whole", "doubtful"]
+    victim = read_backup(store, small.dbname, labels[1])
+    for forged_with in (None, others):
+        forged = Tombstone.of(victim, at=now, reason="too old", keys=forged_with)
+        write_tombstone(store, forged)
+        shutil.rmtree(store.root / small.dbname / labels[1], ignore_errors=True)
+
+        assert seen(None) == ["whole", "expired", "expired"]
+        assert seen(keys) == ["whole", "doubtful", "expired"]
+    real = read_tombstones(store, small.dbname)[labels[0]]
+    write_tombstone(store, real.model_copy(update={"reason": "another"}))
+    assert seen(keys) == ["whole", "doubtful", "doubtful"]
+    moved = real.model_copy(update={"label": labels[1]})
+    write_tombstone(store, moved)
+    assert seen(keys) == ["whole", "altered", "doubtful"]
 
 
 def test_a_store_that_was_added_later_misses_nothing(

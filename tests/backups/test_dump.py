@@ -7,17 +7,22 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from backups import dump as dump_module
 from backups.catalog import catalog
+from backups.chain import read_head
 from backups.dump import dump
 from backups.dump_archive import expected_bytes
 from backups.manifest import MANIFEST
 from backups.progress import Progress
 from backups.stores import LocalStore
+from backups.stores.local import LocalSet
 from backups.streams import compress
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection
@@ -348,3 +353,41 @@ def test_the_disk_begins_before_the_end_and_its_errors_are_heard(
             file.write(b"x" * 1000)
         with pytest.raises(FileNotFoundError), new.open("half"):
             pass
+
+
+def test_a_signal_while_it_is_committed_stops_nothing_and_the_host_knows_of_it(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit = LocalSet.commit
+
+    def interrupted(new: LocalSet) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        commit(new)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(LocalSet, "commit", interrupted)
+    made = dump(small, store, tools=tools, chain=tmp_path / "chain")
+
+    head = read_head(tmp_path / "chain", small.dbname)
+    assert head is not None
+    assert head.label == made.label
+    assert leftovers(store, small) == [made.label]
+
+
+def test_a_signal_while_locks_are_given_back_comes_too_late(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def ended(_connection: object) -> Iterator[None]:
+        yield
+        raise TerminatedError
+
+    store = LocalStore(tmp_path / "store")
+    monkeypatch.setattr(dump_module, "maintenance_lock", ended)
+
+    made = dump(small, store, tools=tools)
+
+    assert leftovers(store, small) == [made.label]

@@ -49,6 +49,72 @@ def test_each_run_leaves_a_line_and_calls_the_command_of_its_outcome(casedb: Cas
     assert dumped["store"] == [str(casedb.folder / ".casedb/backups")]
 
 
+def test_a_restore_its_undo_and_what_was_dropped_leave_a_line_and_a_report_each(
+    casedb: Casedb,
+) -> None:
+    assert casedb("up").code == 0
+    (casedb.folder / "casedb.toml").write_text(
+        'log_file = "runs.jsonl"\non_success = ["tee -a told"]\non_failure = ["tee -a told"]\n'
+    )
+    name = "case_management"
+    label = casedb("backups", "--json").json["backups"][0]["label"]
+
+    assert casedb("restore", "latest", "--plan").code == 0
+    assert casedb("drop-kept").code == 0
+    assert casedb("restore", "latest").code == 7
+    assert casedb("restore", "latest", "--confirm", name).code == 0
+    undone = casedb("undo-restore", "--json").json
+    dropped = casedb("drop-kept", undone["kept"], "--confirm", undone["kept"], "--json").json
+    assert casedb("undo-restore").code == 3
+
+    found = lines_of(casedb.folder / "runs.jsonl")
+    assert [(line["command"], line["label"], line["exit_code"]) for line in found] == [
+        ("restore", label, 7),
+        ("restore", label, 0),
+        ("undo-restore", label, 0),
+        ("drop-kept", label, 0),
+        ("undo-restore", None, 3),
+    ]
+    assert lines_of(casedb.folder / "told") == found
+    records = casedb.folder / ".casedb/backups" / name / "records"
+    for report, kind in ((undone, "undo"), (dropped, "dropped")):
+        kept = json.loads((records / f"{report['label']}.{kind}.json").read_text())
+        # Times are written in two ways.
+        times = ("at", "since")
+        assert {k: v for k, v in kept.items() if k not in times} == {
+            k: v for k, v in report.items() if k not in times
+        }
+        assert kept["backup"] == label
+    assert (records / f"{label}.restore.json").exists()
+
+
+def test_a_signal_after_the_work_is_done_says_what_stands_and_is_no_failure(
+    brought_up: Casedb,
+) -> None:
+    hook = brought_up.folder / "terminate"
+    hook.write_text('#!/bin/sh\nkill -TERM "$PPID"\nsleep 1\n')
+    hook.chmod(0o700)
+
+    store = str(brought_up.folder / "late")
+
+    result = brought_up("dump", "--json", "--store", store, CASEDB_ON_SUCCESS=str(hook))
+
+    assert result.code == 0, result.err
+    assert f'terminated, too late: backup "{result.json["label"]}" is complete' in result.err
+    assert "cleaned up" not in result.err
+    assert brought_up("verify", result.json["label"], "--store", store).code == 0
+
+
+def test_an_undo_that_cannot_keep_its_report_is_done_and_says_so(casedb: Casedb) -> None:
+    assert casedb("up").code == 0
+    assert casedb("restore", "latest", "--confirm", "case_management").code == 0
+
+    result = casedb("undo-restore", "--store", "/nowhere")
+
+    assert result.code == 0, result.err
+    assert "note: the outcome could not be recorded" in result.err
+
+
 def test_a_command_that_fails_is_a_warning_and_the_run_went_well(brought_up: Casedb) -> None:
     result = brought_up("verify", "latest", CASEDB_ON_SUCCESS="/nowhere/tell; false")
 

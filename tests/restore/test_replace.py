@@ -1,5 +1,7 @@
 """A restore over a living database: beside it, then a swap; and the old one stays, whole."""
 
+import importlib
+import io
 import threading
 import time
 from dataclasses import replace
@@ -19,7 +21,8 @@ from backups.restore import Wish
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
-from casedb.database import connect
+from casedb.cli.main import run
+from casedb.database import connect, open_connection
 from casedb.errors import (
     BackupDamagedError,
     ConfigurationError,
@@ -327,6 +330,76 @@ def test_undo_of_a_database_that_was_written_to_is_refused_unless_confirmed(nigh
 
     assert night.ask("SELECT count(*) FROM cases", report.kept) == 2
     assert any("public.cases" in line for line in report.changes or ())
+
+
+def test_what_is_written_between_the_look_and_the_swap_keeps_undo_from_swapping(
+    night: Night,
+) -> None:
+    """By a session that stays: what it wrote is known at its end, which the swap waits for."""
+    night.restore()
+    with open_connection(night.live, purpose="test") as busy:
+        busy.execute("SELECT 1")
+        plan = plan_undo(night.admin, night.name)
+        assert not plan.needs_confirmation
+        busy.execute("CREATE TABLE late (n int)")
+        before = night.databases()
+
+        with pytest.raises(swap.WrittenMeanwhileError, match="written to just now"):
+            undo_restore(night.admin, plan, confirmed=False)
+
+    assert night.databases() == before
+    assert night.ask("SELECT to_regclass('late')") == "late"
+    again = plan_undo(night.admin, night.name)
+    assert again.changes == ("table public.late is new, with 0 rows",)
+    assert undo_restore(night.admin, again, confirmed=True).changes == again.changes
+
+
+def test_reading_between_the_look_and_the_swap_changes_nothing(night: Night) -> None:
+    night.restore()
+    plan = plan_undo(night.admin, night.name)
+    night.ask("SELECT count(*) FROM cases")
+
+    assert undo_restore(night.admin, plan, confirmed=False).changes == ()
+
+
+def test_what_nobody_counts_has_to_be_confirmed(night: Night) -> None:
+    night.restore()
+    for statement in ("SET track_counts = off", "RESET track_counts"):
+        with connect(night.admin, purpose="test") as connection:
+            connection.execute(f"ALTER SYSTEM {statement}".encode())
+            connection.execute("SELECT pg_reload_conf(), pg_sleep(0.2)")
+        plan = plan_undo(night.admin, night.name)
+
+        assert plan.changes == ()
+        assert plan.needs_confirmation is statement.startswith("SET")
+
+
+def test_the_command_looks_again_and_asks_for_what_was_written_meanwhile(
+    night: Night,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    night.restore()
+
+    def look_and_be_overtaken(*words: Any, **more: Any) -> Any:
+        plan = plan_undo(*words, **more)
+        monkeypatch.setattr(command, "plan_undo", plan_undo)
+        night.write_case("while it was looked at")
+        return plan
+
+    command = importlib.import_module("casedb.cli.undo_restore")
+    monkeypatch.setattr(command, "plan_undo", look_and_be_overtaken)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    conninfo = night.admin.replace(dbname=None, user=None).dsn
+    words = ["--conninfo", conninfo, "--database", night.name, "--store", str(night.store.root)]
+
+    code = run(["undo-restore", *words])
+
+    assert code == 7
+    assert "public.cases had 1 rows and has 2" in capsys.readouterr().err
+    assert night.ask("SELECT count(*) FROM cases") == 2
 
 
 def test_a_changed_row_counts_as_written_too(night: Night) -> None:

@@ -19,6 +19,8 @@ class Seen:
     method: str
     path: str
     status: int
+    span: str = ""
+    """Which bytes were asked for; empty: all."""
 
     @property
     def part(self) -> int:
@@ -45,6 +47,8 @@ class Proxy:
     go_on: threading.Event = field(default_factory=threading.Event)
     drop: bool = False
     """Whether what was held is thrown away instead of passed on."""
+    cut: Callable[[str, str], bool] = lambda _method, _path: False
+    """Whether the connection ends in the middle of an answer's body."""
     bytes_per_s: int = 0
     """How fast bodies are passed on; 0: as fast as they come."""
 
@@ -107,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._note(status)
-        self._answer(status, headers, data)
+        self._answer(status, headers, data, cut=between.cut(self.command, self.path))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
 
@@ -127,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool = False
+    ) -> None:
         with suppress(OSError):
             self.send_response_only(status)
             length = [value for name, value in headers if name.lower() == "content-length"]
@@ -139,10 +145,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length[0] if head else str(len(data)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data)
+                self.wfile.write(data[: len(data) // 2] if cut else data)
+        if cut:
+            self.close_connection = True
 
     def _note(self, status: int) -> None:
-        self.between.seen.append(Seen(self.command, self.path, status))
+        span = self.headers.get("Range") or ""
+        self.between.seen.append(Seen(self.command, self.path, status, span))
 
     def log_message(self, *_: object) -> None:
         """Print nothing: the log is `seen`."""
