@@ -1,6 +1,7 @@
 """pg_hba.conf out of data: who may come from where, and how they prove it. Pure."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,3 +121,25 @@ def _word(name: str) -> str:
     if name in _KEYWORDS or _PLAIN.fullmatch(name):
         return name
     return '"' + name.replace('"', '""') + '"'
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """Return the rules of a pg_hba.conf, as far as the controls need them."""
+    found = []
+    for line in text.splitlines():
+        lexer = shlex.shlex(line, posix=True)
+        lexer.whitespace_split = True
+        lexer.quotes = '"'
+        lexer.escape = ""
+        words = list(lexer)
+        if len(words) < 4:
+            continue
+        local = words[0] == "local"
+        rest = words[3:] if local else words[4:]
+        method = rest[0] if rest else ""
+        # An address may be followed by a mask of its own.
+        if not local and rest and rest[0][0].isdigit() and len(rest) > 1:
+            method = rest[1]
+        databases, users = tuple(words[1].split(",")), tuple(words[2].split(","))
+        found.append(Rule(words[0], databases, users, "" if local else words[3], method))
+    return found

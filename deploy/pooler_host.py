@@ -68,6 +68,11 @@ class Wanted:
     """Content, user, group and mode by path."""
 
 
+def is_there(state: Mapping[str, Any]) -> bool:
+    """Whether a host whose state is gathered has a PgBouncer of ours."""
+    return bool(state["files"].get(DROP_IN_FILE))
+
+
 def wanted(wish: Wish, *, version: tuple[int, int], cluster_unit: str, hard_files: int) -> Wanted:
     """Return settings and files for PgBouncer of `version` before the server of `cluster_unit`.
 

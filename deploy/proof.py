@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.check import Finding, check
+from deploy.check import check
+from deploy.controls.base import Finding
 from deploy.runs import VERSION, HostRun, Tell, host_states, session
 
 

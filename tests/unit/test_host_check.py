@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from deploy import pooler_host
-from deploy.check import CONTROLS, check, parse_rules, without_verifiers
-from deploy.hba import Rule, local_rules, render
+from deploy.check import CONTROLS, check, without_verifiers
+from deploy.hba import Rule, local_rules, parse_rules, render
 from deploy.statements import NEW_ROLE
 from deploy.toolkit import KEY_FILE, SETTINGS_FILE
 
@@ -143,11 +143,11 @@ SPOILED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "wal.level": setting("wal_level", "minimal"),
     "wal.checksums": setting("data_checksums", "off"),
     "server.pending": lambda s: s["server"]["settings"]["ssl"].update(pending_restart=True),
+    "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
     "pooler.answers": lambda s: s["pooler"].update(active="failed"),
     "pooler.account": lambda s: s["pooler"].update(runs_as="postgres"),
     "pooler.tls": lambda s: s["pooler"]["config"]["client_tls_sslmode"].update(value="allow"),
     "pooler.reset": lambda s: s["pooler"].update(lingers="the next client has role 'x'"),
-    "packages.held": lambda s: s["packages"]["postgresql-17"].update(held=False),
     "backups.timers": lambda s: s["timers"]["units"][DUMP].update(activestate="inactive"),
     "backups.confined": lambda s: s["timers"]["units"][DUMP]["service"].update(user=""),
     "backups.key": lambda s: s["files"].update({KEY_FILE: {"kind": "file", "mode": "400"}}),

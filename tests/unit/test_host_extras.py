@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from deploy import firewall, hba, kernel, pgdg
-from deploy.check import parse_rules
 from deploy.conf import Place, ident_conf
+from deploy.hba import parse_rules
 from deploy.sizes import GB, MB
 from deploy.toolkit import migrations, settings_text, toolkit
 

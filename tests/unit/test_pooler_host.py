@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deploy import pooler_host
-from deploy.check import parse_rules
+from deploy.hba import parse_rules
 from deploy.pooler import RESET
 from deploy.pooler_host import Wanted, Wish, differing, rules, version_of
 

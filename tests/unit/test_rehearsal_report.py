@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.check import Finding
+from deploy.controls.base import Finding
 from deploy.proof import Proof
 from deploy.rehearsal import STEPS, Rehearsal, as_markdown, work_on
 from deploy.runs import HostRun, Step

@@ -1,0 +1,1 @@
+"""Security controls, a subject a file. Pure."""
