@@ -1,6 +1,7 @@
 """Encrypted backups: one host writes what only another can read, from a real bucket."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,13 @@ def drill_host(rehearsal: "Rehearsal") -> Iterator[Host]:
         rehearse.down(home)
 
 
+def address_of(server: Server) -> str:
+    """Return where the other containers reach it."""
+    assert server.container
+    words = ["docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}", server.container]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def reach(host: Host) -> dict[str, Any]:
     about = host.about
     return {
@@ -59,7 +67,7 @@ def test_a_drill_host_has_the_bucket_and_the_key_and_the_database_host_only_writ
     database_host = rehearsal.hosts[RELEASE]
     key = tmp_path / "backup.key"
     public = new_key(key)
-    address = bucket.run("hostname", "-i").split()[0]
+    address = address_of(bucket)
     name = bucket.new_bucket(versions=True)
     credentials = secret(
         tmp_path / "aws",
