@@ -154,8 +154,6 @@ def asked(
     wish: Wish, target: Wanted, *, restart: bool, fixed: list[str], timeout_s: int
 ) -> dict[str, Any]:
     """Return what deploy/remote/pooling.py has to know."""
-    everywhere = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-    first = wish.listen.split(",")[0].strip()
     return {
         "files": target.files,
         "settings": target.settings,
@@ -165,7 +163,6 @@ def asked(
         "account": ACCOUNT,
         "sockets": SOCKETS,
         "port": wish.port,
-        "address": everywhere.get(first, first),
         "database": wish.databases[0],
         "ini_file": INI_FILE,
         "passwords_file": PASSWORDS_FILE,

@@ -20,6 +20,7 @@ _ATTRIBUTES = {
     "replication": "REPLICATION",
     "bypassrls": "BYPASSRLS",
 }
+_NOTES = "casedb."
 _ALL_PRIVILEGES = {
     "DATABASE": {"CREATE", "CONNECT", "TEMPORARY"},
     "SCHEMA": {"CREATE", "USAGE"},
@@ -213,7 +214,13 @@ def database_changes(name: str, found: Mapping[str, Any], wish: Database) -> lis
         made.append(
             Statement(f"ALTER DATABASE {name} SET TABLESPACE {quote_name(str(wish.tablespace))}")
         )
-    made += _settings(f"DATABASE {name}", found["settings"], wish.settings)
+    # What a restore notes in the database, its undo needs: no drift, and never reset.
+    held = {
+        key: value
+        for key, value in found["settings"].items()
+        if key in (wish.settings or {}) or not key.startswith(_NOTES)
+    }
+    made += _settings(f"DATABASE {name}", held, wish.settings)
     made += _comment(f"DATABASE {name}", found["comment"], wish.comment)
     return made
 

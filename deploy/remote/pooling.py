@@ -55,7 +55,10 @@ def pooling() -> dict[str, Any]:
         marker.unlink(missing_ok=True)
         return {"result": "refused", "problem": in_words(error)}
     restarting = ASKED["restart"] or not was_active
-    problem = bring_in(restarting=restarting) or health(ASKED["sockets"], ASKED["port"])
+    problem = bring_in(restarting=restarting)
+    # Without a restart it stays at its port, even if another is asked for.
+    port = ASKED["port"] if restarting else live_port(ASKED["sockets"]) or ASKED["port"]
+    problem = problem or health(ASKED["sockets"], port)
     if problem:
         put_back(kept)
         marker.unlink()
@@ -183,10 +186,16 @@ def health(folder: Path | str, port: int, *, apart: frozenset[str] = frozenset()
     secret = first_password(ASKED["files"][ASKED["passwords_file"]]["content"])
     return (
         problem
-        or served("127.0.0.1" if apart else ASKED["address"], port, Path(ASKED["authority_file"]))
+        or served(first_address(found), port, Path(ASKED["authority_file"]))
         or way(folder, port, ASKED["database"], secret)
         or str("" if apart else ASKED.get("inject_failure", ""))
     )
+
+
+def first_address(found: dict[str, dict[str, str]]) -> str:
+    """Return an address that it listens on."""
+    first = found["listen_addr"]["value"].split(",")[0].strip()
+    return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)
 
 
 def is_active() -> bool:

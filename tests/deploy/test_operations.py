@@ -8,7 +8,7 @@ from deploy.conf import AUTO_CONF, Place
 from deploy.operations.cluster import cluster, configuration
 from deploy.operations.postgres import access, database, extensions, grants, roles
 from deploy.operations.system import managed_file, packages
-from deploy.statements import NEW_ROLE, Database, Role, plain_role
+from deploy.statements import NEW_ROLE, Database, Role, database_statements, plain_role
 from tests.deploy.conftest import Host, file
 
 PLACE = Place(15, "main")
@@ -258,3 +258,18 @@ def test_extensions_are_made_and_dropped(on_host: Host) -> None:
 
     assert 'CREATE EXTENSION "pgaudit"' in command
     assert 'DROP EXTENSION "old"' in command
+
+
+def test_what_a_restore_has_noted_for_its_undo_stays() -> None:
+    found = {
+        "owner": "case_owner", "connection_limit": -1, "tablespace": "pg_default", "comment": "",
+        "settings": {"casedb.mark": "development", "casedb.previous": "kept", "work_mem": "1MB"},
+    }  # fmt: skip
+    wish = Database("app", settings={"casedb.mark": "production"})
+
+    made = [statement.sql for statement in database_statements(found, wish)]
+
+    assert made == [
+        'ALTER DATABASE "app" RESET "work_mem"',
+        """ALTER DATABASE "app" SET "casedb"."mark" TO 'production'""",
+    ]

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.hosts
 
 PASSWORDS = ".casedb/rehearsal/passwords"
 DATABASE = "case_management"
+# How 1.18 and 1.24 say that no rule lets somebody in, or that auth_query knows nobody.
+NOBODY = "login rejected|no authentication method is found|no such user"
 CONSOLE = "host=/run/pgbouncer port=6432 dbname=pgbouncer user=postgres"
 
 
@@ -214,13 +216,14 @@ def test_who_comes_shows_a_password_by_tls_and_is_the_application(pooled: Pooled
     assert "verify failed" in refusal(sslrootcert="/etc/ssl/certs/ca-certificates.crt")
     assert "authentication failed" in refusal(password="wrong")
     for role in ("postgres", "case_readonly", "case_pooler", "case_migrator"):
-        assert "login rejected" in refusal(user=role)
-    assert "login rejected" in refusal(user="postgres", dbname="pgbouncer")
+        assert re.search(NOBODY, refusal(user=role))
+    assert re.search(NOBODY, refusal(user="postgres", dbname="pgbouncer"))
+    assert re.search(NOBODY, refusal(dbname="postgres"))
     # Nor does another account of the host get to the console.
     said = pooled.host.run(
         f"runuser -u nobody -- psql -XAtqd '{CONSOLE}' -c PAUSE 2>&1", check=False
     )
-    assert "rejected" in said
+    assert "FATAL" in said
 
 
 def test_an_edited_configuration_is_drift_and_mended_by_a_reload(pooled: Pooled) -> None:
