@@ -39,7 +39,10 @@ _COMMANDS = {
     "audit": ("casedb.cli.audit", "Check the audit trail, or read one case's history."),
     "access": ("casedb.cli.access", "Probe what each role may do, against what is expected."),
     "key": ("casedb.cli.key", "Keys for encrypted backups."),
-    "host": ("casedb.cli.host", "Make Debian hosts into PostgreSQL servers, and prove it."),
+    "host": (
+        "casedb.cli.host",
+        "Make Debian hosts into PostgreSQL servers, prove it, and see how they stand.",
+    ),
     "tune": ("casedb.cli.tune", "Print PostgreSQL settings for a machine, each with its reason."),
     "rehearse": ("casedb.cli.rehearse", "Real Debian hosts in Docker, to practise on."),
     "bench": ("casedb.cli.bench", "Measure what casedb promises, against the plan's scripts."),
