@@ -326,6 +326,16 @@ def test_it_is_restarted_for_another_port_alone_and_within_its_window(pooled: Po
     wait_for(pooled.way)
 
 
+def test_without_the_poolers_password_it_says_which_one_is_missing(pooled: Pooled) -> None:
+    process = pooled.process
+
+    code, about = pooled.verb("plan", passwords={"case_app": f"file:{PASSWORDS}/case_app"})
+
+    assert code == 5
+    assert "logs in as case_pooler, whose password the inventory does not name" in about["error"]
+    assert pooled.process == process
+
+
 def test_a_renewed_certificate_is_shown_without_a_restart(pooled: Pooled) -> None:
     def serial() -> str:
         return pooled.host.run(
