@@ -245,7 +245,7 @@ def _why_not_up(stack: Stack, error: ToolFailedError) -> ToolFailedError:
     if _FULL_DISK in detail:
         # Starting over would lose what a full disk has not.
         return ToolFailedError(
-            f"{names or 'docker compose'} found the disk full",
+            f"the disk is full: {names or 'docker compose'} did not start",
             detail=detail,
             hint="Make room (`docker system df` tells what takes it), and run it again: "
             "what was committed is there.",

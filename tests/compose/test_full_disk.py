@@ -105,7 +105,7 @@ def test_a_disk_too_small_to_begin_with_is_said_before_anything_is_promised(
 
     assert done.code == 5, done.out + done.err
     assert done.err.count("ERROR:  ") == 1
-    assert "found the disk full" in done.err
+    assert "the disk is full" in done.err
     assert _FULL in done.err
     # Starting over would not help.
     assert "compose reset" not in done.err
@@ -125,19 +125,18 @@ def test_a_disk_that_runs_full_loses_nothing_that_was_committed(
 
     seeded = site("seed", "--cases", "20000", "--conninfo", site.conninfo)
     acknowledged = 1000 * (1 + insert_until_it_fails(site, times=2000))
-    again = site("compose", "up")
+    meanwhile = site("compose", "up")
     ballast.unlink()
     mended = site("compose", "up")
 
-    assert seeded.code in (4, 5), seeded.err
+    assert seeded.code == 5, seeded.err
     assert seeded.err.count("ERROR:  ") == 1
-    assert _FULL in seeded.err or "server" in seeded.err
-    assert again.code != 0
-    assert _FULL in again.err
-    assert "compose reset" not in again.err
+    assert _FULL in seeded.err
+    # What fails is a statement: the server goes on, and whoever reads notices nothing.
+    assert meanwhile.code == 0, meanwhile.err
     assert mended.code == 0, mended.err
     with connect(admin(site), purpose="test") as connection:
         assert scalar(connection, "SELECT count(*) FROM kept") == acknowledged
-    for words in (["audit", "verify"], ["migrate", "status"], ["check", "schema"]):
+    for words in (["audit", "verify"], ["migrate", "status"]):
         done = site(*words, "--conninfo", site.conninfo)
         assert done.code == 0, done.err
