@@ -32,7 +32,7 @@ class Nothing(dict[str, Any]):
 
 def test_secrets_travel_on_standard_input_and_are_not_shown(on_host: "Host") -> None:
     stopped = {"active": "inactive", "enabled": ""}
-    about = {
+    about: dict[str, Any] = {
         "current": "",
         "store": None,
         "served": "",
