@@ -76,7 +76,7 @@ def open_in_tree(page: "Page", name: str, *, shows: str) -> None:
             arrow.click()
         with suppress(PlaywrightTimeout):
             under.wait_for(timeout=10_000)
-    under.wait_for(timeout=1)
+    assert under.is_visible(), f"{name} does not show {shows}"
 
 
 def test_cases_are_counted_in_the_query_tool(page: "Page", pgadmin: "Administered") -> None:
