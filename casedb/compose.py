@@ -235,9 +235,12 @@ def _why_not_up(stack: Stack, error: ToolFailedError) -> ToolFailedError:
     told = [error.detail or ""]
     for service in unwell:
         printed = _compose(stack, "logs", "--no-color", "--no-log-prefix",
-                           f"--tail={_LOG_LINES}", service.name, pooler=True)  # fmt: skip
+                           f"--tail={_LOG_LINES * 10}", service.name, pooler=True)  # fmt: skip
+        lines = redact(printed).splitlines()
         told.append(f"{service.name} ({service.state} {service.health}) logged:")
-        told += [f"    {line}" for line in redact(printed).splitlines()]
+        # It is started again and again, and the next start may have pushed the reason away.
+        reason = [line for line in lines[:-_LOG_LINES] if _FULL_DISK in line][-1:]
+        told += [f"    {line}" for line in [*reason, *lines[-_LOG_LINES:]]]
         if service.health == "unhealthy":
             told.append(f"its health check says: {_last_check(stack, service.name)}")
     names = ", ".join(service.name for service in unwell)
