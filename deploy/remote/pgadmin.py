@@ -4,6 +4,7 @@ Runs as root with ASKED set. What fails is undone: the version and the store of 
 """
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -36,6 +37,19 @@ class Failed(Exception):  # noqa: N818
 
 def main() -> None:
     os.umask(0o022)
+    with alone():
+        bring_up()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait for another run: two at once would move the store under each other."""
+    with open("/run/casedb-pgadmin.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def bring_up() -> None:
     folder, identity = Path(ASKED["folder"]), ASKED["identity"]
     place, current, path = folder / identity, folder / "current", Path(ASKED["store"])
     if not (place / "installed").is_file():
