@@ -117,7 +117,7 @@ def compared(
     comparing = connect(target, purpose="restore: compare")
     with analyzing, comparing as restored, ThreadPoolExecutor(1) as pool:
         prepare_session(analyzing, {})
-        statistics = pool.submit(_analyze, analyzing, watch)
+        statistics = pool.submit(_analyze, analyzing)
         try:
             with watch.phase("compare", "comparing with the manifest"):
                 found = compare(
@@ -128,7 +128,8 @@ def compared(
                     on_progress=watch.on_progress,
                 )
                 roots = anchors.same_roots(restored, store, manifest, keys)
-            statistics.result()
+            # Noted now, so that phases are always told in the same order.
+            watch.seconds["analyze"] = statistics.result()
         except BaseException:
             with suppress(psycopg.Error):
                 analyzing.cancel()
@@ -143,7 +144,8 @@ def compared(
     return found, roots
 
 
-def _analyze(connection: Connection[Any], watch: Watch) -> None:
+def _analyze(connection: Connection[Any]) -> float:
+    """Return how many seconds it took."""
     began = time.monotonic()
     connection.execute("ANALYZE")
-    watch.seconds["analyze"] = round(time.monotonic() - began, 3)
+    return round(time.monotonic() - began, 3)
