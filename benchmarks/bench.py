@@ -11,6 +11,7 @@ from casedb.errors import UsageError
 NAMES = (
     "start",
     "dump",
+    "size",
     "restore",
     "verify",
     "audit",

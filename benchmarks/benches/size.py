@@ -1,0 +1,98 @@
+"""What a log entry takes in a backup, and how much of that no program can make smaller.
+
+A hash and the random part of an id do not compress. Each column by itself, at a level that no dump
+can afford, is less than any order of rows allows: how far that is from gzip bounds what a better
+compressor could win.
+"""
+
+import gzip
+import sys
+
+from psycopg import Connection, sql
+
+from backups.streams import Compressed
+from benchmarks.bench import Bench, Found
+from benchmarks.figures import Figure
+from benchmarks.site import Site
+from casedb.database import connect
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ENTRIES = 300_000
+_HIGH = 12
+_GZIP = 6
+"""What the program takes if it is not told."""
+
+
+class _Bytes:
+    """Bytes, to be read once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def read(self, size: int = -1) -> bytes:
+        taken, self._data = self._data[:size], self._data[size:]
+        return bytes(taken)
+
+
+def text_of(connection: Connection[object], columns: list[str]) -> bytes:
+    """Return these columns of the first ENTRIES log entries as pg_dump would write them."""
+    query = sql.SQL("COPY (SELECT {} FROM ONLY public.case_logs LIMIT {}) TO STDOUT").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Literal(ENTRIES)
+    )
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        return b"".join(map(bytes, copy))
+
+
+def ours(data: bytes) -> int:
+    """Return how long `data` are as a dump compresses them."""
+    reader, size_bytes = Compressed(_Bytes(data)), 0
+    while chunk := reader.read():
+        size_bytes += len(chunk)
+    return size_bytes
+
+
+def high(data: bytes) -> int:
+    """Return how long `data` are at a high level of zstd."""
+    return len(zstd.compress(data, level=_HIGH))
+
+
+def measure(site: Site) -> Found:
+    """Measure."""
+    with connect(site.filled.target, purpose="bench") as connection:
+        found = connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'public.case_logs'::regclass"
+            " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+        )
+        names = [name for (name,) in found]
+        whole = text_of(connection, names)
+        alone = {name: high(text_of(connection, [name])) for name in names}
+    entries = whole.count(b"\n")
+    packed = len(gzip.compress(whole, compresslevel=_GZIP))
+
+    def each(name: str, size_bytes: int) -> Figure:
+        return Figure(name=name, value=size_bytes / entries, unit="bytes")
+
+    return Found(
+        figures=[
+            each("a log entry, by gzip", packed),
+            each("a log entry, as a dump has it", ours(whole)),
+            each(f"a log entry, by zstd at level {_HIGH}", high(whole)),
+            each("its hash alone", alone["hash"]),
+            each("its id alone", alone["id"]),
+            Figure(
+                name="every column by itself, of gzip's log entry",
+                value=sum(alone.values()) / packed,
+            ),
+        ],
+        notes=[
+            f"of {entries:,} entries; each column by itself at level {_HIGH}",
+            "32 bytes of hash and 9 of an id are random: nothing makes them smaller",
+        ],
+    )
+
+
+BENCH = Bench("size", "What limits how small a backup can be?", measure, minutes=0.5)
