@@ -52,8 +52,15 @@ def write_heads(
     if not audit.has_audit(connection):
         return None
     with new.create(name) as file:
-        pieces = cast(BinaryIO, _Pieces(audit.read_heads(connection)))
-        return compress_for(pieces, file, recipients)
+        return compressed_heads(connection, file, recipients)
+
+
+def compressed_heads(
+    connection: Connection[Any], file: BinaryIO, recipients: Sequence[str] = ()
+) -> FileFacts:
+    """Write the heads in the connection's snapshot into `file`, as a backup keeps them."""
+    pieces = cast(BinaryIO, _Pieces(audit.read_heads(connection)))
+    return compress_for(pieces, file, recipients)
 
 
 def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> Iterator[Head]:

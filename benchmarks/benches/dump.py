@@ -6,11 +6,13 @@ from pathlib import Path
 
 from psycopg import sql
 
+from backups import content, snapshot
+from backups.anchors import compressed_heads
 from backups.dump import dump
 from backups.stores import LocalStore
 from backups.streams import CountingReader, compress
 from benchmarks.bench import Bench, Found, at_least, at_most
-from benchmarks.figures import ratio_figure, self_noise, size_figure
+from benchmarks.figures import plain_figure, ratio_figure, self_noise, size_figure
 from benchmarks.harness import AGAIN, Contestant, Did, alternate
 from benchmarks.site import Site
 from benchmarks.statements import read_sql
@@ -24,6 +26,7 @@ FASTER = "faster than the plan's script"
 SIZE = "size, of the plan's"
 LIMIT = "without the proof, of the COPY limit"
 PROOF = "what proof, read-back and flush add"
+ANCHOR = "anchoring the audit trail, of the dump's CPU"
 
 
 def plan(target: Conninfo, tools: PostgresTools, place: Path) -> Path:
@@ -88,6 +91,13 @@ def knows_zstd(tools: PostgresTools) -> bool:
     return "--with-zstd" in programs.run([tools["pg_config"], "--configure"])
 
 
+def heads(target: Conninfo, place: Path) -> int:
+    """Read the heads of all chains of the audit trail as a dump does; return the bytes written."""
+    with connect(target, purpose="bench") as connection, (place / "heads").open("wb") as file:
+        snapshot.prepare_session(connection, content.SETTINGS)
+        return compressed_heads(connection, file).size_bytes
+
+
 def measure(site: Site) -> Found:
     """Measure."""
     target, tools = site.filled.target, site.tools
@@ -118,6 +128,11 @@ def measure(site: Site) -> Found:
                 lambda place: Did(best(target, tools, place / "directory")),
             ),
             Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),
+            Contestant(
+                "heads",
+                "the heads of the audit trail alone, which are part of the dump",
+                lambda place: Did(heads(target, place)),
+            ),
         ],
         rounds=site.rounds,
         meter=site.meter(),
@@ -128,6 +143,10 @@ def measure(site: Site) -> Found:
     floor = self_noise(arms["bare"], arms["bare" + AGAIN])
     sizes = {name: arm.size_bytes or 0 for name, arm in arms.items()}
     targets = BENCH.targets
+    shares = [
+        part.cpu_s / whole.cpu_s * 100
+        for part, whole in zip(arms["heads"].costs, arms["dump"].costs, strict=True)
+    ]
     return Found(
         list(arms.values()),
         [
@@ -137,6 +156,7 @@ def measure(site: Site) -> Found:
             ratio_figure(
                 PROOF, arms["dump"], arms["bare"], targets=targets, floor=floor, percent_more=True
             ),
+            plain_figure(ANCHOR, shares, "%", targets=targets),
             ratio_figure(
                 "dump with proof, of the best pg_dump",
                 arms["dump"],
@@ -157,5 +177,6 @@ BENCH = Bench(
         at_most(SIZE, 0.80),
         at_most(LIMIT, 1.4),
         at_most(PROOF, 30, "%"),
+        at_most(ANCHOR, 10, "%"),
     ),
 )
