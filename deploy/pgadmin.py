@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from casedb.passfile import SHORTEST_PASSWORD, passfile_line
+from deploy.sandbox import SANDBOX
 
 GROUP = "pgadmin"
 """The inventory's group of the hosts that have it, and nobody else has."""
@@ -378,26 +379,8 @@ http {{
 """
 
 
-_HARDENED = """\
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectProc=invisible
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
+_HARDENED = f"""\
+{SANDBOX}ProtectProc=invisible
 Restart=on-failure
 RestartSec=2
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from casedb.roles import POOLER
 from deploy import hba, pooler
+from deploy.sandbox import SANDBOX
 
 PACKAGE = "pgbouncer"
 ACCOUNT = "pgbouncer"
@@ -228,25 +229,7 @@ RestartSec=1s
 LimitNOFILE={files}
 LimitCORE=0
 UMask=0077
-NoNewPrivileges=yes
 CapabilityBoundingSet=
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
 MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallErrorNumber=EPERM
+{SANDBOX}SystemCallErrorNumber=EPERM
 """

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from deploy.conf import SERVICE_USER
+from deploy.sandbox import SANDBOX
 from deploy.toolkit import COMMAND_FILE, HOME, LOG_FOLDER, METRICS_FOLDER, local_stores
 
 DRILL_GROUP = "drill"
@@ -288,26 +289,8 @@ def _account(settings: Mapping[str, Any]) -> str:
 
 
 # MemoryDenyWriteExecute is missing: the server of a drill compiles queries in memory.
-_SANDBOX = """\
+_SANDBOX = f"""\
 UMask=0077
-NoNewPrivileges=yes
 CapabilityBoundingSet=
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
 ProtectProc=invisible
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-"""
+{SANDBOX}"""

@@ -204,11 +204,11 @@ def test_the_store_of_an_ancient_pgadmin_is_migrated_and_a_copy_kept(
     pgadmin.take_away()
     host.run("rm -rf /opt/pgadmin/current; mv /var/lib/pgadmin /var/lib/pgadmin.aside")
     host.run(
-        "python3 -m venv /root/ancient && /root/ancient/bin/pip -q install"
+        "python3 -m venv /var/tmp/ancient && /var/tmp/ancient/bin/pip -q install"
         f" pgadmin4=={ANCIENT} >/dev/null 2>&1; install -d -m 700 -o pgadmin -g pgadmin"
-        " /var/lib/pgadmin; cd /root/ancient/lib/python3*/site-packages/pgadmin4"
+        " /var/lib/pgadmin; cd /var/tmp/ancient/lib/python3*/site-packages/pgadmin4"
         " && PGADMIN_SETUP_EMAIL=old@example.com PGADMIN_SETUP_PASSWORD=an-old-password"
-        " /root/ancient/bin/python setup.py setup-db >/dev/null"
+        " /var/tmp/ancient/bin/python setup.py setup-db >/dev/null"
     )
     old = sqlite(host, "SELECT value FROM version WHERE name = 'ConfigDB'")
 
@@ -221,7 +221,7 @@ def test_the_store_of_an_ancient_pgadmin_is_migrated_and_a_copy_kept(
     )
     assert host.run(f"stat -c '%a %U' {STORE}.schema-{ITS_SCHEMA}") == "600 pgadmin"
     assert pgadmin.run("drift")[0] == 0
-    host.run("rm -rf /root/ancient /var/lib/pgadmin.aside")
+    host.run("rm -rf /var/tmp/ancient /var/lib/pgadmin.aside")
 
 
 def test_the_store_of_a_newer_pgadmin_is_refused_and_left_as_it_is(
