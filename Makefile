@@ -3,8 +3,9 @@
 CASEDB := .venv/bin/casedb
 # Further words for the command: make dump ARGS="--json".
 ARGS ?=
-# The PostgreSQL programs the tests use; empty: the embedded ones.
-TEST_PG_BIN ?= $(PG_BIN)
+# The PostgreSQL programs the tests use: the plan's version where Debian has installed it. Empty:
+# the embedded ones.
+TEST_PG_BIN ?= $(or $(PG_BIN),$(wildcard /usr/lib/postgresql/15/bin))
 
 # How much make bench measures with, and which benches; empty: all.
 SCALE ?= small
@@ -16,8 +17,8 @@ PARALLEL ?= --numprocesses=auto --dist=loadfile
 .DEFAULT_GOAL := help
 .PHONY: help up down reset status shell migrate rollback seed dump backups verify drill rotate \
 	restore undo-restore access rehearse rehearse-restore env compose-up compose-down compose-reset \
-	test test-all test-property test-hosts test-compose kill-matrix fault-matrix bench bench-docs test-bench \
-	lint format requirements clean venv venv-dev
+	test test-all coverage test-property test-hosts test-compose test-bench kill-matrix fault-matrix \
+	bench bench-docs lint format requirements clean venv venv-dev
 
 help:  ## Print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -96,7 +97,10 @@ test-hosts: venv-dev  ## Run the tests that need real Debian hosts (Docker, root
 	@.venv/bin/pytest -m hosts tests/hosts $(ARGS)
 
 test: venv-dev  ## Run the test suite on real throwaway servers
-	@.venv/bin/pytest $(PARALLEL) --cov --cov-report=term $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
+	@.venv/bin/pytest $(PARALLEL) $(if $(TEST_PG_BIN),--pg-bin=$(TEST_PG_BIN)) $(ARGS)
+
+coverage: venv-dev  ## Run the test suite and say which lines it did not reach
+	@$(MAKE) test ARGS="--cov --cov-report=term $(ARGS)"
 
 test-all: venv-dev  ## Run the test suite on every PostgreSQL that this machine has
 	@set -e; for bin in "" $(wildcard /usr/lib/postgresql/1[5-8]/bin) $$(.venv/bin/python -c \

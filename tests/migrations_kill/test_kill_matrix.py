@@ -72,7 +72,7 @@ class Caught:
 
 
 def wait_for(site: "Site", query: str, wanted: object = True) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while site.ask(query) != wanted:
         process = site.processes[-1]
         assert process.poll() is None, process.communicate()
@@ -81,7 +81,7 @@ def wait_for(site: "Site", query: str, wanted: object = True) -> None:
 
 
 def wait_for_marker(site: "Site") -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not site.marker.exists():
         process = site.processes[-1]
         assert process.poll() is None, process.communicate()
@@ -164,7 +164,7 @@ CATCH = {
 
 
 def wait_until_gone(site: "Site") -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while site.ask(f"SELECT count(*) FROM pg_stat_activity WHERE {APPLIER}"):
         assert time.monotonic() < deadline, "the killed run's session is still there"
         time.sleep(0.02)
