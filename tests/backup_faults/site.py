@@ -125,7 +125,7 @@ class Site:
         self, condition: Callable[[], Any], otherwise: str, *, every_s: float = 0.02
     ) -> None:
         process = self.processes[-1]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not condition():
             assert process.poll() is None, (otherwise, process.communicate())
             assert time.monotonic() < deadline, otherwise
@@ -139,7 +139,7 @@ class Site:
     def wait_for_gone(self, name: str) -> None:
         """Wait until no session of that name is left, which a killed run's lock goes with."""
         query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{name}%'"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.ask(query):
             assert time.monotonic() < deadline, "the killed run's session is still there"
             time.sleep(0.05)

@@ -160,6 +160,6 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
     if fault != "SIGTERM":
         site.marker.unlink(missing_ok=True)
     thaw(list(caught.frozen))
-    printed = caught.process.communicate(timeout=90)
+    printed = caught.process.communicate(timeout=120)
     site.marker.unlink(missing_ok=True)
     assert caught.process.returncode == EXIT[fault], printed

@@ -115,7 +115,7 @@ def after_commit(site: Site) -> Caught:
     site.wait_until_stopped()
     assert site.new_labels() == []
     site.marker.unlink()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     process = site.start("event:open:/chain/case_management.:2", "dump")
     site.wait_until_stopped()
     assert site.partial() == set()
@@ -163,7 +163,7 @@ def strike(site: Site, caught: Caught, fault: str, phase: str) -> int:
         # is being committed, a signal stops nothing any more.
         site.marker.unlink(missing_ok=True)
     thaw(list(caught.frozen))
-    caught.process.communicate(timeout=60)
+    caught.process.communicate(timeout=120)
     site.marker.unlink(missing_ok=True)
     return caught.process.returncode
 

@@ -28,7 +28,7 @@ def test_a_dump_killed_at_any_moment_leaves_whole_backups_only(
         process = site.start("nowhere", "dump")
         time.sleep(moment)
         process.send_signal(signal.Signals[fault])
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         site.wait_for_gone("casedb dump")
         # 0: it was quicker this time.
         assert process.returncode in ({-9, 0} if fault == "SIGKILL" else {143, -15, 0}), moments

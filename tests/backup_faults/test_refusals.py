@@ -25,7 +25,7 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     codes = [site.run("dump")[0], site.run("rotate", "--apply")[0]]
     shown = site.labels()
     site.marker.unlink()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
 
     assert codes == [8, 8]
     assert shown == [site.first]

@@ -54,7 +54,7 @@ def test_a_rotation_killed_half_way_is_ended_by_the_next(
         proof = f"files: hidden, {left} of {files} left"
 
     process.send_signal(signal.Signals[fault])
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     site.marker.unlink(missing_ok=True)
 
     assert process.returncode == EXIT[fault]

@@ -38,7 +38,7 @@ def truncating(database: Conninfo, table: str) -> Iterator[threading.Thread]:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         with open_connection(database, purpose="test") as connection:
             while not done and not scalar(
                 connection,

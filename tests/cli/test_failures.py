@@ -118,7 +118,7 @@ def test_a_closed_pipe_is_no_error(brought_up: "Casedb") -> None:
     process.stdout.close()
     assert process.stderr
     assert "Traceback" not in process.stderr.read()
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     process.stderr.close()
 
 
@@ -132,13 +132,13 @@ def test_an_ended_dump_leaves_nothing_that_looks_whole(
         # pg_dump has to wait for this lock, so the dump is caught in the middle.
         blocker.execute("LOCK TABLE cases IN ACCESS EXCLUSIVE MODE")
         running = brought_up.start("dump", "--store", str(store))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not list(store.rglob(".partial-*")):
             assert running.poll() is None, running.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(running.pid, number)
-        _, err = running.communicate(timeout=30)
+        _, err = running.communicate(timeout=120)
 
     assert running.returncode == {2: 130, 15: 143, 9: -9}[number]
     assert "Traceback" not in err

@@ -174,7 +174,7 @@ def test_pgcli_is_that_user_too(brought_up: "Casedb") -> None:
 
 def read_until(master: int, wanted: str) -> str:
     seen = ""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while wanted not in seen:
         assert time.monotonic() < deadline, seen
         ready, _, _ = select.select([master], [], [], 1)

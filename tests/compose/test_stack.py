@@ -159,7 +159,7 @@ def test_killed_in_the_middle_of_a_dump_it_leaves_no_backup_and_the_next_one_wor
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     store = running.folder / ".casedb" / "backups"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any(f.stat().st_size for f in store.rglob(".partial-*/*") if f.is_file()):
         assert dump.poll() is None, dump.communicate()
         assert time.monotonic() < deadline

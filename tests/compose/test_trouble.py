@@ -77,7 +77,7 @@ def test_docker_compose_itself_does_not_start_with_a_weak_password_either(site: 
 
     site.docker("compose", "up", "--detach", "postgres")
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while "is shorter than" not in (logged := site.docker("compose", "logs", "postgres")):
         assert time.monotonic() < deadline, logged
         time.sleep(0.5)

@@ -67,7 +67,7 @@ def wait_until_it_sleeps(admin: Conninfo) -> None:
         " WHERE wait_event = 'PgSleep' AND datname = current_database()"
     )
     with connect(admin, purpose="test") as connection:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not scalar(connection, query):
             assert time.monotonic() < deadline, "the migration never began to sleep"
             time.sleep(0.05)
@@ -88,7 +88,7 @@ def test_killed_between_the_table_and_the_mark_leaves_neither(
     wait_until_it_sleeps(admin)
 
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
     assert process.returncode != 0
     # Nobody has to break a lock, nor to wait for the sleeping statement's end.
@@ -123,7 +123,7 @@ def test_killed_while_it_is_being_recorded_leaves_no_table(
     wait_until_it_sleeps(admin)
 
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
     with connect(admin, purpose="test") as connection, maintenance_lock(connection, wait_s=10):
         assert scalar(connection, "SELECT to_regclass('public.trees')") is None
@@ -147,7 +147,7 @@ def test_a_server_process_that_dies_leaves_neither_table_nor_mark(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             " AND datname = current_database()"
         )
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
 
     assert "the connection to the server was lost" in err
     assert migrations.status(admin, source=tmp_path).applied == ()
@@ -157,7 +157,7 @@ def test_four_at_once_on_a_fresh_database_apply_each_migration_once(migrator: Co
     source = folder("migrations")
     processes = [start(migrator, source) for _ in range(4)]
 
-    results = [process.communicate(timeout=40) for process in processes]
+    results = [process.communicate(timeout=120) for process in processes]
 
     assert [err for _, err in results] == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4

@@ -295,7 +295,7 @@ def wait_until_blocked(staffed: Conninfo) -> None:
 
 
 def error_of(thread: threading.Thread) -> psycopg.Error | None:
-    thread.join(timeout=20)
+    thread.join(timeout=120)
     return thread.error  # type: ignore[attr-defined, no-any-return]
 
 

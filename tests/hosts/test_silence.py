@@ -74,7 +74,7 @@ def test_a_candidate_never_archives_what_is_not_the_live_servers(
     host: "Host", archiving: dict[str, dict[str, str]]
 ) -> None:
     host.sql("CREATE TABLE public.t AS SELECT 1; DROP TABLE public.t; SELECT pg_switch_wal()")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not archived(host):
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -41,7 +41,7 @@ class KillableServer:
         return (self.home / "server.log").read_text(errors="replace")
 
     def start(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 cluster.start(

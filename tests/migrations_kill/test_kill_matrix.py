@@ -72,7 +72,7 @@ class Caught:
 
 
 def wait_for(site: "Site", query: str, wanted: object = True) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while site.ask(query) != wanted:
         process = site.processes[-1]
         assert process.poll() is None, process.communicate()
@@ -81,7 +81,7 @@ def wait_for(site: "Site", query: str, wanted: object = True) -> None:
 
 
 def wait_for_marker(site: "Site") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not site.marker.exists():
         process = site.processes[-1]
         assert process.poll() is None, process.communicate()
@@ -164,7 +164,7 @@ CATCH = {
 
 
 def wait_until_gone(site: "Site") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while site.ask(f"SELECT count(*) FROM pg_stat_activity WHERE {APPLIER}"):
         assert time.monotonic() < deadline, "the killed run's session is still there"
         time.sleep(0.02)
@@ -178,14 +178,14 @@ def strike(site: "Site", caught: Caught, fault: str) -> None:
         site.server.start()
         # The applier learns of it when it goes on.
         site.marker.unlink(missing_ok=True)
-        caught.process.wait(timeout=30)
+        caught.process.wait(timeout=120)
         assert CRASHED in site.server.log
         # It says that the server is gone; after the mark it may have finished by itself.
         assert caught.process.returncode in (4, 0), caught.process.communicate()
         return
     number = signal.Signals[fault]
     caught.process.send_signal(number)
-    caught.process.wait(timeout=10)
+    caught.process.wait(timeout=120)
     # Only now: without the open transaction in its way, the orphan would end the index by itself.
     wait_until_gone(site)
     caught.let_go()

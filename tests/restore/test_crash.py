@@ -83,7 +83,7 @@ def test_the_server_dies(mortal: Mortal, tmp_path: Path, place: str) -> None:
     with stopped_at(night, tmp_path, place) as process:
         mortal.die()
         (tmp_path / "marker").unlink(missing_ok=True)
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=120)
     mortal.rise()
 
     said = (tmp_path / "output").read_text()

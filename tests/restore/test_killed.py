@@ -84,7 +84,7 @@ def running(
 def wait_until(
     condition: Callable[[], object], process: subprocess.Popen[bytes] | None = None
 ) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it did not come so far"
         if process and process.poll() is not None:
@@ -169,7 +169,7 @@ def test_stopped_by_a_signal(
     with stopped_at(night, tmp_path, place) as process:
         process.send_signal(how)
         # While the lock is still held: what waits for it gives up by itself.
-        assert process.wait(timeout=30) == code
+        assert process.wait(timeout=120) == code
     wait_until(lambda: nobody_restores(night))
 
     assert identity(night) == before

@@ -125,7 +125,7 @@ def test_a_command_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(child)
         # It is nobody's child any more, and stays a zombie until init looks.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.05)
