@@ -18,7 +18,7 @@ from casedb.kept_parts import kept_parts
 from casedb.s3_model import parse_location
 from tests.backups.conftest import Made
 from tests.s3.proxy import Proxy, proxy
-from tests.s3.servers import Server, ceph, moto, why_no_ceph
+from tests.s3.servers import SERVERS, Server, s3_server
 
 DATABASE = "x"
 LABEL = "x-20260101T000000Z"
@@ -27,11 +27,9 @@ PARTS = 4
 DATA = os.urandom(PART * (PARTS - 1) + 1000)
 
 
-@pytest.fixture(scope="module", params=["moto", pytest.param("ceph", marks=pytest.mark.real_s3)])
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    if request.param == "ceph" and (reason := why_no_ceph()):
-        pytest.skip(reason)
-    with moto() if request.param == "moto" else ceph() as started:
+    with s3_server(request.param) as started:
         yield started
 
 

@@ -35,21 +35,15 @@ from casedb.errors import (
 from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made
-from tests.s3.servers import Server, ceph, moto, why_no_ceph
+from tests.s3.servers import SERVERS, Server, moto, s3_server
 
 NOW = datetime.now(UTC)
 EVERYTHING = Retention(keep_within=timedelta(0), keep_last=1)
 
 
-@pytest.fixture(scope="module", params=["moto", pytest.param("ceph", marks=pytest.mark.real_s3)])
+@pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    if request.param == "moto":
-        with moto() as started:
-            yield started
-        return
-    if reason := why_no_ceph():
-        pytest.skip(reason)
-    with ceph() as started:
+    with s3_server(request.param) as started:
         yield started
 
 

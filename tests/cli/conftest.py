@@ -51,7 +51,7 @@ class Casedb:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert "Traceback" not in done.stderr or "--debug" in words, done.stderr

@@ -118,7 +118,7 @@ def test_a_closed_pipe_is_no_error(brought_up: "Casedb") -> None:
     process.stdout.close()
     assert process.stderr
     assert "Traceback" not in process.stderr.read()
-    process.wait(timeout=120)
+    process.wait(timeout=300)
     process.stderr.close()
 
 
@@ -138,7 +138,7 @@ def test_an_ended_dump_leaves_nothing_that_looks_whole(
             assert time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(running.pid, number)
-        _, err = running.communicate(timeout=120)
+        _, err = running.communicate(timeout=300)
 
     assert running.returncode == {2: 130, 15: 143, 9: -9}[number]
     assert "Traceback" not in err

@@ -21,6 +21,7 @@ _BLOCK = re.compile(r"^```\n(.*?)^```\n", re.M | re.S)
 _KEPT = re.compile(r"case_management_kept_\d{8}T\d{6}Z")
 # What differs from night to night: numbers, folders, lengths of time, how wide a column is.
 _VARIES = (
+    (re.compile(r" \(Debian [^)]*\)"), ""),
     (re.compile(r"file://\S+|/\S+"), "PATH"),
     (re.compile(r"\d+\.\d+\.?\d*|\d+"), "N"),
     (re.compile(r"\b(N|Nd|Nh|Nm|Ns)( (Nh|Nm|Ns|s))?\b"), "N"),

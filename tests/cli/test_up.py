@@ -131,7 +131,7 @@ def test_an_up_that_is_ended_half_way_is_finished_by_the_next(
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
     os.kill(running.pid, number)
-    _, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=300)
 
     assert running.returncode in (130, 143, -signal.SIGKILL)
     assert "Traceback" not in err
@@ -143,7 +143,7 @@ def test_two_ups_at_once_do_not_harm_each_other(casedb: "Casedb") -> None:
     both = [casedb.start("up") for _ in range(2)]
     codes = []
     for process in both:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         codes.append(process.returncode)
         assert process.returncode in (0, 8), err
 

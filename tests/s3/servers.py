@@ -6,11 +6,27 @@ moto is fast and forgives much: it takes any password and any checksum. Ceph is 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from moto.server import ThreadedMotoServer
 
 from benchmarks.ceph import Server, ceph, why_no_ceph
 
-__all__ = ["Server", "ceph", "moto", "why_no_ceph"]
+__all__ = ["SERVERS", "Server", "ceph", "moto", "s3_server", "why_no_ceph"]
+
+# The real one wherever it can run; elsewhere the other, and a skip that says why.
+SERVERS = [
+    *(["moto"] if why_no_ceph() else []),
+    pytest.param("ceph", marks=pytest.mark.real_s3),
+]
+
+
+@contextmanager
+def s3_server(name: str) -> Iterator[Server]:
+    """Run one of SERVERS for the length of the block; skip the test where Ceph cannot run."""
+    if name == "ceph" and (reason := why_no_ceph()):
+        pytest.skip(reason)
+    with moto() if name == "moto" else ceph() as started:
+        yield started
 
 
 @contextmanager
