@@ -136,7 +136,8 @@ class Rehearsal:
         done = subprocess.run(
             [sys.executable, "-m", "casedb", *words],
             cwd=self.folder, env=inherited, input=stdin, capture_output=True, text=True,
-            check=False, timeout=600,
+            # Two bare hosts on a busy machine took more than ten minutes.
+            check=False, timeout=1800,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         return done
