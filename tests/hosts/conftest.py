@@ -65,7 +65,7 @@ class Host:
     def start(self, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         script = self._heredoc(command, text)
         return subprocess.run(
-            self.argv, input=script, capture_output=True, text=True, check=False, timeout=300
+            self.argv, input=script, capture_output=True, text=True, check=False, timeout=900
         )
 
     def sql(self, sql: str, database: str = "case_management") -> str:
