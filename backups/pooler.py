@@ -13,7 +13,7 @@ from psycopg import Connection, sql
 
 from casedb.conninfo import Conninfo
 from casedb.database import open_connection
-from casedb.errors import LockedError
+from casedb.errors import LockedError, ServerUnreachableError
 
 PAUSE_TIMEOUT_S = 10.0
 """How long the transactions that run are waited for. New ones wait behind it all the while."""
@@ -43,8 +43,26 @@ def paused(console: Conninfo | None, database: str) -> Iterator[None]:
                 _tell(resuming, "RESUME", database)
 
 
+def require_console(console: Conninfo | None) -> None:
+    """Make sure that `paused` will get to the console: before hours of loading, and not after.
+
+    Raises:
+        ServerUnreachableError: it cannot be reached.
+    """
+    if console:
+        _open(console).close()
+
+
 def _open(console: Conninfo) -> Connection[Any]:
-    return open_connection(console, purpose="restore")
+    try:
+        return open_connection(console, purpose="restore")
+    except ServerUnreachableError as error:
+        raise ServerUnreachableError(
+            "the console of PgBouncer cannot be reached; nothing was changed",
+            detail=error.detail,
+            hint="Start it; or go on without, --pooler '': its clients then see their connection "
+            "end, and no pause.",
+        ) from error
 
 
 def _pause(connection: Connection[Any], database: str) -> None:
@@ -55,7 +73,7 @@ def _pause(connection: Connection[Any], database: str) -> None:
             raise LockedError(
                 f'PgBouncer could not pause database "{database}"; nothing was changed',
                 detail=f"Its transactions did not end within {PAUSE_TIMEOUT_S:g} s.",
-                hint="End the long transaction, or go on without --pooler: clients then see "
+                hint="End the long transaction, or go on without, --pooler '': clients then see "
                 "their connection end. With pool_mode = session PAUSE waits for every client.",
             )
         time.sleep(0.01)

@@ -21,6 +21,7 @@ from backups.contents import full_manifest
 from backups.downloads import resumed
 from backups.interrupts import to_its_end, too_late
 from backups.manifest import Manifest
+from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import READ_ONLY, property_statements
 from backups.records import RestoreReport, SwapFacts, write_record
@@ -94,6 +95,7 @@ def restore(
         DifferenceError: what was restored is not what was dumped; it was dropped again.
         ConfigurationError: there is no such backup, or the programs do not fit the server.
         LockedError: another restore runs on this server, or the names could not be swapped.
+        ServerUnreachableError: `pooler` or the server cannot be reached.
         ToolFailedError: pg_restore or the server failed; what was made was dropped again.
     """
     source = database_named(wish.label)
@@ -103,6 +105,7 @@ def restore(
     with too_late(reports), ExitStack() as stack:
         connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
         if plan.replaces:
+            require_console(pooler)
             notes += _thaw(connection, wish)
         stack.enter_context(
             _frozen(connection, admin, wish.database)

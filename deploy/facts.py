@@ -13,7 +13,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import PyinfraError
 
 from casedb.sqlfiles import folder, read_sql
-from deploy import firewall, kernel, pgadmin, pgdg, pooler_host, timers, toolkit
+from deploy import firewall, kernel, pgadmin, pgadmin_state, pgdg, pooler_host, timers, toolkit
 from deploy.conf import MADE_BY_US, SERVICE_USER
 from deploy.defaults import DEFAULTS
 from deploy.sending import asking_how_it_stands, gathering
@@ -170,13 +170,13 @@ def asked() -> dict[str, Any]:
             pooler_host.KEY_FILE: True,
             pgadmin.UNIT_FILE: False,
             pgadmin.WEB_UNIT_FILE: False,
-            **(pgadmin.asked_files(data["pgadmin_email"]) if has_pgadmin() else {}),
+            **(pgadmin_state.asked_files(data["pgadmin_email"]) if has_pgadmin() else {}),
         },
         "kind": kind.value,
         "timers": [timer.unit for timer in wanted],
         "sysctl": [*kernel.ASKED, *(n for n in data["sysctl"] if n not in kernel.ASKED)],
         "accounts": [SERVICE_USER, *([pgadmin.USER] if has_pgadmin() else [])],
-        "pgadmin": pgadmin.asked(
+        "pgadmin": pgadmin_state.asked(
             email=data["pgadmin_email"], listen=data["pgadmin_listen"], port=data["pgadmin_port"]
         )
         if has_pgadmin()

@@ -131,6 +131,17 @@ def wanted(wish: Wish, *, version: tuple[int, int], cluster_unit: str, hard_file
     return Wanted(ours, chosen, files)
 
 
+def console(found: Mapping[str, Any], port: int, *, may_restart: bool) -> str:
+    """Return where a restore pauses the clients, in libpq's words; for CONSOLE_USER, by peer.
+
+    `found` is what was gathered of a PgBouncer. One that waits for its restart is still where it
+    was, and not yet at `port`.
+    """
+    stays = not may_restart and found["runs_as"] == ACCOUNT and found["port"]
+    at = found["port"] if stays else port
+    return f"host={SOCKETS} port={at} dbname=pgbouncer user={CONSOLE_USER}"
+
+
 def rules(wish: Wish) -> list[hba.Rule]:
     """Return who may come to the pooler: the application alone, and the console's users."""
     app = (APPLICATION,)

@@ -8,7 +8,7 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
-from deploy import pgadmin
+from deploy import pgadmin, pgadmin_files, pgadmin_state
 from deploy.remote import (
     candidate,
     configure,
@@ -94,17 +94,17 @@ def installing(asked: dict[str, Any]) -> StringCommand:
 def bringing_pgadmin(wish: pgadmin.Wish) -> StringCommand:
     """Return the command that makes pgAdmin what is wished."""
     asked = {
-        **pgadmin.asked(email=wish.email, listen=wish.listen, port=wish.port),
+        **pgadmin_state.asked(email=wish.email, listen=wish.listen, port=wish.port),
         "folder": pgadmin.FOLDER,
         "identity": wish.release.identity,
         "requirements": wish.release.requirements,
         "user": pgadmin.USER,
         "password": wish.password,
         "servers": pgadmin.servers_json(wish.servers),
-        "private_files": wish.private_files,
+        "private_files": pgadmin_files.private(wish),
         "socket": pgadmin.SOCKET,
         "authority": pgadmin.AUTHORITY_FILE,
-        "in_force": wish.in_force,
+        "in_force": pgadmin_files.in_force(wish),
         "in_force_file": pgadmin.IN_FORCE_FILE,
     }
     modules = [gather_pgadmin, install, remote_pgadmin]

@@ -36,7 +36,8 @@ key_option = click.option(
     help="The secret key that opens encrypted backups.",
 )
 pooler_option = click.option(
-    "--pooler", help="The console of a PgBouncer in front, paused for the swap, in libpq's words."
+    "--pooler",
+    help="The console of a PgBouncer in front, paused for the swap, in libpq's words; '': none.",
 )
 
 
@@ -78,10 +79,12 @@ def keys_of(settings: Settings, given: Path | None) -> Keys | None:
 def pooler_of(settings: Settings, given: str | None) -> Conninfo | None:
     """Return the console of the PgBouncer of --pooler or of the settings; None if there is none.
 
+    An empty --pooler goes on without the one of the settings, which may be what is broken.
+
     Raises:
         UsageError: if a password is among its words.
     """
-    words = given or settings.values.pooler
+    words = settings.values.pooler if given is None else given
     if not words:
         return None
     found = Conninfo.parse(words)

@@ -6,7 +6,8 @@ from pyinfra.api import StringCommand, operation
 from deploy.changes import Change, note
 from deploy.facts import forget, host_state
 from deploy.operations.system import Commands
-from deploy.pgadmin import UNIT, UNIT_FILE, WEB_UNIT, WEB_UNIT_FILE, Wish, differences
+from deploy.pgadmin import UNIT, UNIT_FILE, WEB_UNIT, WEB_UNIT_FILE, Wish
+from deploy.pgadmin_state import differences
 from deploy.sending import bringing_pgadmin
 
 

@@ -11,6 +11,8 @@ from deploy.conf import Place
 from deploy.facts import HostFailedError, data_of, has_pgadmin, host_state
 from deploy.operations.pgadmin import no_pgadmin, pgadmin
 from deploy.operations.system import account, managed_file, packages
+from deploy.pgadmin_files import configuration
+from deploy.pgadmin_state import port_problem
 from deploy.pki import authority, utc_now
 from deploy.secrets import resolve
 from deploy.subjects.tls import names_of
@@ -25,7 +27,7 @@ def administer(place: Place, hostname: str, data: dict[str, Any]) -> None:
         return
     wish = _wish(place, hostname, data)
     problems = about.check(wish)
-    if taken := about.port_problem(host_state(), wish):
+    if taken := port_problem(host_state(), wish):
         problems.append(taken)
     if problems:
         raise HostFailedError("pgAdmin is refused: " + "; ".join(problems))
@@ -36,7 +38,7 @@ def administer(place: Place, hostname: str, data: dict[str, Any]) -> None:
         wait_s=data["apt_wait_s"],
     )
     account(name="Make pgAdmin's account", user=about.USER, home=about.HOME)
-    for path, content in wish.files.items():
+    for path, content in configuration(wish).items():
         managed_file(name=f"pgAdmin: write {Path(path).name}", path=path, content=content)
     pgadmin(name="Bring pgAdmin up with its user and servers", wish=wish)
 

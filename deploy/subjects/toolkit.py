@@ -5,9 +5,12 @@ from typing import Any
 
 from pyinfra.api import deploy
 
+from deploy import pooler_host
 from deploy.conf import SERVICE_USER, Place
+from deploy.facts import host_state
 from deploy.operations.system import account, managed_file, packages
 from deploy.operations.toolkit import installed, schema
+from deploy.pki import utc_now
 from deploy.secrets import resolve_text
 from deploy.timers import Kind, age_limits, is_encrypted, metrics_file, wanted
 from deploy.toolkit import (
@@ -22,6 +25,7 @@ from deploy.toolkit import (
     settings_text,
     toolkit,
 )
+from deploy.window import may_restart
 
 _WHEELS = Path(".casedb/wheels")
 
@@ -44,6 +48,7 @@ def equip(place: Place, kind: Kind, data: dict[str, Any]) -> None:
                 "metrics_file": metrics_file(database),
                 **({"key_file": KEY_FILE} if _has_key(kind, data) else {}),
                 **age_limits(wanted(data, kind)),
+                **({"pooler": _console(data)} if _has_pooler(kind, data) else {}),
                 **data["toolkit_settings"],
             },
         ),
@@ -68,6 +73,18 @@ def equip(place: Place, kind: Kind, data: dict[str, Any]) -> None:
 
 def _has_key(kind: Kind, data: dict[str, Any]) -> bool:
     return bool(data["backup_key"]) or (kind is Kind.DRILL and is_encrypted(data))
+
+
+def _has_pooler(kind: Kind, data: dict[str, Any]) -> bool:
+    return kind is Kind.DATABASE and bool(data["pooler"])
+
+
+def _console(data: dict[str, Any]) -> str:
+    return pooler_host.console(
+        host_state()["pooler"],
+        int(data["pooler_port"]),
+        may_restart=may_restart(data["restart"], now=utc_now()),
+    )
 
 
 @deploy("Schema")

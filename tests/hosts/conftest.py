@@ -65,7 +65,7 @@ class Host:
     def start(self, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         script = self._heredoc(command, text)
         return subprocess.run(
-            self.argv, input=script, capture_output=True, text=True, check=False, timeout=300
+            self.argv, input=script, capture_output=True, text=True, check=False, timeout=900
         )
 
     def sql(self, sql: str, database: str = "case_management") -> str:
@@ -136,7 +136,8 @@ class Rehearsal:
         done = subprocess.run(
             [sys.executable, "-m", "casedb", *words],
             cwd=self.folder, env=inherited, input=stdin, capture_output=True, text=True,
-            check=False, timeout=600,
+            # Two bare hosts on a busy machine took more than ten minutes.
+            check=False, timeout=1800,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         return done

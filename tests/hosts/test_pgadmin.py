@@ -152,6 +152,8 @@ def test_a_new_certificate_is_the_one_that_is_served(pgadmin: "Administered") ->
     assert first == second
 
 
+# Two versions of pgAdmin are installed, 600 MB each.
+@pytest.mark.timeout(3600)
 def test_a_version_goes_up_and_comes_back_with_its_store(
     pgadmin: "Administered", tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_version_that_does_not_start_is_undone(pgadmin: "Administered") -> Non
     assert pgadmin.run("drift")[0] == 0
 
 
+@pytest.mark.timeout(3600)
 def test_the_store_of_an_ancient_pgadmin_is_migrated_and_a_copy_kept(
     pgadmin: "Administered",
 ) -> None:
@@ -207,7 +210,8 @@ def test_the_store_of_an_ancient_pgadmin_is_migrated_and_a_copy_kept(
         "python3 -m venv /var/tmp/ancient && /var/tmp/ancient/bin/pip -q install"
         f" pgadmin4=={ANCIENT} >/dev/null 2>&1; install -d -m 700 -o pgadmin -g pgadmin"
         " /var/lib/pgadmin; cd /var/tmp/ancient/lib/python3*/site-packages/pgadmin4"
-        " && PGADMIN_SETUP_EMAIL=old@example.com PGADMIN_SETUP_PASSWORD=an-old-password"
+        " && runuser -u pgadmin -- env HOME=/var/lib/pgadmin PGADMIN_SETUP_EMAIL=old@example.com"
+        " PGADMIN_SETUP_PASSWORD=an-old-password"
         " /var/tmp/ancient/bin/python setup.py setup-db >/dev/null"
     )
     old = sqlite(host, "SELECT value FROM version WHERE name = 'ConfigDB'")

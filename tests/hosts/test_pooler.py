@@ -25,6 +25,7 @@ from deploy.pooler_host import (
     wanted,
 )
 from deploy.sending import pooling_program
+from deploy.toolkit import SETTINGS_FILE
 from tests.hosts.conftest import MAJORS
 from tests.pooler.clients import CARELESS, run_clients
 from tests.restore.writers import writing
@@ -133,6 +134,7 @@ def pooled(
     assert found.changes(pooler=False) == {}
     assert host.run("systemctl is-active pgbouncer", check=False) == "inactive"
     assert host.run(f"ls {DROP_IN_FILE} {PASSWORDS_FILE} {INI_FILE} 2>/dev/null", check=False) == ""
+    assert "pooler" not in host.run(f"cat {SETTINGS_FILE}")
 
 
 def wait_for(way: Conninfo) -> None:
@@ -315,12 +317,14 @@ def test_it_is_restarted_for_another_port_alone_and_within_its_window(pooled: Po
     with psycopg.connect(pooled.way.dsn) as client:
         assert client.execute("SELECT 1").fetchone() == (1,)
     assert pooled.changes(pooler_port=port, restart="never") == {}
+    assert CONSOLE in pooled.host.run(f"cat {SETTINGS_FILE}")
 
     moved = pooled.apply(pooler_port=port)
     assert "restart of PgBouncer" in moved.values()
     assert pooled.process != process
     assert pooled.host.run("ss -Hltn 'sport = :6433'") != ""
     assert pooled.host.run("ss -Hltn 'sport = :6432'") == ""
+    assert CONSOLE.replace("6432", "6433") in pooled.host.run(f"cat {SETTINGS_FILE}")
 
     pooled.apply()
     wait_for(pooled.way)
@@ -377,7 +381,8 @@ def test_a_restore_on_the_host_pauses_its_clients_and_none_sees_an_error(pooled:
         f"cd /var/tmp && runuser -u postgres -- env CASEDB_STORE=file://{folder}/store"
         f" CASEDB_DATA_DIR={folder} CASEDB_CONNINFO='host=/var/run/postgresql user=postgres' casedb"
     )
-    swapping = f"--confirm {DATABASE} --json --pooler '{CONSOLE}'"
+    # The host's casedb.toml names the console.
+    swapping = f"--confirm {DATABASE} --json"
     pooled.host.run(f"install -d -m 700 -o postgres -g postgres {folder}")
     began = pooled.host.run("date '+%F %T'")
     try:

@@ -14,7 +14,7 @@ from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import LockedError
+from casedb.errors import LockedError, ServerUnreachableError
 from casedb.roles import POOLER
 from casedb.server import SUPERUSER
 from casedb.tools import PostgresTools
@@ -104,6 +104,24 @@ def test_the_pooler_is_told_to_go_on_when_the_swap_fails(pool: "Pool", server: "
             raise ZeroDivisionError
         with connect(through, purpose="test") as client:
             assert scalar(client, "SELECT 1") == 1
+
+
+def test_a_console_that_is_not_there_is_found_before_anything_is_loaded(
+    server: "Server", tools: PostgresTools, backup: tuple[LocalStore, str], tmp_path: Path
+) -> None:
+    store, label = backup
+    admin = server(SUPERUSER).replace(dbname="postgres")
+    nowhere = Conninfo.parse(f"host={tmp_path} port=6432 dbname=pgbouncer user=postgres")
+    steps: list[object] = []
+
+    with pytest.raises(ServerUnreachableError, match="nothing was changed") as caught:
+        restore(
+            store, Wish(label, DATABASE, replace=True), admin, tools=tools, pooler=nowhere,
+            on_progress=lambda *step: steps.append(step),
+        )  # fmt: skip
+
+    assert "--pooler ''" in str(caught.value)
+    assert not [step for step in steps if "restoring" in str(step)]
 
 
 def test_a_restore_through_a_pooler_is_refused(

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from deploy import pgadmin
+from deploy import pgadmin, pgadmin_files, pgadmin_state
 from deploy.remote import gather_pgadmin
 
 ROOT = Path(__file__).parents[2]
 HASH = "    --hash=sha256:00\n"
 SERVER = pgadmin.Server("db1", "localhost", 5432, "case_management", "a:b\\c")
-ASKED = pgadmin.asked(email="admin@example.com", listen="127.0.0.1", port=8443)
+ASKED = pgadmin_state.asked(email="admin@example.com", listen="127.0.0.1", port=8443)
 
 
 def pinned(version: str, gunicorn: str = "27.0.1") -> str:
@@ -95,28 +95,28 @@ def test_data_that_make_no_sense_are_named_and_no_secret_is_shown(
 
 
 def test_it_listens_where_it_is_asked_to_and_on_loopback_by_itself() -> None:
-    assert "listen 127.0.0.1:8443 ssl;" in pgadmin.nginx(WISH)
-    assert "listen [::1]:8443 ssl;" in pgadmin.nginx(dataclasses.replace(WISH, listen="::1"))
+    assert "listen 127.0.0.1:8443 ssl;" in pgadmin_files.nginx(WISH)
+    assert "listen [::1]:8443 ssl;" in pgadmin_files.nginx(dataclasses.replace(WISH, listen="::1"))
     # gunicorn has no port at all.
-    assert "--bind unix:/run/pgadmin/pgadmin.sock" in pgadmin.unit()
-    assert "--workers 1 " in pgadmin.unit()
+    assert "--bind unix:/run/pgadmin/pgadmin.sock" in pgadmin_files.unit()
+    assert "--workers 1 " in pgadmin_files.unit()
 
 
 def test_the_configuration_is_python_and_holds_no_secret() -> None:
     found: dict[str, Any] = {}
-    exec(pgadmin.config(WISH), found)
+    exec(pgadmin_files.config(WISH), found)
 
     assert (found["SERVER_MODE"], found["ENABLE_PSQL"]) == (True, False)
     assert found["ALLOWED_HOSTS"] == ["db1", "localhost", "127.0.0.1"]
-    assert not any(WISH.password in text for text in WISH.files.values())
-    assert not any(SERVER.password in text for text in WISH.files.values())
+    assert not any(WISH.password in text for text in pgadmin_files.configuration(WISH).values())
+    assert not any(SERVER.password in text for text in pgadmin_files.configuration(WISH).values())
 
 
 def test_the_password_file_is_quoted_for_libpq() -> None:
-    path, _authority = pgadmin.private_paths(WISH.email)
+    path, _authority = pgadmin_files.private_paths(WISH.email)
 
     assert path == "/var/lib/pgadmin/storage/admin_example.com/.pgpass"
-    assert WISH.private_files[path] == "localhost:5432:*:case_readonly:a\\:b\\\\c\n"
+    assert pgadmin_files.private(WISH)[path] == "localhost:5432:*:case_readonly:a\\:b\\\\c\n"
 
 
 def state(**about: Any) -> dict[str, Any]:
@@ -126,13 +126,15 @@ def state(**about: Any) -> dict[str, Any]:
         return {"content": text, "sha256": hashlib.sha256(text.encode()).hexdigest(), **found}
 
     certificate = "-----BEGIN CERTIFICATE-----\nX\n"
-    private = {p: file(t, mode="600", user="pgadmin") for p, t in WISH.private_files.items()}
+    private = {
+        p: file(t, mode="600", user="pgadmin") for p, t in pgadmin_files.private(WISH).items()
+    }
     return {
         "files": {
             **private,
             pgadmin.STORE: {"mode": "600", "user": "pgadmin"},
-            pgadmin.IN_FORCE_FILE: file(WISH.in_force),
-            pgadmin.NGINX_FILE: file(pgadmin.nginx(WISH)),
+            pgadmin.IN_FORCE_FILE: file(pgadmin_files.in_force(WISH)),
+            pgadmin.NGINX_FILE: file(pgadmin_files.nginx(WISH)),
             "/etc/casedb/tls/server.crt": file(certificate),
         },
         "pgadmin": {
@@ -150,8 +152,8 @@ def state(**about: Any) -> dict[str, Any]:
 
 
 def test_nothing_differs_on_a_good_host() -> None:
-    assert pgadmin.differences(state(), WISH) == []
-    assert pgadmin.port_problem(state(), WISH) == ""
+    assert pgadmin_state.differences(state(), WISH) == []
+    assert pgadmin_state.port_problem(state(), WISH) == ""
 
 
 STOPPED = {"active": "inactive", "enabled": "enabled"}
@@ -170,14 +172,14 @@ SPOILED: dict[str, tuple[dict[str, Any], str]] = {
 def test_each_difference_is_found_alone(name: str) -> None:
     about, what = SPOILED[name]
 
-    assert [found for found, _lines in pgadmin.differences(state(**about), WISH)] == [what]
+    assert [found for found, _lines in pgadmin_state.differences(state(**about), WISH)] == [what]
 
 
 @pytest.mark.parametrize("user", ["missing", "locked", "inactive"])
 def test_a_first_user_who_cannot_log_in_is_drift(user: str) -> None:
     well = state()["pgadmin"]["store"]
 
-    ((what, lines),) = pgadmin.differences(state(store={**well, "user": user}), WISH)
+    ((what, lines),) = pgadmin_state.differences(state(store={**well, "user": user}), WISH)
 
     assert (what, lines[0]) == ("pgAdmin's user admin@example.com", f"-{user}")
 
@@ -186,24 +188,24 @@ def test_servers_that_are_missing_changed_or_twice_there_are_drift() -> None:
     well = state()["pgadmin"]["store"]
     (ours,) = well["servers"]
     for servers in ([], [{**ours, "Username": "postgres"}], [ours, ours]):
-        found = pgadmin.differences(state(store={**well, "servers": servers}), WISH)
+        found = pgadmin_state.differences(state(store={**well, "servers": servers}), WISH)
         assert [what for what, _lines in found] == ["pgAdmin's servers"]
         assert found[0][1]
 
 
 def test_a_password_file_that_others_may_read_is_drift_and_is_not_shown() -> None:
     open_to_all = state()
-    path, _authority = pgadmin.private_paths(WISH.email)
+    path, _authority = pgadmin_files.private_paths(WISH.email)
     open_to_all["files"][path]["mode"] = "644"
 
-    assert pgadmin.differences(open_to_all, WISH) == [(path, ("(its content is secret)",))]
+    assert pgadmin_state.differences(open_to_all, WISH) == [(path, ("(its content is secret)",))]
 
 
 def test_a_store_that_others_may_read_is_drift() -> None:
     open_to_all = state()
     open_to_all["files"][pgadmin.STORE]["mode"] = "640"
 
-    assert pgadmin.differences(open_to_all, WISH) == [
+    assert pgadmin_state.differences(open_to_all, WISH) == [
         (pgadmin.STORE, ("-pgadmin 640", "+pgadmin 600"))
     ]
 
@@ -213,9 +215,9 @@ def test_a_port_that_somebody_else_has_is_refused() -> None:
     stopped = {**about["units"], pgadmin.WEB_UNIT: STOPPED}
     moved = dataclasses.replace(WISH, port=9443)
 
-    assert "port 8443 is taken" in pgadmin.port_problem(state(units=stopped), WISH)
-    assert "port 9443 is taken" in pgadmin.port_problem(state(), moved)
-    assert pgadmin.port_problem(state(units=stopped, listening=[]), WISH) == ""
+    assert "port 8443 is taken" in pgadmin_state.port_problem(state(units=stopped), WISH)
+    assert "port 9443 is taken" in pgadmin_state.port_problem(state(), moved)
+    assert pgadmin_state.port_problem(state(units=stopped, listening=[]), WISH) == ""
 
 
 def test_a_store_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:

@@ -105,3 +105,22 @@ def test_what_runs_is_compared_by_value() -> None:
 
     assert differing({"a": "30.0", "b": "x"}, config) == []
     assert differing({"a": "31", "b": "X", "c": ""}, config) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("found", "may_restart", "port"),
+    [
+        ({"runs_as": "", "port": None}, False, 6433),
+        ({"runs_as": "pgbouncer", "port": 6432}, True, 6433),
+        # It waits for its restart, and a restore tonight has to find it.
+        ({"runs_as": "pgbouncer", "port": 6432}, False, 6432),
+        # Debian's own, which is restarted as ours at once.
+        ({"runs_as": "postgres", "port": 6432}, False, 6433),
+    ],
+)
+def test_the_console_is_where_pgbouncer_will_be(
+    found: dict[str, Any], may_restart: bool, port: int
+) -> None:
+    assert pooler_host.console(found, 6433, may_restart=may_restart) == (
+        f"host=/run/pgbouncer port={port} dbname=pgbouncer user=postgres"
+    )
