@@ -10,6 +10,7 @@ import click
 
 from backups.sealing import Keys, read_keys
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
+from casedb.conninfo_values import require_sound
 from casedb.errors import RefusedError, UsageError
 from casedb.settings import Settings, read_settings
 
@@ -79,12 +80,15 @@ def pooler_of(settings: Settings, given: str | None) -> Conninfo | None:
     """Return the console of the PgBouncer of --pooler or of the settings; None if there is none.
 
     Raises:
+        ConfigurationError: they cannot be read, or one makes no sense.
         UsageError: if a password is among its words.
     """
     words = given or settings.values.pooler
     if not words:
         return None
-    found = Conninfo.parse(words)
+    origin = "--pooler" if given else f"pooler ({settings.sources['pooler']})"
+    found = Conninfo.parse(words, origin=origin)
+    require_sound(found.words, lambda _word: origin)
     if SECRET_WORDS & found.words.keys():
         raise UsageError(
             "a password among the words of a pooler is not accepted",
