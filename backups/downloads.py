@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backups.contents import stored_facts
+from backups.interrupts import add_way_out
 from backups.manifest import DUMP, Manifest
 from backups.stores.base import Store
 from casedb.errors import BackupDamagedError, CasedbError
@@ -35,12 +36,5 @@ def resumed(
             yield found.store, [had] if found.found_bytes else []
         except (CasedbError, KeyboardInterrupt) as error:
             if found.kept_bytes() and not isinstance(error, BackupDamagedError):
-                _tell(error, f"What was downloaded is kept in {folder}: run it again.")
+                add_way_out(error, f"What was downloaded is kept in {folder}: run it again.")
             raise
-
-
-def _tell(error: CasedbError | KeyboardInterrupt, where: str) -> None:
-    if isinstance(error, CasedbError):
-        error.hint = f"{error.hint or ''} {where}".strip()
-    else:
-        error.add_note(where)

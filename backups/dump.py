@@ -19,7 +19,7 @@ from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
 from backups.dump_job import Job, write, write_clear
 from backups.instructions import instructions, property_script
-from backups.interrupts import to_its_end, too_late
+from backups.interrupts import held, too_late
 from backups.labels import label_of
 from backups.manifest import (
     CATALOG,
@@ -111,7 +111,8 @@ def dump(
             with maintenance_lock(connection), store.new_set(job.database, label) as new:
                 manifest, checksum = _write_set(job, new)
                 # From here on it is a backup, and this host has to know of it.
-                to_its_end(lambda: _commit(job, store, new, manifest, checksum, complete))
+                with held():
+                    _commit(job, store, new, manifest, checksum, complete)
     return complete[0]
 
 

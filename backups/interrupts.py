@@ -7,32 +7,96 @@ the exit code of a failure, would be as false as the opposite.
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any, TypeVar
+
+from casedb.errors import CasedbError, TerminatedError
 
 _STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+_POLL_S = 0.02
+T = TypeVar("T")
 
 
-def to_its_end(action: Callable[[], None]) -> None:
-    """Do `action` completely; a signal that comes meanwhile is forgotten.
+class Held:
+    """The signals that came while they were held back, for the block to look at."""
 
-    It came too late to stop anything; so this is for what is short. Blocking signals would not do:
-    another thread would take them, and Python raise in the main one all the same.
+    def __init__(self) -> None:
+        self._came: list[Callable[[], object]] = []
+
+    @property
+    def came(self) -> bool:
+        """Whether one did."""
+        return bool(self._came)
+
+    def let_through(self) -> None:
+        """Do now what the first that came asks for: while nothing is done, it may stop all.
+
+        Raises:
+            KeyboardInterrupt: as if it had not been held back.
+        """
+        for act in self._came:
+            act()
+            raise TerminatedError
+
+    def stopping(self, action: Callable[[], T], stop: Callable[[], object]) -> T:
+        """Return what `action` does in another thread; call `stop` again and again once one came.
+
+        An error of `action` comes out, such as the one by which it stopped.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(action)
+            while not done.done():
+                if self.came:
+                    stop()
+                wait([done], timeout=_POLL_S)
+        return done.result()
+
+    def note(self, number: int, before: Any) -> Callable[[int, FrameType | None], None]:
+        """Return the handler that remembers signal `number`, whose handler was `before`."""
+
+        def came(_number: int, frame: FrameType | None) -> None:
+            self._came.append(lambda: before(number, frame) if callable(before) else None)
+
+        return came
+
+
+@contextmanager
+def held() -> Iterator[Held]:
+    """Hold signals back for the length of the block; afterwards they are forgotten.
+
+    No exception can then come from nowhere between a deed and the word that it is done. What is
+    long has to look at what came. Blocking signals would not do: another thread would take them,
+    and Python raise in the main one all the same.
     """
-    held = {}
+    signals = Held()
+    with ExitStack() as back:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING:
+                before = signal.getsignal(number)
+                # What is ignored, as SIGHUP is under nohup, stays so.
+                if before is not signal.SIG_IGN:
+                    back.callback(signal.signal, number, before)
+                    signal.signal(number, signals.note(number, before))
+        yield signals
+
+
+def hear_no_more() -> None:
+    """Let this process end by itself from now on: it was interrupted once, and says so."""
     if threading.current_thread() is threading.main_thread():
-        held = {number: signal.getsignal(number) for number in _STOPPING}
-    try:
-        for number in held:
-            signal.signal(number, _forget)
-        action()
-    finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
+        for number in _STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                # A function and not SIG_IGN, which the programs called from here would inherit.
+                signal.signal(number, lambda _number, _frame: None)
 
 
-def _forget(_number: int, _frame: FrameType | None) -> None:
-    pass
+def add_way_out(error: BaseException, line: str) -> None:
+    """Let `error` say one line more of what is there, and what to do with it."""
+    if isinstance(error, CasedbError):
+        error.hint = f"{error.hint or ''} {line}".strip()
+    else:
+        error.add_note(line)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ transaction that changes the names: a run that is killed can leave none of it ha
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
@@ -15,11 +15,11 @@ from psycopg import Connection, sql
 
 from backups import content
 from backups.facts import read_settings
-from backups.interrupts import to_its_end, too_late
+from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY
-from backups.records import DropReport, write_record
+from backups.records import DropReport, standing, write_record
 from backups.restore_refusals import NAME_MAX_BYTES
 from backups.snapshot import prepare_session, read_relations
 from backups.stores.base import Store
@@ -141,6 +141,20 @@ def read_tables(connection: Connection[Any]) -> list[TableFacts]:
     return [content.read_content(connection, r, columns[r.oid]) for r in relations]
 
 
+def read_kept(admin: Conninfo, name: str, signals: Held, *, purpose: str) -> list[TableFacts]:
+    """Return what every table of the kept database `name` holds, and remember it with it.
+
+    Raises:
+        CasedbError: it cannot be read or remembered, or one of `signals` came.
+    """
+    with connect(admin.replace(dbname=name), purpose=purpose) as old:
+        tables = signals.stopping(lambda: read_tables(old), old.cancel)
+    # It is read-only: a session of its own, whose setting is another database's.
+    with connect(admin, purpose=purpose) as connection:
+        connection.execute(set_statement(name, CONTENT, as_setting(tables)))
+    return tables
+
+
 def as_setting(tables: Iterable[TableFacts]) -> str:
     """Return the content of tables as one short text, to be kept in a setting.
 
@@ -188,8 +202,16 @@ def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def drop_kept(admin: Conninfo, kept: KeptDatabase, *, store: Store | None = None) -> DropReport:
+def drop_kept(
+    admin: Conninfo,
+    kept: KeptDatabase,
+    *,
+    store: Store | None = None,
+    on_done: Callable[[], None] = lambda: None,
+) -> DropReport:
     """Remove one kept database for good, and leave a report in `store`; its sessions are ended.
+
+    `on_done` is called once it is gone: from then on nothing makes it a failure.
 
     Raises:
         RefusedError: it is none, or not any more.
@@ -197,7 +219,7 @@ def drop_kept(admin: Conninfo, kept: KeptDatabase, *, store: Store | None = None
     """
     reports: list[DropReport] = []
     with (
-        too_late(reports),
+        standing(reports),
         connect(admin, purpose="drop kept") as connection,
         maintenance_lock(connection),
     ):
@@ -222,15 +244,14 @@ def drop_kept(admin: Conninfo, kept: KeptDatabase, *, store: Store | None = None
             tool_version=tool_version(),
         )
         drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(kept.name))
-        to_its_end(lambda: _executed(connection, drop))
-        reports.append(report)
-        if store is not None:
-            to_its_end(lambda: reports.append(write_record(store, home, report)))
+        with held() as signals:
+            signals.let_through()
+            connection.execute(drop)
+            reports.append(report)
+            on_done()
+            if store is not None:
+                reports.append(write_record(store, home, report))
     return reports[-1]
-
-
-def _executed(connection: Connection[Any], statement: sql.Composed) -> None:
-    connection.execute(statement)
 
 
 def choose_kept(kept: Sequence[KeptDatabase], database: str, name: str) -> KeptDatabase:

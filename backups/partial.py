@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from backups import archive, beside, content, fill, fingerprint
 from backups.contents import require_keys, stored_name
 from backups.downloads import resumed
+from backups.interrupts import add_way_out, held
 from backups.manifest import DUMP, Manifest, TableFacts
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
@@ -30,7 +31,7 @@ from backups.stores.base import Store
 from backups.table_diff import TableDiff, diff_table
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import ConfigurationError
+from casedb.errors import CasedbError, ConfigurationError
 from casedb.tools import PostgresTools
 
 _ROLE_KINDS = ("role", "membership")
@@ -56,6 +57,8 @@ class PartialReport:
     """How the living catalog differs from the backup's, a line each; None if it was not asked."""
     duration_s: float
     phases_s: dict[str, float]
+    notes: tuple[str, ...]
+    """What else is worth knowing: what was removed, and how much of a download was there."""
 
 
 def restore_part(
@@ -81,9 +84,10 @@ def restore_part(
     began = time.monotonic()
     watch = Watch(on_progress)
     with ExitStack() as stack:
-        connection, plan, manifest, _ = prepare(stack, store, wish, admin, tools, keys)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
         chosen = [_table(manifest, name) for name in tables]
-        store, _ = stack.enter_context(resumed(store, manifest, scratch))
+        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        notes += more
         unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog)
         beside.create_missing_roles(connection, manifest, plan.missing_roles)
@@ -98,7 +102,9 @@ def restore_part(
             )
             for statement in property_statements(manifest.properties, temporary):
                 connection.execute(statement)
-        named(connection, temporary, wish)
+        with held() as signals:
+            named(connection, temporary, wish, signals)
+            stack.enter_context(_told(wish.database))
         there = scalar(connection, "SELECT true FROM pg_database WHERE datname = %s", live)
         diffs: list[TableDiff] = []
         schema = None
@@ -118,7 +124,20 @@ def restore_part(
         schema=schema,
         duration_s=round(time.monotonic() - began, 3),
         phases_s=watch.seconds,
+        notes=tuple(notes),
     )
+
+
+@contextmanager
+def _told(database: str) -> Iterator[None]:
+    """Say of whatever stops the block that the new database is there all the same."""
+    try:
+        yield
+    except (CasedbError, KeyboardInterrupt) as error:
+        drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)).as_string(None)
+        way_out = f'What was asked for is in database "{database}". Done with it: {drop}'
+        add_way_out(error, way_out)
+        raise
 
 
 def _table(manifest: Manifest, name: str) -> TableFacts:

@@ -2,12 +2,14 @@
 change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from backups.interrupts import too_late
 from backups.labels import database_of
 from backups.manifest import Frozen, Link
 from backups.sealing import Keys
@@ -200,6 +202,27 @@ _KINDS: Mapping[type[Frozen], RecordKind] = {
 }
 
 
+@contextmanager
+def standing(reports: list[Report]) -> Iterator[None]:
+    """Let nothing out of the block once `reports` has one: what was done is done, and is returned.
+
+    An error after that, such as a lock that could not be given back, becomes a note of its own.
+    """
+    try:
+        with too_late(reports):
+            yield
+    except CasedbError as error:
+        if not reports:
+            raise
+        note = f"when it was done: {error.message}: {error.detail or ''}".rstrip(": ")
+        reports.append(with_notes(reports[-1], note))
+
+
+def with_notes(report: Report, *notes: str) -> Report:
+    """Return `report` with `notes` after its own."""
+    return report.model_copy(update={"notes": (*report.notes, *notes)})
+
+
 def write_record(store: Store, database: str, report: Report) -> Report:
     """Put `report` beside its backup, in place of an earlier one of its kind, and return it.
 
@@ -212,7 +235,7 @@ def write_record(store: Store, database: str, report: Report) -> Report:
         store.write_record(database, report.label, kind, data)
     except CasedbError as error:
         note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
-        return report.model_copy(update={"notes": (*report.notes, " ".join(note.split()))})
+        return with_notes(report, " ".join(note.split()))
     return report
 
 

@@ -1,18 +1,20 @@
 """A restored database takes the name of a living one, which is kept, whole and read-only."""
 
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import Connection, sql
 
 from backups import kept
 from backups.facts import read_properties, read_settings
+from backups.interrupts import Held
 from backups.manifest import Manifest
+from backups.progress import Watch
 from backups.properties import FROZEN, READ_ONLY, replacing_statements
 from backups.records import SwapFacts
-from backups.swap import Swap, SwapReport, swap_names
+from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
-from casedb.database import connect
 from casedb.errors import CasedbError
 from casedb.marks import is_marked, read_mark
 
@@ -23,18 +25,45 @@ def take_name(
     restored: str,
     database: str,
     manifest: Manifest,
+    signals: Held,
+    watch: Watch,
     *,
-    now: datetime,
     pooler: Conninfo | None = None,
-) -> tuple[str, SwapReport]:
-    """Give the database `restored` the name `database`; return the other's new name.
+    on_done: Callable[[Sequence[str]], None],
+) -> tuple[SwapFacts, list[str]]:
+    """Give the database `restored` the name `database`; return what was done, and notes.
 
-    What belongs to the name stays with it: owner, grants, settings, also those of roles in this
-    database, connection limit, comment and mark. `connection` is to neither of them.
+    `connection` is to neither of them. `on_done` is called when the names have changed, with what
+    is left to do by hand. Of `signals`, which the caller holds back, one that comes before stops
+    it, and one that comes later ends the counting of what was lost.
 
     Raises:
         LockedError: the sessions could not be made to go; nothing was changed.
         ToolFailedError: PostgreSQL reported an error; nothing was changed.
+        KeyboardInterrupt: one of `signals` came in time; nothing was changed.
+    """
+    with watch.phase("swap", "swapping the names"):
+        swap = _swap(connection, restored, database, manifest, datetime.now(UTC))
+        report = swap_names(admin, swap, signals, pooler=pooler)
+    on_done(report.left)
+    with watch.phase("count", "counting what was written since the backup"):
+        lost = _count_lost(admin, swap.outgoing, manifest, signals)
+    facts = SwapFacts(
+        kept=swap.outgoing,
+        unavailable_s=report.unavailable_s,
+        attempts=report.attempts,
+        ended_sessions=report.ended_sessions,
+        not_restored=lost,
+    )
+    return facts, [*report.left, *([TOO_LATE] if signals.came else [])]
+
+
+def _swap(
+    connection: Connection[Any], restored: str, database: str, manifest: Manifest, now: datetime
+) -> Swap:
+    """Return the swap by which what belongs to the name stays with it.
+
+    Owner, grants, settings, also those of roles in this database, connection limit, comment, mark.
     """
     found = read_properties(connection, restored)
     wanted = read_properties(connection, database)
@@ -59,37 +88,23 @@ def take_name(
         kept.set_statement(database, kept.RESTORED, manifest.label),
         kept.set_statement(database, kept.CONTENT, kept.as_setting(manifest.tables)),
     ]
-    report = swap_names(admin, Swap(database, restored, outgoing, statements), pooler=pooler)
-    return outgoing, report
+    return Swap(database, restored, outgoing, statements)
 
 
-def count_lost(
-    connection: Connection[Any], admin: Conninfo, outgoing: str, manifest: Manifest
+def _count_lost(
+    admin: Conninfo, outgoing: str, manifest: Manifest, signals: Held
 ) -> tuple[str, ...] | None:
     """Return what the kept database holds otherwise than the backup; None if it cannot be read.
 
     Exact, because nobody writes there any more. What it holds is remembered with it, so that a
-    later swap back can tell whether it was changed.
+    later swap back can tell whether it was changed. One of `signals` ends the counting.
     """
     try:
-        with connect(admin.replace(dbname=outgoing), purpose="restore: count") as old:
-            tables = kept.read_tables(old)
+        tables = kept.read_kept(admin, outgoing, signals, purpose="restore: count")
     except CasedbError:
         # It may be what was broken tonight.
         return None
-    connection.execute(kept.set_statement(outgoing, kept.CONTENT, kept.as_setting(tables)))
     return tuple(kept.changes(manifest.tables, tables))
-
-
-def facts_of(outgoing: str, report: SwapReport, lost: tuple[str, ...] | None) -> SwapFacts:
-    """Return what a report says of the swap."""
-    return SwapFacts(
-        kept=outgoing,
-        unavailable_s=report.unavailable_s,
-        attempts=report.attempts,
-        ended_sessions=report.ended_sessions,
-        not_restored=lost,
-    )
 
 
 def _was_read_only(settings: dict[str, str]) -> bool:

@@ -6,7 +6,7 @@ Only then does it get its name: a new one, or that of a living database, which i
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +19,12 @@ from backups import beside, fill, kept, replace
 from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.downloads import resumed
-from backups.interrupts import to_its_end, too_late
+from backups.interrupts import Held, held
 from backups.manifest import Manifest
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import READ_ONLY, property_statements
-from backups.records import RestoreReport, SwapFacts, write_record
+from backups.records import RestoreReport, standing, write_record
 from backups.restore_facts import read_live, read_server
 from backups.restore_plan import RestorePlan, make_plan
 from backups.restore_refusals import already_exists
@@ -83,11 +83,14 @@ def restore(
     pooler: Conninfo | None = None,
     record: bool = True,
     on_progress: OnProgress = unseen,
+    on_done: Callable[[Sequence[str]], None] = lambda _left: None,
 ) -> RestoreReport:
     """Do what `plan_restore` says and, with `record`, leave a report of it beside the backup.
 
     `admin` is a superuser, connected directly to another database, such as postgres. `scratch` is
     the folder for the unpacked archive. `pooler` is the console of a PgBouncer; see swap_names.
+    `on_done` is called once the restored database has its name, with what is left to do by hand:
+    from then on neither a signal nor an error makes it a failure.
 
     Raises:
         RefusedError: the plan has refusals; nothing was changed.
@@ -102,7 +105,7 @@ def restore(
     began = time.monotonic()
     watch = Watch(on_progress)
     reports: list[RestoreReport] = []
-    with too_late(reports), ExitStack() as stack:
+    with standing(reports), ExitStack() as stack:
         connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
         if plan.replaces:
             require_console(pooler)
@@ -124,12 +127,18 @@ def restore(
             for statement in property_statements(manifest.properties, temporary):
                 connection.execute(statement)
         found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
+        signals = stack.enter_context(held())
         swap = None
         if plan.replaces:
-            swap, more = _take_name(connection, admin, temporary, wish, manifest, pooler, watch)
+            swap, more = replace.take_name(
+                *(connection, admin, temporary, wish.database, manifest, signals, watch),
+                pooler=pooler,
+                on_done=on_done,
+            )
             notes += more
         else:
-            named(connection, temporary, wish)
+            named(connection, temporary, wish, signals)
+            on_done(())
         report = RestoreReport(
             label=wish.label,
             at=datetime.now(UTC),
@@ -149,7 +158,7 @@ def restore(
         )
         reports.append(report)
         if record:
-            to_its_end(lambda: reports.append(write_record(store, source, report)))
+            reports.append(write_record(store, source, report))
     return reports[-1]
 
 
@@ -245,43 +254,14 @@ def _frozen(connection: Connection[Any], admin: Conninfo, database: str) -> Iter
         raise
 
 
-def _take_name(
-    connection: Connection[Any],
-    admin: Conninfo,
-    temporary: str,
-    wish: Wish,
-    manifest: Manifest,
-    pooler: Conninfo | None,
-    watch: Watch,
-) -> tuple[SwapFacts, list[str]]:
-    with watch.phase("swap", "swapping the names"):
-        outgoing, report = replace.take_name(
-            connection,
-            admin,
-            temporary,
-            wish.database,
-            manifest,
-            now=datetime.now(UTC),
-            pooler=pooler,
-        )
-    if report.interrupted:
-        notes = ["interrupted when the names had been swapped; what was written was not counted"]
-        return replace.facts_of(outgoing, report, None), notes
-    try:
-        with watch.phase("count", "counting what was written since the backup"):
-            lost = replace.count_lost(connection, admin, outgoing, manifest)
-    except KeyboardInterrupt:
-        notes = ["interrupted after the names had been swapped: the restored database is in use"]
-        return replace.facts_of(outgoing, report, None), notes
-    return replace.facts_of(outgoing, report, lost), []
-
-
-def named(connection: Connection[Any], temporary: str, wish: Wish) -> None:
-    """Give the new database its mark and its name.
+def named(connection: Connection[Any], temporary: str, wish: Wish, signals: Held) -> None:
+    """Give the new database its mark and its name; `signals` are held back by the caller.
 
     Raises:
         RefusedError: there is a database of that name by now.
+        KeyboardInterrupt: one of `signals` came before.
     """
+    signals.let_through()
     if wish.mark is not None:
         set_mark(connection, temporary, wish.mark)
     try:

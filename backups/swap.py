@@ -10,19 +10,21 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
 
+from backups.interrupts import Held
 from backups.pooler import paused
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar, server_errors
 from casedb.errors import CasedbError, LockedError, RefusedError, ServerUnreachableError
 from casedb.sqlfiles import read_sql
 
+TOO_LATE = "interrupted too late to stop it: the names had been swapped, and that stands"
 ATTEMPTS = 5
 _LOCK_TIMEOUT_S = 5
 _POLL_S = 0.02
@@ -73,8 +75,8 @@ class SwapReport:
     """From the first session's end to the commit: how long nobody could use the name."""
     attempts: int
     ended_sessions: int
-    interrupted: bool
-    """Whether a signal came while the commit was on its way, too late to change anything."""
+    left: tuple[str, ...] = ()
+    """What is left to do by hand, with its command: a PgBouncer that did not hear RESUME."""
 
 
 def writes_to(connection: Connection[Any], database: str) -> Writes | None:
@@ -83,29 +85,44 @@ def writes_to(connection: Connection[Any], database: str) -> Writes | None:
     return Writes(*row) if row else None
 
 
-def swap_names(admin: Conninfo, swap: Swap, *, pooler: Conninfo | None = None) -> SwapReport:
+def swap_names(
+    admin: Conninfo, swap: Swap, signals: Held, *, pooler: Conninfo | None = None
+) -> SwapReport:
     """Change the names, or nothing; `admin` is a superuser on another database, such as postgres.
 
     `pooler` is the admin console of a PgBouncer in front of the server: it holds its clients back
-    meanwhile, who then see a pause and no error.
+    meanwhile, who then see a pause and no error. `signals` are held back by the caller until he
+    has noted what was done: one that comes in time stops the swap, a later one changes nothing.
 
     Raises:
         LockedError: somebody could not be made to go in several attempts; nothing was changed.
         WrittenMeanwhileError: nothing was to be written any more, and was; nothing was changed.
         ToolFailedError: PostgreSQL reported an error; nothing was changed.
         ServerUnreachableError: the connection was lost; whether it was done is in the detail.
+        KeyboardInterrupt: a signal came in time; nothing was changed.
     """
+    signals.let_through()
     identity = _oid(admin, swap.incoming)
+    # Closed and no more: that this session was lost says nothing about the swap.
     with (
-        connect(admin, purpose="restore: end sessions") as ending,
-        paused(pooler, swap.live),
+        server_errors(),
+        closing(open_connection(admin, purpose="restore: end sessions")) as ending,
+        paused(pooler, swap.live, signals) as left,
     ):
-        last: psycopg.Error | None = None
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return _attempt(admin, ending, swap, identity, attempt)
-            except _PASSING as error:
-                last = error
+        report = _attempts(admin, ending, swap, identity, signals)
+    return replace(report, left=tuple(left))
+
+
+def _attempts(
+    admin: Conninfo, ending: Connection[Any], swap: Swap, identity: int, signals: Held
+) -> SwapReport:
+    last: psycopg.Error | None = None
+    for attempt in range(1, ATTEMPTS + 1):
+        signals.let_through()
+        try:
+            return _attempt(admin, ending, swap, identity, attempt, signals)
+        except _PASSING as error:
+            last = error
     raise LockedError(
         f'the name of database "{swap.live}" could not be changed; nothing was',
         detail=f"{ATTEMPTS} attempts; the last: {last}".strip() + ".",
@@ -114,37 +131,44 @@ def swap_names(admin: Conninfo, swap: Swap, *, pooler: Conninfo | None = None) -
 
 
 def _attempt(
-    admin: Conninfo, ending: Connection[Any], swap: Swap, identity: int, attempt: int
+    admin: Conninfo,
+    ending: Connection[Any],
+    swap: Swap,
+    identity: int,
+    attempt: int,
+    signals: Held,
 ) -> SwapReport:
     renaming = open_connection(
         admin, purpose="restore: rename", settings={"lock_timeout": f"{_LOCK_TIMEOUT_S}s"}
     )
-    interrupt: BaseException | None = None
+    failure: BaseException | None = None
     ended = 0
     with ThreadPoolExecutor(1) as pool, closing(renaming):
         began = time.monotonic()
         done = pool.submit(_rename, renaming, swap)
         try:
             while not done.done():
+                if signals.came:
+                    renaming.cancel()
                 ended += _end_sessions(ending, swap)
                 wait([done], timeout=_POLL_S)
         except BaseException as error:
-            # Ctrl-C, a signal, or the other session was lost: give up, unless it is too late to.
-            interrupt = error
+            # The other session was lost, say: give up, unless it is too late to.
+            failure = error
             with suppress(psycopg.Error):
                 renaming.cancel()
             wait([done])
         took = time.monotonic() - began
     if not _committed(admin, swap, identity, done):
-        if interrupt:
-            raise interrupt
+        if failure:
+            raise failure
+        signals.let_through()
         with server_errors():
             raise done.exception() or AssertionError("nothing failed, and nothing was done")
     return SwapReport(
         unavailable_s=round(took, 3),
         attempts=attempt,
         ended_sessions=ended,
-        interrupted=interrupt is not None,
     )
 
 

@@ -1,6 +1,6 @@
 """Swap back: the database that was kept gets its name again. Nothing is merged, nothing is lost."""
 
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +9,12 @@ from psycopg import Connection
 
 from backups import kept
 from backups.facts import read_settings
-from backups.interrupts import to_its_end, too_late
+from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
-from backups.records import UndoReport, write_record
+from backups.records import UndoReport, standing, write_record
 from backups.stores.base import Store
-from backups.swap import Swap, Writes, swap_names, writes_to
+from backups.swap import TOO_LATE, Swap, Writes, swap_names, writes_to
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -74,8 +74,12 @@ def undo_restore(
     store: Store | None = None,
     pooler: Conninfo | None = None,
     on_progress: OnProgress = unseen,
+    on_done: Callable[[Sequence[str]], None] = lambda _left: None,
 ) -> UndoReport:
     """Do what `plan` says, and leave a report in `store`. Doing it twice is where one began.
+
+    `on_done` is called when the names have changed, with what is left to do by hand: from then on
+    nothing makes it a failure.
 
     Unless `confirmed`, nothing may be written after the plan was made either: that is asked in the
     transaction that changes the names, when nobody can enter any more.
@@ -96,7 +100,7 @@ def undo_restore(
     database, now = plan.database, datetime.now(UTC)
     reports: list[UndoReport] = []
     with (
-        too_late(reports),
+        standing(reports),
         connect(admin, purpose="undo restore") as connection,
         maintenance_lock(connection),
     ):
@@ -117,30 +121,35 @@ def undo_restore(
         swap = Swap(
             database, previous, outgoing, statements, writes=None if confirmed else plan.writes
         )
-        done = swap_names(admin, swap, pooler=pooler)
         backup = settings.get(kept.RESTORED) or back.get(kept.RESTORED)
         home, label = report_label(database, backup, now)
-        report = UndoReport(
-            label=label,
-            at=datetime.now(UTC),
-            database=database,
-            backup=backup,
-            now=previous,
-            kept=outgoing,
-            unavailable_s=done.unavailable_s,
-            attempts=done.attempts,
-            ended_sessions=done.ended_sessions,
-            changes=None,
-            tool_version=tool_version(),
-            notes=("what was written to the kept one was not counted",),
-        )
-        reports.append(report)
-        if not done.interrupted:
-            with suppress(CasedbError):
-                changes = _changes(connection, admin, outgoing, settings, on_progress)
-                reports.append(report.model_copy(update={"changes": changes, "notes": ()}))
-    if store is not None:
-        to_its_end(lambda: reports.append(write_record(store, home, reports[-1])))
+        with held() as signals:
+            done = swap_names(admin, swap, signals, pooler=pooler)
+            on_done(done.left)
+            notes, changes = list(done.left), None
+            try:
+                changes = _changes(admin, outgoing, settings, signals, on_progress)
+            except CasedbError:
+                notes.append("what was written to the kept one was not counted")
+            if signals.came:
+                notes.append(TOO_LATE)
+            report = UndoReport(
+                label=label,
+                at=datetime.now(UTC),
+                database=database,
+                backup=backup,
+                now=previous,
+                kept=outgoing,
+                unavailable_s=done.unavailable_s,
+                attempts=done.attempts,
+                ended_sessions=done.ended_sessions,
+                changes=changes,
+                tool_version=tool_version(),
+                notes=tuple(notes),
+            )
+            reports.append(report)
+            if store is not None:
+                reports.append(write_record(store, home, report))
     return reports[-1]
 
 
@@ -158,19 +167,14 @@ def _previous(connection: Connection[Any], database: str) -> tuple[str, dict[str
 
 
 def _changes(
-    connection: Connection[Any],
     admin: Conninfo,
     outgoing: str,
     settings: dict[str, str],
+    signals: Held,
     on_progress: OnProgress,
 ) -> tuple[str, ...] | None:
     """Return what was written to the database that went, up to its last moment."""
-    watch = Watch(on_progress)
-    with (
-        watch.phase("count", "counting what was written"),
-        connect(admin.replace(dbname=outgoing), purpose="undo restore") as old,
-    ):
-        tables = kept.read_tables(old)
-    connection.execute(kept.set_statement(outgoing, kept.CONTENT, kept.as_setting(tables)))
+    with Watch(on_progress).phase("count", "counting what was written"):
+        tables = kept.read_kept(admin, outgoing, signals, purpose="undo restore")
     before = settings.get(kept.CONTENT)
     return tuple(kept.changes_since(before, tables)) if before is not None else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from psycopg import ProgrammingError, conninfo, pq
 
@@ -41,8 +41,8 @@ class Conninfo:
     words: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Conninfo":
-        """Return the words of `text`, a libpq conninfo string or URI.
+    def parse(cls, text: str, *, origin: str = "") -> "Conninfo":
+        """Return the words of `text`, a libpq conninfo string or URI; `origin` is for the error.
 
         Raises:
             ConfigurationError: if libpq cannot read it.
@@ -51,7 +51,7 @@ class Conninfo:
             words = conninfo.conninfo_to_dict(text)
         except ProgrammingError as error:
             raise ConfigurationError(
-                "connection string cannot be read",
+                "connection string cannot be read" + (f" (from {origin})" if origin else ""),
                 detail=redact(str(error).strip()),
                 hint="Write it as libpq does: 'host=db1 dbname=case_management user=case_backup'.",
             ) from None
@@ -59,10 +59,16 @@ class Conninfo:
 
     @classmethod
     def from_database_url(cls, url: str) -> "Conninfo":
-        """Return the words of the application's DATABASE_URL, without what only Prisma knows."""
-        parts = urlsplit(url)
-        kept = [(k, v) for k, v in parse_qsl(parts.query) if k not in PRISMA_WORDS]
-        return cls.parse(urlunsplit(parts._replace(query=urlencode(kept))))
+        """Return the words of the application's DATABASE_URL, without what only Prisma knows.
+
+        Raises:
+            ConfigurationError: if libpq cannot read what is left.
+        """
+        # By hand: urllib refuses addresses on grounds of its own, and libpq says it better.
+        address, _, query = url.partition("?")
+        kept = [(k, v) for k, v in parse_qsl(query) if k not in PRISMA_WORDS]
+        rest = f"?{urlencode(kept)}" if kept else ""
+        return cls.parse(f"{address}{rest}", origin="DATABASE_URL")
 
     def replace(self, **words: str | int | None) -> "Conninfo":
         """Return a copy with `words` set, or taken out where the value is None."""
@@ -102,7 +108,9 @@ class Conninfo:
         return conninfo.make_conninfo("", **shown)
 
 
-SECRET_WORDS = frozenset({"password", "sslpassword"})
+SECRET_WORDS = frozenset(
+    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+)
 
 
 @cache

@@ -10,7 +10,12 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from casedb.conninfo import Conninfo, redact
-from casedb.errors import CasedbError, ServerUnreachableError, ToolFailedError
+from casedb.errors import (
+    CasedbError,
+    ConfigurationError,
+    ServerUnreachableError,
+    ToolFailedError,
+)
 
 CONNECT_TIMEOUT_S = 10
 
@@ -31,6 +36,21 @@ _CONNECT_HINTS = (
     ("starting up", "The server is recovering; try again in a moment."),
     ("shutting down", "The server is stopping; start it again with `casedb up`."),
 )
+# What libpq says of words that no server was asked with (fe-connect.c), apart from those whose text
+# alone is wrong: casedb/conninfo_values.py.
+_FAULTY_WORDS = (
+    "could not match",
+    "could not parse network address",
+    "invalid SSL protocol version range",
+    "invalid integer value",
+    "invalid port number",
+    ' value: "',
+    "definition of service",
+    "service file",
+    "weak sslmode",
+    'value "require" invalid when',
+    "bad value for",
+)
 _DEFAULT_HINT = (
     "Start the embedded server with `casedb up`; `casedb config show` tells which server is meant."
 )
@@ -50,6 +70,7 @@ def connect(
     in the connection's options, so they hold before the first statement.
 
     Raises:
+        ConfigurationError: libpq cannot do anything with the words.
         ServerUnreachableError: no server, or it refuses us.
         ToolFailedError: PostgreSQL reported an error inside the block.
     """
@@ -69,8 +90,10 @@ def open_connection(
     words = session_words(target, purpose=purpose, settings=settings)
     try:
         return psycopg.connect(words.dsn, autocommit=autocommit)
+    except psycopg.ProgrammingError as error:
+        raise faulty_words(target, error) or error from None
     except psycopg.OperationalError as error:
-        raise unreachable(target, error) from error
+        raise faulty_words(target, error) or unreachable(target, error) from error
 
 
 def session_words(
@@ -88,6 +111,21 @@ def session_words(
         application_name=f"casedb {purpose}",
         connect_timeout=target.get("connect_timeout") or CONNECT_TIMEOUT_S,
         options=" ".join(filter(None, options)) or None,
+    )
+
+
+def faulty_words(target: Conninfo, error: psycopg.Error) -> ConfigurationError | None:
+    """Return the error that says what libpq cannot do with the words; None if it was not that."""
+    reason = redact(" ".join(str(error).split()))
+    if "FATAL:" in reason or not any(sign in reason for sign in _FAULTY_WORDS):
+        return None
+    # In psycopg's words it would seem that a server had been asked.
+    said = reason.removeprefix("connection is bad: ").removeprefix("connection failed: ")
+    return ConfigurationError(
+        f"{describe(target)} is named in words that libpq does not accept",
+        detail=f"{said}.".replace("..", "."),
+        hint="`casedb config show` tells where they come from; those of a service are in "
+        "pg_service.conf.",
     )
 
 

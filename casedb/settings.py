@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from casedb.ages import format_age, parse_age
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
+from casedb.conninfo_values import require_sound
 from casedb.errors import ConfigurationError, UsageError
 
 FILE_NAME = "casedb.toml"
@@ -185,7 +187,7 @@ def read_settings(
     Options that are None were not given. `file` replaces the search for casedb.toml.
 
     Raises:
-        ConfigurationError: an unknown key or a value that makes no sense.
+        ConfigurationError: an unknown key or a value that makes no sense, also of libpq's words.
         UsageError: a password among the command's options.
     """
     path = file or find_file(folder)
@@ -229,7 +231,8 @@ def _read_file(path: Path) -> dict[str, Any]:
     for key in found:
         if key not in Values.model_fields:
             raise _unknown(f'"{key}" in {path}', key, list(Values.model_fields))
-    if SECRET_WORDS & Conninfo.parse(str(found.get("conninfo", ""))).words.keys():
+    words = Conninfo.parse(str(found.get("conninfo", "")), origin=f"conninfo in {path}").words
+    if SECRET_WORDS & words.keys():
         raise ConfigurationError(
             f"{path} has a password in it",
             detail="A file of settings is committed, copied and shown.",
@@ -284,7 +287,8 @@ def _words(
         return {word: environment[name] for name, word in variables if environment.get(name)}
     if source is Source.DATABASE_URL:
         return dict(Conninfo.from_database_url(environment.get("DATABASE_URL", "")).words)
-    words = dict(Conninfo.parse(str(layer.get("conninfo") or "")).words)
+    text = str(layer.get("conninfo") or "")
+    words = dict(Conninfo.parse(text, origin=_origin(source, "")).words)
     if source is Source.OPTION and SECRET_WORDS & words.keys():
         raise UsageError(
             "a password on the command line is not accepted",
@@ -306,7 +310,20 @@ def _connection(words: Mapping[Source, Mapping[str, str]]) -> tuple[Conninfo, So
         # What names no server is for whichever one is meant: PGPASSFILE beside --conninfo.
         of_another = settled and bool(_SERVER_WORDS & found.keys())
         taken = {k: v for k, v in found.items() if not (of_another and k in _BELONGS_TO_SERVER)}
+        # What is not taken may be what it will.
+        require_sound({k: v for k, v in taken.items() if k not in merged}, partial(_origin, source))
         merged = {**taken, **merged}
         if not settled and _SERVER_WORDS & found.keys():
             named_by = source
     return Conninfo(merged), named_by
+
+
+def _origin(source: Source, word: str) -> str:
+    """Return where `source` says `word`, as the reader finds it."""
+    if source is Source.LIBPQ:
+        return next(name for name, known in libpq_variables().items() if known == word)
+    return {
+        Source.OPTION: "--conninfo",
+        Source.ENVIRONMENT: "CASEDB_CONNINFO",
+        Source.FILE: f"conninfo in {FILE_NAME}",
+    }.get(source, str(source))

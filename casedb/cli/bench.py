@@ -9,6 +9,7 @@ import click
 
 from casedb.cli.output import print_table
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
+from casedb.conninfo_values import require_sound
 from casedb.errors import ConfigurationError, ExitCode, UsageError
 from casedb.tools import PostgresTools, tools_in, tools_of, wheel_tools
 
@@ -122,7 +123,8 @@ def bench(
         if json_file:
             run.write_run(found, json_file)
 
-    given = Conninfo.parse(conninfo) if conninfo else None
+    given = Conninfo.parse(conninfo, origin="--conninfo") if conninfo else None
+    require_sound(given.words if given else {}, lambda _word: "--conninfo")
     if given and SECRET_WORDS & given.words.keys():
         raise UsageError(
             "a password among the words of --conninfo is not accepted",

@@ -45,9 +45,13 @@ def drop_kept(settings: Settings, name: str | None, confirm: str | None, as_json
             f'"{database}" until {chosen.since:%Y-%m-%d %H:%M} UTC.'
         )
         require_confirmation(question, chosen.name, confirm)
-        report = drop(admin, chosen, store=open_store(settings.store_url))
+        report = drop(
+            admin,
+            chosen,
+            store=open_store(settings.store_url),
+            on_done=lambda: story.tell(f'database "{chosen.name}" is dropped'),
+        )
         story.label, story.size_bytes = report.backup, report.size_bytes
-        story.done.append(f'database "{report.dropped}" is dropped')
         if as_json:
             print_json(report)
         else:

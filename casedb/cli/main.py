@@ -110,7 +110,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         # The terminal was closed; under nohup that is meant to be ignored.
         signal.signal(signal.SIGHUP, _on_terminate)
-    sys.exit(run(words))
+    code = run(words)
+    if code == ExitCode.WELL:
+        # Python gives signals their default back when it ends: one of that moment would make a
+        # failure of what was done and told.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def run(words: list[str]) -> int:

@@ -10,6 +10,7 @@ import click
 
 from backups.sealing import Keys, read_keys
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
+from casedb.conninfo_values import require_sound
 from casedb.errors import RefusedError, UsageError
 from casedb.settings import Settings, read_settings
 
@@ -82,12 +83,15 @@ def pooler_of(settings: Settings, given: str | None) -> Conninfo | None:
     An empty --pooler goes on without the one of the settings, which may be what is broken.
 
     Raises:
+        ConfigurationError: they cannot be read, or one makes no sense.
         UsageError: if a password is among its words.
     """
     words = settings.values.pooler if given is None else given
     if not words:
         return None
-    found = Conninfo.parse(words)
+    origin = "--pooler" if given else f"pooler ({settings.sources['pooler']})"
+    found = Conninfo.parse(words, origin=origin)
+    require_sound(found.words, lambda _word: origin)
     if SECRET_WORDS & found.words.keys():
         raise UsageError(
             "a password among the words of a pooler is not accepted",

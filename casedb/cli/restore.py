@@ -146,7 +146,7 @@ def restore(
                     scratch=scratch,
                     on_progress=tell,
                 )
-            story.done.append(f'a part of it is in database "{part.database}"')
+            story.tell(f'a part of it is in database "{part.database}"')
             print_json(part) if as_json else print_part(part)
             return ExitCode.WELL
         with progress("restore") as tell:
@@ -159,12 +159,15 @@ def restore(
                 scratch=scratch,
                 pooler=pooler_of(settings, pooler),
                 on_progress=tell,
+                on_done=lambda left: story.tell(
+                    f'{backup.label} is now database "{database}"', left
+                ),
             )
-        story.done.append(f'{report.label} is now database "{report.database}"')
         if as_json:
             print_json(report)
         else:
             print_report(report, mark, documents=bool(settings.values.documents))
+        story.require_nothing_left()
     return ExitCode.WELL
 
 

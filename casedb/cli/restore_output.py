@@ -143,5 +143,7 @@ def print_part(report: PartialReport) -> None:
         click.echo(f"  {line}")
     if report.schema == ():
         click.echo("the live schema is the backup's")
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(f"Look at it: casedb shell --database {report.database}", err=True)
     click.echo(f"Done with it: DROP DATABASE {report.database}", err=True)

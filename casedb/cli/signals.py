@@ -1,8 +1,9 @@
 """What a verb leaves for monitoring, whether it went well or not: metrics, a line, commands."""
 
+import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,10 +11,10 @@ from datetime import UTC, datetime
 import click
 
 from backups.catalog import catalog
-from backups.interrupts import too_late
+from backups.interrupts import hear_no_more, too_late
 from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
-from casedb.errors import CasedbError, ExitCode, TerminatedError
+from casedb.errors import CasedbError, ExitCode, TerminatedError, ToolFailedError
 from casedb.runs import Run, append_line, call_hook, last_runs, read_runs
 from casedb.settings import Settings
 
@@ -26,6 +27,25 @@ class Story:
     size_bytes: int | None = None
     done: list[str] = field(default_factory=list)
     """What stands, once it does: from then on an interrupt only cuts short what comes after."""
+
+    left: list[str] = field(default_factory=list)
+    """What somebody has to do by hand, with the command that does it."""
+
+    def tell(self, what: str, left: Sequence[str] = ()) -> None:
+        """Note that `what` stands, and what is `left` to do by hand."""
+        self.left += left
+        self.done.append(what)
+
+    def require_nothing_left(self) -> None:
+        """Let the run end as a failure where somebody is still needed.
+
+        Raises:
+            ToolFailedError: says what stands, and what is left to do.
+        """
+        if self.left:
+            raise ToolFailedError(
+                f"{self.done[0]}, but something is left to do", hint=" ".join(self.left)
+            )
 
 
 @contextmanager
@@ -40,10 +60,12 @@ def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> 
     code, message = ExitCode.WELL, None
 
     def tell_of(interrupt: KeyboardInterrupt) -> None:
+        hear_no_more()
         click.echo(f"\n{_failure(interrupt)[1]}, too late: {story.done[0]}", err=True)
+        story.require_nothing_left()
 
     try:
-        with too_late(story.done, tell_of):
+        with _unheard(story), too_late(story.done, tell_of):
             yield story
     except BaseException as error:
         code, message = _failure(error)
@@ -62,8 +84,19 @@ def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> 
             message=message,
             invocation=os.environ.get("INVOCATION_ID"),
         )
-        with too_late(story.done, tell_of):
+        with _unheard(story), too_late(story.done, tell_of):
             tell(settings, run)
+
+
+@contextmanager
+def _unheard(story: Story) -> Iterator[None]:
+    """Let what is done be done, although nobody reads of it: the terminal was closed, say."""
+    try:
+        yield
+    except OSError as error:
+        if not story.done or error.errno not in (errno.EIO, errno.EPIPE):
+            raise
+        story.require_nothing_left()
 
 
 def _failure(error: BaseException) -> tuple[ExitCode, str]:

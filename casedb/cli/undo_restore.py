@@ -1,5 +1,7 @@
 """`casedb undo-restore`: swap back."""
 
+from functools import partial
+
 import click
 
 from backups.records import UndoReport
@@ -16,7 +18,7 @@ from casedb.cli.options import (
     settings_options,
 )
 from casedb.cli.output import print_json, progress
-from casedb.cli.signals import signals_after
+from casedb.cli.signals import Story, signals_after
 from casedb.connections import Verb, target_for
 from casedb.settings import Settings
 
@@ -43,13 +45,13 @@ def undo_restore(
         casedb undo-restore
     """
     with signals_after(settings, "undo-restore", (settings.store_url,)) as story:
-        report = _undo(settings, pooler, confirm)
+        report = _undo(settings, pooler, confirm, story)
         story.label = report.backup
-        story.done.append(f'"{report.now}" is database "{report.database}" again')
         print_json(report) if as_json else _print(report)
+        story.require_nothing_left()
 
 
-def _undo(settings: Settings, pooler: str | None, confirm: str | None) -> UndoReport:
+def _undo(settings: Settings, pooler: str | None, confirm: str | None, story: Story) -> UndoReport:
     admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
     console = pooler_of(settings, pooler)
     store = open_store(settings.store_url)
@@ -67,6 +69,9 @@ def _undo(settings: Settings, pooler: str | None, confirm: str | None) -> UndoRe
                     store=store,
                     pooler=console,
                     on_progress=tell,
+                    on_done=partial(
+                        story.tell, f'"{plan.kept}" is database "{plan.database}" again'
+                    ),
                 )
         except WrittenMeanwhileError:
             # Looked at again, it is known what was written, and that is asked.

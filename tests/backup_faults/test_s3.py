@@ -294,14 +294,15 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     leave_row(request, "dump to S3", *row, "exit 8 and 8, the first: complete", again)
 
 
+@pytest.mark.parametrize("part", [(), ("--table", "cases"), ("--schema-only",)], ids=" ".join)
 def test_a_restore_killed_in_its_download_goes_on_where_it_was(
-    site: Bucketful, request: pytest.FixtureRequest, tmp_path: Path
+    site: Bucketful, request: pytest.FixtureRequest, tmp_path: Path, part: tuple[str, ...]
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     copy = f"copy_{token_hex(3)}"
     conninfo = site.server.admin.replace(dbname=None).dsn
-    words = [site.first, "--into", copy, "--scratch", str(scratch), "--conninfo", conninfo]
+    words = [site.first, "--into", copy, "--scratch", str(scratch), "--conninfo", conninfo, *part]
     came: list[str] = []
 
     def all_but_one(method: str, path: str) -> bool:
@@ -342,4 +343,6 @@ def test_a_restore_killed_in_its_download_goes_on_where_it_was(
         connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(copy)))
     proof = f"the proxy passed 1 of {len(came)} parts"
     row = ("download", "SIGKILL", proof, "killed, 1 part kept, no database")
-    leave_row(request, "restore from S3", *row, f"exit 0, {len(came) - 1} parts downloaded, equal")
+    verb = " ".join(["restore", *part, "from S3"])
+    again = f"exit 0, {len(came) - 1} parts downloaded" + ("" if part else ", equal")
+    leave_row(request, verb, *row, again)

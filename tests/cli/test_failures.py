@@ -55,6 +55,56 @@ def test_a_wrong_password_is_said_and_not_shown(
     assert "passfile" in result.err + result.out
 
 
+@pytest.mark.parametrize(
+    ("words", "environment", "origin"),
+    [
+        (("dump",), {"PGPORT": "abc"}, "PGPORT"),
+        (("migrate", "status", "--conninfo", "host=db1 port=abc"), {}, "--conninfo"),
+        (("status",), {"CASEDB_CONNINFO": "host=db1 port=abc"}, "CASEDB_CONNINFO"),
+        (("shell",), {"DATABASE_URL": "postgresql://app:hush-hush@db1:abc/x"}, "DATABASE_URL"),
+        (("dump",), {"PGHOST": "/nowhere", "PGCONNECT_TIMEOUT": "abc"}, "PGCONNECT_TIMEOUT"),
+        (("dump",), {"PGHOST": "/nowhere", "PGSSLMODE": "abc"}, "PGSSLMODE"),
+        (("undo-restore", "--pooler", "host=/run/pgbouncer port=abc"), {}, "--pooler"),
+        (("undo-restore",), {"CASEDB_POOLER": "host=/run/pgbouncer port=abc"}, "pooler"),
+    ],
+    ids=str,
+)
+def test_a_word_that_no_server_can_have_is_code_3_and_says_where_it_stands(
+    brought_up: "Casedb", words: tuple[str, ...], environment: dict[str, str], origin: str
+) -> None:
+    said = one_error(brought_up(*words, **environment), 3)
+
+    assert 'cannot be "abc"' in said
+    assert said.count(origin) == 2
+    assert "hush-hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("service", "fault"),
+    [
+        ("[cases]\nhost=127.0.0.1\nport=abc\n", '"abc"'),
+        ("[cases]\nhost=127.0.0.1\nsslmode=abc\n", '"abc"'),
+        ("[other]\n", '"cases" not found'),
+    ],
+)
+def test_what_only_libpq_can_judge_is_code_3_too(
+    casedb: "Casedb", tmp_path: Path, service: str, fault: str
+) -> None:
+    (tmp_path / "services").write_text(service)
+
+    result = casedb("dump", PGSERVICE="cases", PGSERVICEFILE=str(tmp_path / "services"))
+
+    said = one_error(result, 3)
+    assert fault in said
+    assert "pg_service.conf" in said
+
+
+def test_hosts_and_ports_that_do_not_match_are_code_3(casedb: "Casedb") -> None:
+    said = one_error(casedb("dump", "--conninfo", "host=a,b port=1,2,3"), 3)
+
+    assert "3 port numbers to 2 hosts" in said
+
+
 def test_a_password_on_the_command_line_is_refused(casedb: "Casedb") -> None:
     result = casedb("dump", "--conninfo", "host=db1 password=hush-hush")
 

@@ -1,20 +1,27 @@
 """A restore behind PgBouncer: its clients see a pause and no error; nor is it gone through."""
 
+import os
+import signal
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from backups import pooler
 from backups.dump import dump
+from backups.interrupts import Held, held
 from backups.restore import Wish, plan_restore, restore
 from backups.stores import LocalStore
+from backups.swap import Swap, SwapReport, swap_names
 from backups.undo import plan_undo, undo_restore
-from casedb.conninfo import Conninfo
+from casedb.conninfo import MASK, Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import LockedError, ServerUnreachableError
+from casedb.errors import LockedError, ServerUnreachableError, TerminatedError
 from casedb.roles import POOLER
 from casedb.server import SUPERUSER
 from casedb.tools import PostgresTools
@@ -91,7 +98,7 @@ def test_a_transaction_that_does_not_end_stops_the_pause_and_everybody_goes_on(
         with (
             client.transaction(),
             pytest.raises(LockedError, match="could not pause"),
-            pooler.paused(console(server, through), DATABASE),
+            pooler.paused(console(server, through), DATABASE, Held()),
         ):
             pytest.fail("paused, with a transaction open")
         with connect(through, purpose="test") as other:
@@ -100,7 +107,10 @@ def test_a_transaction_that_does_not_end_stops_the_pause_and_everybody_goes_on(
 
 def test_the_pooler_is_told_to_go_on_when_the_swap_fails(pool: "Pool", server: "Server") -> None:
     with pool(admin_users=POOLER) as through:
-        with pytest.raises(ZeroDivisionError), pooler.paused(console(server, through), DATABASE):
+        with (
+            pytest.raises(ZeroDivisionError),
+            pooler.paused(console(server, through), DATABASE, Held()),
+        ):
             raise ZeroDivisionError
         with connect(through, purpose="test") as client:
             assert scalar(client, "SELECT 1") == 1
@@ -122,6 +132,137 @@ def test_a_console_that_is_not_there_is_found_before_anything_is_loaded(
 
     assert "--pooler ''" in str(caught.value)
     assert not [step for step in steps if "restoring" in str(step)]
+
+
+def a_swap(server: "Server", words: Conninfo) -> SwapReport:
+    """Swap the database for another empty one, and back: what counts here is the pooler."""
+    admin = server(SUPERUSER).replace(dbname="postgres")
+    with connect(admin, purpose="test") as connection:
+        connection.execute('DROP DATABASE IF EXISTS "incoming" WITH (FORCE)')
+        connection.execute('CREATE DATABASE "incoming"')
+    with held() as signals:
+        there = swap_names(admin, Swap(DATABASE, "incoming", "outgoing"), signals, pooler=words)
+    swap_back = Swap(DATABASE, "outgoing", "incoming")
+    with held() as signals:
+        swap_names(admin, swap_back, signals)
+    return there
+
+
+@pytest.fixture
+def terminating() -> Iterator[None]:
+    """SIGTERM raises, as it does in the command."""
+
+    def terminate(_number: int, _frame: object) -> None:
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("terminating")
+def test_a_signal_during_resume_neither_stops_it_nor_what_was_swapped(
+    pool: "Pool", server: "Server", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, sent = pooler._ask, []
+
+    def and_signal(connection: Any, verb: str, *words: Any) -> str | None:
+        if verb == "RESUME":
+            sent.append(verb)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ask(connection, verb, *words)
+
+    monkeypatch.setattr(pooler, "_ask", and_signal)
+    with pool(admin_users=POOLER) as through:
+        report = a_swap(server, console(server, through))
+
+        assert sent == ["RESUME"]
+        assert report.left == ()
+        with connect(through, purpose="test") as client:
+            assert scalar(client, "SELECT 1") == 1
+
+
+@pytest.mark.usefixtures("terminating")
+def test_a_signal_while_transactions_are_waited_for_stops_the_pause_at_once(
+    pool: "Pool", server: "Server"
+) -> None:
+    with pool(admin_users=POOLER) as through, connect(through, purpose="test") as client:
+        with client.transaction():
+            client.execute("SELECT 1")
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            with (
+                held() as signals,
+                pytest.raises(TerminatedError),
+                pooler.paused(console(server, through), DATABASE, signals),
+            ):
+                pytest.fail("paused, with a transaction open")
+        with connect(through, purpose="test") as other:
+            assert scalar(other, "SELECT 1") == 1
+
+
+def test_a_pooler_that_does_not_hear_resume_is_told_with_the_command_that_works(
+    pool: "Pool",
+    server: "Server",
+    monkeypatch: pytest.MonkeyPatch,
+    tools: PostgresTools,
+) -> None:
+    ask = pooler._ask
+
+    def deaf(connection: Any, verb: str, *words: Any) -> str | None:
+        if verb == "RESUME":
+            raise psycopg.OperationalError("the console is gone")
+        return ask(connection, verb, *words)
+
+    with pool(admin_users=POOLER) as through:
+        words = console(server, through)
+        with monkeypatch.context() as broken:
+            broken.setattr(pooler, "_ask", deaf)
+            report = a_swap(server, words)
+
+        (told,) = report.left
+        assert "the console is gone" in told
+        assert str(words.get("password")) not in told
+        command = told.partition("Let them go: ")[2]
+        with pytest.raises(psycopg.Error):
+            reach(through, timeout_s=2)
+
+        password = words.get("password") or ""
+        subprocess.run(
+            command.replace(f"password={MASK}", ""),
+            shell=True, check=True, capture_output=True,
+            env={"PATH": str(tools.bindir), "PGPASSWORD": password},
+        )  # fmt: skip
+        reach(through, timeout_s=10)
+
+
+def test_a_pause_that_a_killed_run_left_is_ended_by_the_next(
+    pool: "Pool", server: "Server"
+) -> None:
+    with pool(admin_users=POOLER) as through:
+        words = console(server, through)
+        with psycopg.connect(words.dsn, autocommit=True) as killed:
+            killed.pgconn.exec_(b"PAUSE " + DATABASE.encode())
+        with pytest.raises(psycopg.Error):
+            reach(through, timeout_s=2)
+
+        assert a_swap(server, words).left == ()
+
+        reach(through, timeout_s=10)
+
+
+def reach(through: Conninfo, *, timeout_s: int) -> None:
+    """Get an answer of the database through the pooler.
+
+    Raises:
+        psycopg.Error: not within `timeout_s`.
+    """
+    with psycopg.connect(through.replace(connect_timeout=timeout_s).dsn) as client:
+        asked = threading.Timer(timeout_s, client.cancel)
+        asked.start()
+        try:
+            client.execute("SELECT 1")
+        finally:
+            asked.cancel()
 
 
 def test_a_restore_through_a_pooler_is_refused(

@@ -43,6 +43,13 @@ class Night:
     def wish(self) -> Wish:
         return Wish(self.label, self.name, replace=True)
 
+    @property
+    def words(self) -> list[str]:
+        """The command's words for this server, database and store."""
+        conninfo = self.admin.replace(dbname=None, user=None).dsn
+        words = ["--conninfo", conninfo, "--database", self.name]
+        return [*words, "--store", str(self.store.root)]
+
     def restore(self, wish: Wish | None = None, **words: Any) -> RestoreReport:
         return restore(self.store, wish or self.wish, self.admin, tools=self.tools, **words)
 

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from backups.records import RestoreReport, read_record
 from backups.restore import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
 from tests.restore.conftest import Night
 
-# The real front door; only the progress it shows is replaced, by one that stops at a phase.
+# The real front door; only the progress it shows is replaced, by one that stops at a phase, or one
+# function (MODULE:NAME), by itself and a stop.
 DRIVER = """
-import contextlib, sys, time
+import contextlib, importlib, sys, time
 from pathlib import Path
 from casedb.cli import restore
 from casedb.cli.main import main
@@ -28,17 +30,29 @@ from casedb.cli.main import main
 stop_at, marker = sys.argv[1], Path(sys.argv[2])
 stopped = []
 
+def stop():
+    if not stopped:
+        stopped.append(True)
+        marker.touch()
+        while marker.exists():
+            time.sleep(0.02)
+
 @contextlib.contextmanager
 def progress(what):
-    def tell(step):
-        if step.phase == stop_at and not stopped:
-            stopped.append(True)
-            marker.touch()
-            while marker.exists():
-                time.sleep(0.02)
-    yield tell
+    yield lambda step: stop() if step.phase == stop_at else None
 
 restore.progress = progress
+if ":" in stop_at:
+    module, _, name = stop_at.partition(":")
+    module = importlib.import_module(module)
+    function = getattr(module, name)
+
+    def and_stop(*words, **more):
+        found = function(*words, **more)
+        stop()
+        return found
+
+    setattr(module, name, and_stop)
 main(sys.argv[3:])
 """
 FIRST_NAME = "while the first name is changed"
@@ -47,10 +61,7 @@ PLACES = ("checking the bytes", "restoring", "comparing the tables", FIRST_NAME,
 
 
 def words(night: Night) -> list[str]:
-    return [
-        *("restore", night.label, "--store", str(night.store.root), "--database", night.name),
-        *("--conninfo", night.admin.replace(dbname=None, user=None).dsn, "--confirm", night.name),
-    ]
+    return ["restore", night.label, *night.words, "--confirm", night.name]
 
 
 def environment(night: Night) -> dict[str, str]:
@@ -185,6 +196,39 @@ def test_stopped_by_a_signal(
     assert unfinished(night) == []
     for name in left:
         assert f'removed "{name}"' in said
+
+
+TOO_LATE = (
+    "backups.swap:_committed",
+    "backups.replace:swap_names",
+    "counting what was written since the backup",
+    "backups.restore:write_record",
+    "casedb.cli.restore:load",
+    "casedb.cli.restore:print_report",
+)
+
+
+@pytest.mark.parametrize("place", TOO_LATE)
+def test_a_signal_when_the_names_have_changed_is_too_late_and_what_stands_is_told(
+    night: Night, tmp_path: Path, place: str
+) -> None:
+    before = identity(night)
+    with running(night, tmp_path, place) as process:
+        wait_until((tmp_path / "marker").exists, process)
+        for how in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            process.send_signal(how)
+            time.sleep(0.05)
+        (tmp_path / "marker").unlink()
+        assert process.wait(timeout=30) == 0
+    said = (tmp_path / "output").read_text()
+
+    assert identity(night) != before
+    assert f'{night.label} is now database "{night.name}"' in said
+    assert "cleaned up" not in said
+    # A signal that comes when the report is made is not worth a word.
+    assert "too late" in said or place == "backups.restore:write_record"
+    assert read_record(night.store, night.name, night.label, RestoreReport)
+    assert plan_undo(night.admin, night.name).restored == night.label
 
 
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(

@@ -1,5 +1,7 @@
 """A part of a backup beside the living database, and the difference between the two."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from backups.partial import PartialReport, restore_part
 from backups.restore import Wish
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
+from backups.stores.base import Resumed
 from backups.table_diff import Difference
+from casedb.cli.main import run
 from casedb.database import connect
 from casedb.errors import ConfigurationError, RefusedError
 from tests.restore.conftest import Night
@@ -105,6 +109,33 @@ def test_an_unknown_table_shows_the_nearest_and_leaves_nothing(night: Night, nam
 
     assert "public.cases" in (caught.value.hint or "")
     assert night.databases() == [night.name]
+
+
+@pytest.mark.parametrize("more", [["--table", "cases"], ["--schema-only"]], ids=" ".join)
+def test_what_was_there_of_the_download_and_what_was_removed_is_said(
+    night: Night,
+    name: str,
+    more: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @contextmanager
+    def resuming(store: LocalStore, _label: str, _folder: Path) -> Iterator[Resumed]:
+        yield Resumed(store, found_bytes=3 << 20)
+
+    monkeypatch.setattr(LocalStore, "resuming", resuming)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PG_BIN", str(night.tools.bindir))
+    half = f"{name}_restoring_0a1b2c"
+    night.do(f"CREATE DATABASE {half}", "postgres")
+
+    code = run(["restore", *night.words, "--into", name, *more])
+
+    said = capsys.readouterr().err
+    assert code == 0, said
+    assert "note: 3.0 MiB of the download were there from an earlier run" in said
+    assert f'note: removed "{half}"' in said
 
 
 def test_never_into_the_living_database(night: Night) -> None:

@@ -185,19 +185,6 @@ def test_interrupted_before_the_swap_the_live_database_is_as_it_was(
     night.write_case("goes on")
 
 
-def test_interrupted_after_the_swap_the_restored_one_is_in_use_and_that_is_said(
-    night: Night,
-) -> None:
-    phase = "counting what was written since the backup"
-
-    report = night.restore(on_progress=at(phase, interrupt))
-
-    assert report.swap
-    assert report.swap.not_restored is None
-    assert "in use" in report.notes[-1]
-    assert len(night.databases()) == 2
-
-
 def test_a_name_that_stays_locked_is_given_up_and_nothing_has_changed(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,10 +379,8 @@ def test_the_command_looks_again_and_asks_for_what_was_written_meanwhile(
     monkeypatch.setattr(command, "plan_undo", look_and_be_overtaken)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    conninfo = night.admin.replace(dbname=None, user=None).dsn
-    words = ["--conninfo", conninfo, "--database", night.name, "--store", str(night.store.root)]
 
-    code = run(["undo-restore", *words])
+    code = run(["undo-restore", *night.words])
 
     assert code == 7
     assert "public.cases had 1 rows and has 2" in capsys.readouterr().err

@@ -116,6 +116,61 @@ def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, toml: str) -> No
         read(tmp_path, toml)
 
 
+@pytest.mark.parametrize(
+    ("origin", "toml", "environment", "option"),
+    [
+        ("--conninfo", "", {}, "host=db1 port=abc"),
+        ("CASEDB_CONNINFO", "", {"CASEDB_CONNINFO": "host=db1 port=abc"}, None),
+        ("PGPORT", "", {"PGPORT": "abc"}, None),
+        ("casedb.toml", 'conninfo = "host=db1 port=abc"', {}, None),
+        ("DATABASE_URL", "", {"DATABASE_URL": "postgresql://app:hush@db1:abc/cases"}, None),
+    ],
+)
+def test_a_port_that_is_no_number_is_refused_and_it_is_said_who_said_it(
+    tmp_path: Path, origin: str, toml: str, environment: dict[str, str], option: str | None
+) -> None:
+    with pytest.raises(ConfigurationError, match='port cannot be "abc"') as caught:
+        read(tmp_path, toml, environment, conninfo=option)
+
+    assert origin in (caught.value.detail or "")
+    assert origin in (caught.value.hint or "")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "word"), [("PGSSLMODE", "sslmode"), ("PGCONNECT_TIMEOUT", "connect_timeout")]
+)
+def test_other_words_of_the_server_are_looked_at_too(
+    tmp_path: Path, variable: str, word: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f'{word} cannot be "abc"') as caught:
+        read(tmp_path, environment={"PGHOST": "db1", variable: "abc"})
+    assert variable in (caught.value.detail or "")
+
+
+def test_a_word_that_is_not_used_may_be_what_it_will(tmp_path: Path) -> None:
+    environment = {"PGPORT": "abc", "PGSSLMODE": "abc", "DATABASE_URL": "postgresql://db2:abc/x"}
+
+    settings = read(tmp_path, environment=environment, conninfo="host=db1 sslmode=require")
+
+    assert settings.connection.words == {"host": "db1", "sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "environment", "option"),
+    [
+        ("--conninfo", {}, "host=db1 nonsense"),
+        ("CASEDB_CONNINFO", {"CASEDB_CONNINFO": "host=db1 nonsense"}, None),
+        ("DATABASE_URL", {"DATABASE_URL": "postgresql://[db1/cases"}, None),
+    ],
+)
+def test_a_connection_string_that_cannot_be_read_is_named(
+    tmp_path: Path, origin: str, environment: dict[str, str], option: str | None
+) -> None:
+    with pytest.raises(ConfigurationError, match=origin):
+        read(tmp_path, environment=environment, conninfo=option)
+
+
 def test_lengths_of_time_are_read_as_people_write_them(tmp_path: Path) -> None:
     assert read(tmp_path, 'keep_within = "8w"').values.keep_within == timedelta(weeks=8)
 
