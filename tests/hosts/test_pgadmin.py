@@ -132,7 +132,7 @@ def test_what_is_changed_by_hand_is_drift_and_is_mended_and_users_servers_stay(
         *HAND_EDITS.values(), "pgAdmin's servers", "pgAdmin's user admin@example.com",
     }  # fmt: skip
     assert (applied, after, changed(nothing, host.name)) == (0, 0, [])
-    assert sqlite(host, "SELECT name, username FROM server ORDER BY name") == str(
+    assert sqlite(host, "SELECT name, username FROM server ORDER BY name = 'my own'") == str(
         [(host.name, "case_readonly"), ("my own", "me")]
     )
     sqlite(host, "DELETE FROM server WHERE name = 'my own'")
