@@ -56,7 +56,8 @@ def catalog(store: Store, database: str) -> list[Backup]:
 
     Never by name or by a file's date: both change when somebody copies a backup.
     """
-    found = [read_backup(store, database, label) for label in store.labels(database)]
+    seen = store.at_a_glance(database)
+    found = [read_backup(seen, database, label) for label in seen.labels(database)]
     before_all = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda b: (b.taken_at or before_all, b.label), reverse=True)
 
@@ -91,7 +92,8 @@ def newest_manifest(store: Store, database: str) -> Manifest | None:
     By label, which is enough for an estimate and costs one look.
     """
     try:
-        return read_manifest(store, database, store.labels(database)[-1])
+        seen = store.at_a_glance(database)
+        return read_manifest(seen, database, seen.labels(database)[-1])
     except (CasedbError, IndexError):
         return None
 

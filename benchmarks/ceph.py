@@ -49,6 +49,10 @@ class Server:
     def restart(self) -> None:
         """Start the gateway again, and wait until it answers."""
         self.run("radosgw", "-n", _GATEWAY, "--keyring", _KEYRING)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the gateway answers: it listens some time before that."""
         deadline = time.monotonic() + _START_S
         while True:
             try:
@@ -56,7 +60,7 @@ class Server:
                     return
             except OSError:
                 if time.monotonic() > deadline:
-                    raise ToolFailedError("the gateway does not come up again") from None
+                    raise ToolFailedError("the gateway does not come up") from None
                 time.sleep(0.2)
 
     def run(self, *words: str) -> str:
@@ -101,8 +105,8 @@ def ceph() -> Iterator[Server]:
                 raise ToolFailedError("Ceph does not come up", detail=_docker("logs", container))
             time.sleep(0.5)
         server = Server(f"http://{address}", container)
-        with urllib.request.urlopen(server.endpoint, timeout=10):
-            yield server
+        server.wait()
+        yield server
     finally:
         _docker("rm", "--force", "--volumes", container)
 

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, BinaryIO, cast
 
 import boto3
 import botocore.exceptions
+import botocore.session
 from botocore.config import Config
 
 from casedb.kept_parts import Fetch, KeptParts
@@ -44,7 +45,9 @@ class Bucket:
         if self._made is None:
             with _errors():
                 session = boto3.session.Session(
-                    profile_name=self.location.profile, region_name=self.location.region
+                    profile_name=self.location.profile,
+                    region_name=self.location.region,
+                    botocore_session=_session(),
                 )
                 self._made = session.client(
                     "s3",
@@ -309,6 +312,18 @@ def _pinned(version_id: str) -> dict[str, str]:
 
 def _md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+@cache
+def _loader() -> Any:
+    # The descriptions of AWS's services are megabytes of JSON: read once, not once a client.
+    return botocore.session.get_session().get_component("data_loader")
+
+
+def _session() -> Any:
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _loader())
+    return session
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class Listing:
     versions: tuple[Version, ...]
     server_time: datetime
 
+    def below(self, prefix: str) -> "Listing":
+        """Return the part of it that lies below the longer `prefix`."""
+        versions = tuple(v for v in self.versions if v.key.startswith(prefix))
+        return Listing(versions, self.server_time)
+
 
 class S3Error(Exception):
     """The server refused or could not be asked; `code` is S3's own word, or the exception's."""

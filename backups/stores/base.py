@@ -99,6 +99,13 @@ class Store(Protocol):
         """
         ...
 
+    def at_a_glance(self, database: str) -> "Store":
+        """Return this store as it is now: one look at the names instead of one for each answer.
+
+        For reading what lies below `database`. What is read is read when it is asked for.
+        """
+        ...
+
     def resuming(self, label: str, folder: Path) -> "AbstractContextManager[Resumed]":
         """Yield this store so that an interrupted download of `label` is gone on with.
 

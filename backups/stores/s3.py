@@ -47,6 +47,7 @@ class S3Store:
         self.location = location
         self.bucket = Bucket(location)
         self._kept: KeptParts | None = None
+        self._seen: Listing | None = None
 
     @property
     def url(self) -> str:
@@ -84,6 +85,13 @@ class S3Store:
             self.bucket.reading(version, kept=self._kept) as file,
         ):
             yield file
+
+    def at_a_glance(self, database: str) -> "S3Store":
+        """Return this store as one listing of `database` shows it."""
+        seen = S3Store(self.location)
+        seen.bucket, seen._kept = self.bucket, self._kept
+        seen._seen = self._list(database)
+        return seen
 
     @contextmanager
     def resuming(self, label: str, folder: Path) -> Iterator[Resumed]:
@@ -139,7 +147,8 @@ class S3Store:
                 if MANIFEST not in files and self._is_debris(database, label):
                     self._remove(database, label, listing)
                     removed.append(label)
-            listing = self._list(database)
+            if removed:
+                listing = self._list(database)
             sets = self._sets(listing, database)
             # Where nothing may be deleted, it is still there, and its mark says that it is nothing.
             unfinished = {label for label, files in sets.items() if MANIFEST not in files}
@@ -154,8 +163,8 @@ class S3Store:
     def new_set(self, database: str, label: str) -> Iterator[NewSet]:
         """Begin a backup. Unless committed, it is gone when the block ends."""
         with writing(self.location):
-            self.bucket.put(self._key(database, f".begun/{label}"), b"begun")
-        new = S3Set(self, database, label)
+            mark = self.bucket.put(self._key(database, f".begun/{label}"), b"begun")
+        new = S3Set(self, database, label, mark)
         try:
             yield new
         finally:
@@ -202,9 +211,12 @@ class S3Store:
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
+        rest = f"{_RECORDS}/{label}.{kind}.json"
+        if self._seen is not None and not self._list(database, rest).versions:
+            return None
         with reading(self.location):
             try:
-                return self.bucket.get(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
+                return self.bucket.get(self._key(database, rest))
             except S3Error as error:
                 if error.is_missing:
                     return None
@@ -232,6 +244,8 @@ class S3Store:
         return f"{self.location.prefix}{folder_of(database)}/{rest}"
 
     def _list(self, database: str, rest: str = "") -> Listing:
+        if self._seen is not None:
+            return self._seen.below(self._key(database, rest))
         with reading(self.location):
             return self.bucket.listing(self._key(database, rest))
 
@@ -270,9 +284,15 @@ class S3Store:
                 if version.key == folder + MANIFEST and not version.is_marker:
                     raise RetainedError(label) from error
 
-    def _forget(self, key: str) -> None:
-        """Remove a small object of ours, or, where nothing may be deleted, empty it."""
+    def _forget(self, key: str, version_id: str | None = None) -> None:
+        """Remove a small object of ours, or, where nothing may be deleted, empty it.
+
+        With `version_id`, that of its only version, which whoever has written it knows.
+        """
         try:
+            if version_id is not None:
+                self.bucket.delete(key, version_id)
+                return
             for version in self.bucket.listing(key).versions:
                 if version.key == key:
                     self.bucket.delete(key, version.version_id)
@@ -284,8 +304,9 @@ class S3Store:
 class S3Set:
     """A backup being written."""
 
-    def __init__(self, store: S3Store, database: str, label: str) -> None:
+    def __init__(self, store: S3Store, database: str, label: str, mark: str) -> None:
         self._store, self._database, self._label = store, database, label
+        self._mark = mark
         self._manifest: io.BytesIO | None = None
         self.is_committed = False
 
@@ -332,7 +353,8 @@ class S3Set:
             data = self._manifest.getvalue()
             self._store.bucket.put(self._path(MANIFEST), data, if_absent=True, locked=True)
         self.is_committed = True
-        self._store._forget(self._store._key(self._database, f".begun/{self._label}"))
+        # A second version of it, which a repeated request makes, goes with the next sweep.
+        self._store._forget(self._store._key(self._database, f".begun/{self._label}"), self._mark)
 
     def _path(self, name: str) -> str:
         return self._store._key(self._database, f"{self._label}/{name}")

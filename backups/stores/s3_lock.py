@@ -26,6 +26,7 @@ class RunLock:
         self._bucket = bucket
         self._folder = folder
         self._number = 0
+        self._old: tuple[Version, ...] = ()
 
     def take(self) -> None:
         """Take it.
@@ -47,14 +48,16 @@ class RunLock:
         finally:
             with suppress(S3Error):
                 self._bucket.put(f"{key}.released", b"")
-            self._tidy(self._number)
+            self._tidy()
 
     def _take(self) -> int:
         listing = self._bucket.listing(f"{self._folder}/")
+        # Nobody writes there any more once the next number is taken.
+        self._old = tuple(v for v in listing.versions if _number_of(v.key))
         newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
         last, released, touched = 0, False, None
         for key, version in newest.items():
-            found = _LOCK_NAME.fullmatch(key.rpartition("/")[2])
+            found = _number_of(key)
             if not found:
                 continue
             number = int(found[1])
@@ -119,12 +122,14 @@ class RunLock:
             f"{LIFETIME.total_seconds() / 60:g} minutes.",
         )
 
-    def _tidy(self, number: int) -> None:
+    def _tidy(self) -> None:
         with suppress(S3Error):
-            for version in self._bucket.listing(f"{self._folder}/").versions:
-                found = _LOCK_NAME.fullmatch(version.key.rpartition("/")[2])
-                if found and int(found[1]) < number:
-                    self._bucket.delete(version.key, version.version_id)
+            for version in self._old:
+                self._bucket.delete(version.key, version.version_id)
+
+
+def _number_of(key: str) -> re.Match[str] | None:
+    return _LOCK_NAME.fullmatch(key.rpartition("/")[2])
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
     Example:
         casedb dump --store /var/backups/casedb
     """
-    stores = SeveralStores([open_store(url) for url in settings.store_urls])
+    opened = [open_store(url) for url in settings.store_urls]
+    stores = SeveralStores(opened)
     database = settings.values.database
     with signals_after(settings, "dump", settings.store_urls) as story:
         target = target_for(settings, Verb.DUMP)
@@ -50,7 +51,7 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
                 recipients=recipients or settings.values.recipients,
                 chain=settings.chain_dir,
                 on_progress=tell,
-                earlier=newest_manifest(open_store(settings.store_url), database),
+                earlier=newest_manifest(opened[0], database),
             )
         story.label, story.size_bytes = manifest.label, manifest.size_bytes
         if not stores.failures:

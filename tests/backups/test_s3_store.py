@@ -104,6 +104,48 @@ def test_a_dump_into_a_bucket_is_verified_and_drilled_from_there_alone(
     assert not [key for key in keys(store) if ".begun" in key or ".leases" in key]
 
 
+def count_requests(store: S3Store) -> list[str]:
+    """Return a list that gets the method and address of every request from now on."""
+    asked: list[str] = []
+
+    def note(request: Any, **_words: object) -> None:
+        asked.append(f"{request.method} {request.url}")
+
+    store.bucket._client.meta.events.register("before-send.s3", note)
+    return asked
+
+
+def test_each_backup_costs_the_catalog_one_request_and_one_for_each_report(
+    store: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    labels = [put_set(store, made, days=days) for days in range(3)]
+    verify(store, labels[0], tools=tools)
+    asked = count_requests(store)
+
+    found = catalog(store, SAMPLE)
+
+    assert [backup.label for backup in found] == labels
+    assert [bool(backup.verified) for backup in found] == [True, False, False]
+    assert all(backup.is_good for backup in found)
+    (listed,) = [one for one in asked if "?versions" in one]
+    assert listed == asked[0]
+    assert len(asked) == 1 + 3 + 1
+
+
+def test_a_dump_asks_no_more_where_there_are_more_backups(
+    store: S3Store, made: Made, sample: Conninfo, tools: PostgresTools
+) -> None:
+    asked, took = count_requests(store), []
+    for days in (1, 2, 3):
+        put_set(store, made, days=days)
+        asked.clear()
+        dump(sample.replace(user="sample_backup"), store, tools=tools)
+        took.append(len(asked))
+
+    # Small files are sent whole: one request each, and the fewest around them.
+    assert took[0] == took[1] == took[2] <= 21, asked
+
+
 def test_a_copy_of_the_bucket_is_a_local_store(
     store: S3Store, made: Made, tools: PostgresTools, tmp_path: Path
 ) -> None:
