@@ -1,4 +1,4 @@
-"""The most memory of every command that reads all rows, at this scale and at a fiftieth of it.
+"""The most memory of every command that meets all rows, at this scale and at a fiftieth of it.
 
 Of each as a process of its own, PostgreSQL's programs included and its servers not. None may grow
 with the rows.
@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.bench import Bench, Found, at_most
 from benchmarks.figures import Figure, target_of
 from benchmarks.harness import clean_environment, command, peak_mb
-from benchmarks.site import EMPTY, Site, fill
+from benchmarks.listed import CREDENTIALS, bucket_of
+from benchmarks.site import DATABASE, EMPTY, Site, fill
 from casedb.conninfo import Conninfo
 from casedb.throwaway import throwaway_cluster
 
@@ -62,17 +63,21 @@ def peaks(site: Site, admin: Conninfo, place: Path) -> Iterator[tuple[str, float
         ["verify", "latest", store],
         ["drill", "latest", store],
         ["restore", "latest", store, f"--into={RESTORED}", f"--confirm={RESTORED}"],
+        ["rotate", store, "--apply"],
         ["audit", "verify"],
     ):
         name = " ".join(word for word in words if not word.startswith(("--", "latest")))
         yield name, peak(site, admin, place, words)
+    with bucket_of(admin.replace(dbname=DATABASE)) as url:
+        words = ["documents", "check", f"--bucket={url}"]
+        yield "documents check", peak(site, admin, place, words)
 
 
 def peak(site: Site, admin: Conninfo, place: Path, words: list[str]) -> float:
     """Return the most memory of one command, which logs in as the role it is for."""
     site.tell(f"memory of {words[0]}")
     where = admin.replace(user=None, dbname=None).dsn
-    environment = clean_environment(PG_BIN=str(site.tools.bindir))
+    environment = clean_environment(PG_BIN=str(site.tools.bindir), **CREDENTIALS)
     return peak_mb(command(*words, f"--conninfo={where}"), env=environment, cwd=place)
 
 
