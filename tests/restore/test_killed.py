@@ -1,5 +1,6 @@
 """A restore that is stopped anywhere: the live database is whole, and to run it again is enough."""
 
+import json
 import os
 import re
 import signal
@@ -71,7 +72,7 @@ def environment(night: Night) -> dict[str, str]:
 
 @contextmanager
 def running(
-    night: Night, folder: Path, stop_at: str, *more: str
+    night: Night, folder: Path, stop_at: str, *more: str, reader: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     driver, marker = folder / "driver.py", folder / "marker"
     driver.write_text(DRIVER)
@@ -82,8 +83,8 @@ def running(
             cwd=folder,
             env={**environment(night), "PYTHONPATH": str(Path(__file__).parents[2])},
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=reader or output,
+            stderr=reader or output,
         )
     try:
         yield process
@@ -229,6 +230,28 @@ def test_a_signal_when_the_names_have_changed_is_too_late_and_what_stands_is_tol
     assert "too late" in said or place == "backups.restore:write_record"
     assert read_record(night.store, night.name, night.label, RestoreReport)
     assert plan_undo(night.admin, night.name).restored == night.label
+
+
+@pytest.mark.parametrize("place", ["backups.swap:_committed", "casedb.cli.restore:load"])
+def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
+    night: Night, tmp_path: Path, place: str
+) -> None:
+    """A connection that broke: what is printed goes nowhere, and monitoring hears the truth."""
+    before = identity(night)
+    (tmp_path / "casedb.toml").write_text('log_file = "runs.jsonl"\n')
+    ours, theirs = os.pipe()
+    with running(night, tmp_path, place, reader=theirs) as process:
+        os.close(theirs)
+        wait_until((tmp_path / "marker").exists, process)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "marker").unlink()
+        process.wait(timeout=30)
+
+    assert identity(night) != before
+    (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()
+    assert json.loads(line)["outcome"] == "success"
+    assert read_record(night.store, night.name, night.label, RestoreReport)
 
 
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
