@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.remote.host import ASKED, STATE, Refused, environment, in_words, to_its_end
-from deploy.remote.pooler_probe import config, first_password, live_port, served, way
+from deploy.remote.pooler_probe import ask, config, first_password, live_port, served, way
 from deploy.remote.preflight import check_addresses
 from deploy.remote.swap import keep, put_back, put_in_place
 
@@ -58,7 +58,7 @@ def pooling() -> dict[str, Any]:
     problem = bring_in(restarting=restarting)
     # Without a restart it stays at its port, even if another is asked for.
     port = ASKED["port"] if restarting else live_port(ASKED["sockets"]) or ASKED["port"]
-    problem = problem or health(ASKED["sockets"], port)
+    problem = problem or renew(port) or health(ASKED["sockets"], port)
     if problem:
         put_back(kept)
         marker.unlink()
@@ -163,6 +163,15 @@ def bring_in(*, restarting: bool) -> str:
         return run("systemctl", "reload", ASKED["unit"])
     run("systemctl", "reset-failed", ASKED["unit"])
     return run("systemctl", "restart", ASKED["unit"])
+
+
+def renew(port: int) -> str:
+    """Have each session with the server end when its client's transaction does; return the problem.
+
+    One that was used while the reset was off still has what that client left in it, and a reload
+    keeps it for the next one. Clients notice nothing.
+    """
+    return ask(ASKED["sockets"], port, "RECONNECT;", user="pgbouncer", database="pgbouncer")[1]
 
 
 def health(folder: Path | str, port: int, *, apart: frozenset[str] = frozenset()) -> str:

@@ -190,12 +190,17 @@ def test_no_identity_leaks_through_it(pooled: Pooled, careless: str) -> None:
         pooled.console("SET server_reset_query_always = 0")
         assert run_clients(pooled.way, staff, 400, CARELESS[careless]) != []
     finally:
-        pooled.console("RELOAD")
+        # What leaked on purpose is still in the pool's sessions.
+        pooled.console("RELOAD; RECONNECT")
 
 
 def test_a_reset_taken_away_at_the_console_is_found_and_put_back(pooled: Pooled) -> None:
     process = pooled.process
     pooled.console("SET server_reset_query_always = 0")
+    left = "left behind in the session"
+    with psycopg.connect(pooled.way.dsn) as careless:
+        careless.execute("SELECT set_config('casedb.test', %s, false)", (left,))
+    assert found_in_session(pooled) == left
 
     code, about = pooled.verb("check")
     planned = pooled.changes()
@@ -204,8 +209,17 @@ def test_a_reset_taken_away_at_the_console_is_found_and_put_back(pooled: Pooled)
     red = [f["control"] for f in about["findings"] if not f["holds"]]
     assert (code, red) == (9, ["pooler.reset"])
     assert planned == {"PgBouncer's settings in force": "reload of PgBouncer"}
+    # Sessions of the time without it are not given to anybody any more.
+    assert found_in_session(pooled) != left
     assert pooled.verb("check")[0] == 0
     assert pooled.process == process
+
+
+def found_in_session(pooled: Pooled) -> str | None:
+    """Return what a new client finds in the session that it is given."""
+    with psycopg.connect(pooled.way.dsn, prepare_threshold=None) as client:
+        row = client.execute("SELECT current_setting('casedb.test', true)").fetchone()
+    return str(row[0]) if row else None
 
 
 def test_who_comes_shows_a_password_by_tls_and_is_the_application(pooled: Pooled) -> None:
