@@ -29,8 +29,9 @@ class Machine:
     disk: Disk = Disk.SSD
     memory_limit_bytes: int | None = None
     """The control group's limit, if there is one below the physical memory."""
-    wal_free_bytes: int | None = None
-    """Free space where the WAL lies; None: unknown."""
+    wal_disk_bytes: int | None = None
+    """The size of the disk that the WAL lies on; None: unknown. Never what is free of it, which
+    changes with every file that somebody writes: the configuration must not."""
     pg_major: int = 17
     has_lz4: bool = True
     """Whether the server was built with lz4; Debian's are."""
@@ -53,26 +54,9 @@ def machine_from_facts(
         cpus=int(facts["cpus"]),
         disk=disk or (Disk.HDD if facts.get("rotational") else Disk.SSD),
         memory_limit_bytes=int(limit) if limit else None,
-        wal_free_bytes=facts.get("data_free_bytes"),
+        wal_disk_bytes=facts.get("data_disk_bytes"),
         pg_major=pg_major,
     )
-
-
-def provisioned_machine(facts: dict[str, Any], *, pg_major: int, disk: str) -> Machine:
-    """Return the machine that a host is tuned for; `facts` as gathered on it."""
-    known = {**facts, "data_free_bytes": steady(facts["data_free_bytes"])}
-    return machine_from_facts(known, pg_major=pg_major, disk=Disk(disk))
-
-
-def steady(free_bytes: int) -> int:
-    """Return free space rounded down to a power of two.
-
-    It changes with every file that somebody writes; the configuration must not.
-
-    >>> steady(1000), steady(1024)
-    (512, 1024)
-    """
-    return 1 << max(free_bytes.bit_length() - 1, 0)
 
 
 def local_facts(root: Path = Path("/")) -> dict[str, Any]:
@@ -83,7 +67,7 @@ def local_facts(root: Path = Path("/")) -> dict[str, Any]:
         "memory_limit_bytes": cgroup_limit(root),
         "cpus": len(os.sched_getaffinity(0)),
         "rotational": None,
-        "data_free_bytes": None,
+        "data_disk_bytes": None,
     }
 
 

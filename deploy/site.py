@@ -11,7 +11,7 @@ from pyinfra.api import deploy
 from casedb.tools import SUPPORTED_MAJORS
 from deploy.conf import Place
 from deploy.facts import HostFailedError, host_data, host_state
-from deploy.machine import Machine, provisioned_machine
+from deploy.machine import Disk, Machine, machine_from_facts
 from deploy.operations.cluster import cluster
 from deploy.subjects.configuration import configure
 from deploy.subjects.contents import extend, fill
@@ -41,7 +41,7 @@ def site() -> None:
     facts = host_state()
     data = host_data()
     place = place_of(facts, data)
-    machine = provisioned_machine(facts["machine"], pg_major=place.major, disk=data["disk"])
+    machine = machine_from_facts(facts["machine"], pg_major=place.major, disk=Disk(data["disk"]))
     kind = kind_of(host.groups)
     if kind is Kind.DRILL and facts["files"][place.made_by_us]:
         raise HostFailedError(

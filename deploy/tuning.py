@@ -171,7 +171,7 @@ def tune(
             "max_wal_size",
             format_size(high),
             "a checkpoint comes when this much WAL has been written; it must fit on the disk",
-            "usual for the workload, at most a fifth of the free disk",
+            "usual for the workload, at most a tenth of the disk",
             _WAL,
         ),
         (
@@ -299,9 +299,9 @@ def _vacuum_memory(machine: Machine, maintenance: int) -> int:
 
 def _wal_sizes(machine: Machine, workload: Workload) -> tuple[int, int]:
     low, high = reference.WAL_SIZES[workload.value]
-    if machine.wal_free_bytes is not None:
+    if machine.wal_disk_bytes is not None:
         # No hard limit: a busy server may pass it by half before the checkpoint ends.
-        fits = max(machine.wal_free_bytes // 5 // (16 * MB) * (16 * MB), _LEAST_WAL_BYTES)
+        fits = max(machine.wal_disk_bytes // 10 // (16 * MB) * (16 * MB), _LEAST_WAL_BYTES)
         high = min(high, fits)
         low = min(low, max(high // 2 // (16 * MB) * (16 * MB), 32 * MB))
     return low, high

@@ -9,7 +9,7 @@ from casedb.cli.options import json_option
 from casedb.cli.output import print_json, print_table, progress
 from casedb.errors import ServerUnreachableError, UsageError
 from casedb.tools import SUPPORTED_MAJORS
-from deploy.machine import Disk, Machine, local_facts, machine_from_facts, steady
+from deploy.machine import Disk, Machine, local_facts, machine_from_facts
 from deploy.runs import host_states
 from deploy.sizes import MB, format_size, parse_size
 from deploy.tuning import Tuning, Workload, as_conf, phase0
@@ -42,7 +42,7 @@ class _Size(click.ParamType[int]):
     type=click.Choice([d.value for d in Disk]),
     help="What the data lie on.  [default: ssd]",
 )
-@click.option("--wal-free", type=_Size(), help="Free disk for the WAL (50GB).")
+@click.option("--wal-disk", type=_Size(), help="The disk that the WAL lies on (200GB).")
 @click.option(
     "--workload",
     type=click.Choice([w.value for w in Workload]),
@@ -128,7 +128,7 @@ def _host(name: str, inventory: Path) -> dict[str, Any]:
         raise ServerUnreachableError(f"{name} could not be asked", detail=f"{about.error}.")
     facts, data = about.state["machine"], about.tuned_by
     return {
-        "facts": {**facts, "data_free_bytes": steady(facts["data_free_bytes"])},
+        "facts": facts,
         "workload": data["workload"],
         "disk": data["disk"],
         "connections": data["max_connections"],
@@ -142,7 +142,7 @@ def _machine(chosen: dict[str, Any], *, memory: int | None) -> Machine:
     if memory:
         facts |= {"memory_bytes": memory, "memory_limit_bytes": None}
     facts["cpus"] = chosen.get("cpus", facts["cpus"])
-    facts["data_free_bytes"] = chosen.get("wal_free", facts["data_free_bytes"])
+    facts["data_disk_bytes"] = chosen.get("wal_disk", facts["data_disk_bytes"])
     disk = Disk(chosen["disk"]) if chosen["disk"] else None
     return machine_from_facts(facts, pg_major=int(chosen["pg_version"]), disk=disk)
 

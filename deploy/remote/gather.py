@@ -271,11 +271,11 @@ def pgadmin(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def free_bytes(path: str) -> int:
+def disk_bytes(path: str) -> int:
     place = Path(path)
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(place).total
 
 
 def gather() -> dict[str, Any]:
@@ -288,7 +288,7 @@ def gather() -> dict[str, Any]:
         "hostname": os.uname().nodename,
         "machine": {
             **local_facts(),
-            "data_free_bytes": free_bytes("/var/lib/postgresql"),
+            "data_disk_bytes": disk_bytes("/var/lib/postgresql"),
         },
         "packages": packages(names),
         "clusters": clusters(),

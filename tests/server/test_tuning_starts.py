@@ -82,17 +82,17 @@ def scratch(tools: PostgresTools) -> Iterator[Scratch]:
 # As many small machines as large ones.
 sizes = st.floats(math.log2(256 * MB), math.log2(LARGEST)).map(lambda bits: int(2**bits))
 disks, workloads = st.sampled_from(Disk), st.sampled_from(Workload)
-cores, wal_free = st.integers(1, 128), st.none() | st.integers(1 * GB, 4096 * GB)
+cores, wal_disk = st.integers(1, 128), st.none() | st.integers(1 * GB, 4096 * GB)
 
 
 def tuned(
-    scratch: Scratch, memory: int, cpus: int, disk: Disk, free: int | None, workload: Workload
+    scratch: Scratch, memory: int, cpus: int, disk: Disk, wal_disk: int | None, workload: Workload
 ) -> dict[str, str]:
     machine = Machine(
         memory,
         cpus,
         disk,
-        wal_free_bytes=free,
+        wal_disk_bytes=wal_disk,
         pg_major=scratch.tools.major,
         has_lz4=scratch.has_lz4,
     )
@@ -113,22 +113,22 @@ def looking(examples: int) -> settings:
     memory=sizes.filter(lambda size: size <= WITHIN_REACH),
     cpus=cores,
     disk=disks,
-    free=wal_free,
+    wal_disk=wal_disk,
     workload=workloads,
 )
 def test_a_server_starts_with_what_tuning_says(
-    scratch: Scratch, memory: int, cpus: int, disk: Disk, free: int | None, workload: Workload
+    scratch: Scratch, memory: int, cpus: int, disk: Disk, wal_disk: int | None, workload: Workload
 ) -> None:
     # Fails with the end of the server's log if it does not.
-    scratch.start(tuned(scratch, memory, cpus, disk, free, workload))
+    scratch.start(tuned(scratch, memory, cpus, disk, wal_disk, workload))
 
 
 @looking(EXAMPLES * 4)
-@given(memory=sizes, cpus=cores, disk=disks, free=wal_free, workload=workloads)
+@given(memory=sizes, cpus=cores, disk=disks, wal_disk=wal_disk, workload=workloads)
 def test_on_every_machine_the_gate_lets_it_pass_and_the_huge_pages_suffice(
-    scratch: Scratch, memory: int, cpus: int, disk: Disk, free: int | None, workload: Workload
+    scratch: Scratch, memory: int, cpus: int, disk: Disk, wal_disk: int | None, workload: Workload
 ) -> None:
-    values = tuned(scratch, memory, cpus, disk, free, workload)
+    values = tuned(scratch, memory, cpus, disk, wal_disk, workload)
 
     shared = scratch.asked("shared_memory_size", values) * MB
     pages = scratch.asked("shared_memory_size_in_huge_pages", values)

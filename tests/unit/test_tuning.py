@@ -18,7 +18,7 @@ machines = st.builds(
     memory_bytes=st.integers(256 * MB, 512 * GB),
     cpus=st.integers(1, 256),
     disk=st.sampled_from(Disk),
-    wal_free_bytes=st.none() | st.integers(1 * GB, 4096 * GB),
+    wal_disk_bytes=st.none() | st.integers(1 * GB, 4096 * GB),
     pg_major=st.integers(15, 18),
     has_lz4=st.booleans(),
 )
@@ -81,7 +81,7 @@ def test_a_control_groups_limit_counts_and_not_the_machine_around_it() -> None:
 
 
 def test_the_wal_stays_on_a_small_disk() -> None:
-    small = Machine(16 * GB, 4, wal_free_bytes=10 * GB)
+    small = Machine(16 * GB, 4, wal_disk_bytes=20 * GB)
 
     assert parse_size(tune(small)["max_wal_size"]) == 2 * GB
     assert parse_size(tune(small)["min_wal_size"]) == 1 * GB
@@ -104,8 +104,8 @@ def test_on_every_machine_the_settings_are_ones_that_postgresql_takes(
     assert sizes["shared_buffers"] % (8 * KB) == 0
     assert sizes["min_wal_size"] >= 32 * MB
     assert sizes["min_wal_size"] <= sizes["max_wal_size"]
-    if machine.wal_free_bytes is not None:
-        assert sizes["max_wal_size"] <= max(machine.wal_free_bytes // 5, 80 * MB)
+    if machine.wal_disk_bytes is not None:
+        assert sizes["max_wal_size"] <= max(machine.wal_disk_bytes // 10, 80 * MB)
     # The upper limits of guc_tables.c.
     assert sizes["work_mem"] <= (2**31 - 1) * KB
     assert 64 * KB <= sizes["maintenance_work_mem"] <= (2**31 - 1) * KB
