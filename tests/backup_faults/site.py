@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from backups.catalog import Backup, catalog
@@ -131,6 +132,23 @@ class Site:
             assert time.monotonic() < deadline, otherwise
             time.sleep(every_s)
 
+    def catch(self, program: str, is_there: Callable[[], bool], otherwise: str) -> tuple[int, ...]:
+        """Stop all of `program` that the newest run has, while `is_there` holds; return their ids.
+
+        To look takes time, in which they go on: who was stopped elsewhere is let go once more.
+        """
+        caught: list[int] = []
+
+        def caught_there() -> bool:
+            caught[:] = freeze(self.processes[-1].pid, program)
+            if caught and is_there():
+                return True
+            thaw(caught)
+            return False
+
+        self.wait_for(caught_there, otherwise, every_s=0.005)
+        return tuple(caught)
+
     def ask(self, query: str) -> Any:
         with psycopg.connect(self.target.dsn, autocommit=True) as connection:
             row = connection.execute(query.encode()).fetchone()
@@ -199,12 +217,18 @@ def end(site: Site) -> None:
     shutil.rmtree(site.wire.folder)
 
 
-def freeze(pids: list[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+def freeze(parent: int, program: str) -> list[int]:
+    """Stop the programs of that name below the process `parent`; return their process ids."""
+    stopped = []
+    for child in psutil.Process(parent).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.name() == program:
+                child.suspend()
+                stopped.append(child.pid)
+    return stopped
 
 
-def thaw(pids: list[int]) -> None:
+def thaw(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
 from backups.catalog import read_backup
-from tests.backup_faults.site import DATABASE, Site, freeze, thaw
+from tests.backup_faults.site import DATABASE, Site, thaw
 from tests.matrix.disk import SmallDisk, small_disk
 from tests.matrix.server import kill_cluster
 from tests.matrix.table import leave_row
@@ -71,16 +70,8 @@ class Caught:
 
 def restoring(site: Site, bench: Bench) -> Caught:
     process = site.start("nowhere", "drill", f"--scratch={bench.scratch}")
-    site.wait_for(lambda: bench.ask(RESTORING), "nothing was restored", every_s=0.005)
-    frozen = [
-        child.pid
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.name() == "pg_restore"
-    ]
-    freeze(frozen)
-    assert frozen
-    assert bench.ask(RESTORING) == 1
-    return Caught(process, "pg_stat_activity: pg_restore in COPY", tuple(frozen))
+    frozen = site.catch("pg_restore", lambda: bench.ask(RESTORING) == 1, "nothing was restored")
+    return Caught(process, "pg_stat_activity: pg_restore in COPY", frozen)
 
 
 def comparing(site: Site, bench: Bench) -> Caught:
@@ -159,7 +150,7 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
         kill_cluster(home / "data")
     if fault != "SIGTERM":
         site.marker.unlink(missing_ok=True)
-    thaw(list(caught.frozen))
+    thaw(caught.frozen)
     printed = caught.process.communicate(timeout=120)
     site.marker.unlink(missing_ok=True)
     assert caught.process.returncode == EXIT[fault], printed

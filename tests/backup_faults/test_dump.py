@@ -8,11 +8,10 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
 import pytest
 
 from backups.chain import read_head
-from tests.backup_faults.site import DATABASE, Site, freeze, thaw
+from tests.backup_faults.site import DATABASE, Site, thaw
 from tests.matrix.disk import SmallDisk
 from tests.matrix.server import CRASHED
 from tests.matrix.table import leave_row
@@ -55,23 +54,12 @@ def snapshot_held(site: Site) -> Caught:
 
 def archive_being_written(site: Site) -> Caught:
     process = site.start("step:proving the tables", "dump")
-
-    def pg_dump_copies() -> bool:
-        return bool(site.ask(COPYING))
-
-    site.wait_for(pg_dump_copies, "pg_dump was never seen copying", every_s=0.002)
-    frozen = [
-        child.pid
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.name() == "pg_dump"
-    ]
-    freeze(frozen)
+    never = "pg_dump was never seen copying"
+    frozen = site.catch("pg_dump", lambda: site.ask(COPYING) >= 1, never)
     site.wait_until_stopped()
-    assert frozen
-    assert site.ask(COPYING) >= 1
     assert any("database.dump" in name for name in site.partial())
     assert not any("manifest" in name for name in site.partial())
-    return Caught(process, "pg_stat_activity: pg_dump in COPY", tuple(frozen))
+    return Caught(process, "pg_stat_activity: pg_dump in COPY", frozen)
 
 
 def proof_taken(site: Site) -> Caught:
@@ -162,7 +150,7 @@ def strike(site: Site, caught: Caught, fault: str, phase: str) -> int:
         # Who was killed makes no use of it; who was not goes on, and finds what happened. Once it
         # is being committed, a signal stops nothing any more.
         site.marker.unlink(missing_ok=True)
-    thaw(list(caught.frozen))
+    thaw(caught.frozen)
     caught.process.communicate(timeout=120)
     site.marker.unlink(missing_ok=True)
     return caught.process.returncode
