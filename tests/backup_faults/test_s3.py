@@ -329,7 +329,6 @@ def test_a_restore_killed_in_its_download_goes_on_where_it_was(
     site.wait_for_gone("casedb restore")
     assert len(kept()) == 1
     (first,) = downloaded()
-    site.wall.drop = False
     site.wall.seen.clear()
 
     code, said = site.run("restore", *words)
