@@ -21,6 +21,8 @@ class Seen:
     status: int
     span: str = ""
     """Which bytes were asked for; empty: all."""
+    agent: str = ""
+    """What the client called itself; AWS_SDK_UA_APP_ID names one run among several."""
 
     @property
     def part(self) -> int:
@@ -151,7 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _note(self, status: int) -> None:
         span = self.headers.get("Range") or ""
-        self.between.seen.append(Seen(self.command, self.path, status, span))
+        agent = self.headers.get("User-Agent") or ""
+        self.between.seen.append(Seen(self.command, self.path, status, span, agent))
 
     def log_message(self, *_: object) -> None:
         """Print nothing: the log is `seen`."""
