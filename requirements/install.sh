@@ -23,7 +23,7 @@ find_python() {
         "Install it (Debian: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3."
 }
 
-# Compiling is two thirds of pip's time; Python does it itself for the few modules it imports.
+# Python compiles the few modules that it imports when it does; compiling all takes pip long.
 install_from() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile "$@" ||
         fail "the packages could not be installed" \
