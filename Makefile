@@ -148,7 +148,7 @@ bench-docs: venv-dev  ## Write docs/performance.md from what make bench SCALE=me
 
 requirements: venv-dev  ## Compile requirements/*.in into hashed files (needs uv)
 	@for name in run build dev pgadmin; do uv pip compile --quiet --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header \
+		--generate-hashes --no-strip-extras --no-emit-index-url --no-header \
 		requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## Remove .venv and what the tools cached; the database and its backups stay
