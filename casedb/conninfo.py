@@ -52,8 +52,9 @@ class Conninfo:
         except ProgrammingError as error:
             raise ConfigurationError(
                 "connection string cannot be read" + (f" (from {origin})" if origin else ""),
-                detail=redact(str(error).strip()),
-                hint="Write it as libpq does: 'host=db1 dbname=case_management user=case_backup'.",
+                detail=_said_of(text, str(error).strip()),
+                hint="Write it as libpq does: 'host=db1 dbname=case_management user=case_backup'."
+                f" {IN_A_URL}",
             ) from None
         return cls({k: str(v) for k, v in words.items() if v is not None})
 
@@ -106,6 +107,16 @@ class Conninfo:
     def __str__(self) -> str:
         shown = {k: MASK if k in SECRET_WORDS else v for k, v in self.words.items()}
         return conninfo.make_conninfo("", **shown)
+
+
+IN_A_URL = "In a URL, a password's @ : / ? # % are written %40 %3A %2F %3F %23 %25."
+
+
+def _said_of(text: str, said: str) -> str:
+    # libpq quotes what it cannot read; where there is a password, that may be a piece of it.
+    if "://" in text or "pass" in text.lower():
+        return re.sub(r'".*"', f'"{MASK}"', said, flags=re.DOTALL)
+    return said
 
 
 SECRET_WORDS = frozenset(

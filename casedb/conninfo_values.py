@@ -10,6 +10,7 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 import re
 from collections.abc import Callable, Mapping
 
+from casedb.conninfo import IN_A_URL
 from casedb.errors import ConfigurationError
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -20,7 +21,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "target_session_attrs": (
-        *("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+        "any",
+        "read-write",
+        "read-only",
+        "primary",
+        "standby",
+        "prefer-standby",
     ),
 }
 NUMBERS = (
@@ -39,14 +45,15 @@ def require_sound(words: Mapping[str, str], origin: Callable[[str], str]) -> Non
     """Refuse a value that no server can have; `origin` says where a word came from.
 
     Raises:
-        ConfigurationError: it names the word, its value and its origin.
+        ConfigurationError: it names the word and its origin, and never its value: after a
+            password's own @ or :, a URL has the rest of the password there.
     """
     for word, value in words.items():
         if wanted := _fault(word, value):
             raise ConfigurationError(
-                f'{word} cannot be "{value}"',
-                detail=f"{origin(word)} says so; it has to be {wanted}.",
-                hint=f"Correct {origin(word)}. No server was asked.",
+                f"{word} has to be {wanted}",
+                detail=f"{origin(word)} says something else. No server was asked.",
+                hint=f"Correct {origin(word)}. {IN_A_URL}",
             )
 
 
@@ -56,6 +63,9 @@ def _fault(word: str, value: str) -> str | None:
         return f"one of {', '.join(CHOICES[word])}"
     if word in NUMBERS and not _WHOLE.fullmatch(value):
         return "a whole number"
+    # A socket's name may begin with it, and no server's has it.
+    if word == "host" and any("@" in one[1:] for one in value.split(",")):
+        return "a name, an address, or a socket's folder"
     # One for each host, or one for all; an empty one is libpq's default.
     if word == "port" and not all(not one or _is_port(one) for one in value.split(",")):
         return "a number from 1 to 65535"

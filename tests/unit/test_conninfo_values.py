@@ -45,12 +45,12 @@ def test_several_hosts_may_have_a_port_each() -> None:
     assert is_refused("port", "5432,abc")
 
 
-def test_the_error_names_the_word_its_value_and_where_it_was_said() -> None:
+def test_the_error_names_the_word_and_where_it_was_said_and_not_its_value() -> None:
     with pytest.raises(ConfigurationError) as caught:
         require_sound(
             {"host": "db1", "port": "abc"}, {"port": "PGPORT", "host": "PGHOST"}.__getitem__
         )
 
-    assert caught.value.message == 'port cannot be "abc"'
+    assert caught.value.message == "port has to be a number from 1 to 65535"
     assert "PGPORT" in (caught.value.detail or "")
-    assert "1 to 65535" in (caught.value.detail or "")
+    assert "abc" not in str(caught.value)

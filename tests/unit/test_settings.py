@@ -129,7 +129,7 @@ def test_a_value_that_makes_no_sense_is_refused(tmp_path: Path, toml: str) -> No
 def test_a_port_that_is_no_number_is_refused_and_it_is_said_who_said_it(
     tmp_path: Path, origin: str, toml: str, environment: dict[str, str], option: str | None
 ) -> None:
-    with pytest.raises(ConfigurationError, match='port cannot be "abc"') as caught:
+    with pytest.raises(ConfigurationError, match="port has to be a number") as caught:
         read(tmp_path, toml, environment, conninfo=option)
 
     assert origin in (caught.value.detail or "")
@@ -143,9 +143,26 @@ def test_a_port_that_is_no_number_is_refused_and_it_is_said_who_said_it(
 def test_other_words_of_the_server_are_looked_at_too(
     tmp_path: Path, variable: str, word: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f'{word} cannot be "abc"') as caught:
+    with pytest.raises(ConfigurationError, match=f"{word} has to be") as caught:
         read(tmp_path, environment={"PGHOST": "db1", variable: "abc"})
     assert variable in (caught.value.detail or "")
+
+
+@pytest.mark.parametrize("password", ["se@cret", "se@cret:w0rd", "se/cret", "se%cret", "se cret"])
+def test_of_a_password_that_a_url_should_have_encoded_no_piece_is_shown(
+    tmp_path: Path, password: str
+) -> None:
+    url = f"postgresql://app:{password}@db1/cases"
+
+    with pytest.raises(ConfigurationError) as caught:
+        read(tmp_path, environment={"DATABASE_URL": url})
+
+    error = caught.value
+    said = f"{error.message} {error.detail} {error.hint}"
+    assert "DATABASE_URL" in said
+    assert "%40" in said
+    assert "cret" not in said
+    assert "w0rd" not in said
 
 
 def test_a_word_that_is_not_used_may_be_what_it_will(tmp_path: Path) -> None:
