@@ -1,10 +1,14 @@
-"""The databases that the tests of the audit trail begin with."""
+"""What the tests of the audit trail and of the runner of migrations begin with."""
+
+from pathlib import Path
 
 import pytest
 
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.roles import apply_roles
 from tests.database.audit_world import CASE, CHAIR, CLERK, HASH, OTHER, USERS, WORKER, acting
+from tests.database.small_migrations import Write
 
 
 @pytest.fixture
@@ -48,3 +52,41 @@ def told(staffed: Conninfo) -> Conninfo:
                 (WORKER, case),
             )
     return staffed
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty folder of migrations."""
+    made = tmp_path / "migrations"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def write(source: Path) -> Write:
+    """Write one migration, and its rollback if there is one."""
+
+    def to_folder(name: str, sql: str, rollback: str | None = None) -> None:
+        (source / f"{name}.sql").write_text(sql)
+        if rollback is not None:
+            (source / f"{name}.rollback.sql").write_text(rollback)
+
+    return to_folder
+
+
+@pytest.fixture(scope="session")
+def workshop(cluster: Conninfo) -> Conninfo:
+    """A database for tests of migrations: one for all is much faster than one each."""
+    with connect(cluster, purpose="test") as connection:
+        connection.execute("CREATE DATABASE migration_runner")
+    return cluster.replace(dbname="migration_runner")
+
+
+@pytest.fixture
+def migrator(workshop: Conninfo) -> Conninfo:
+    """case_migrator on a database with the roles and nothing else."""
+    with connect(workshop, purpose="test") as connection:
+        connection.execute("DROP SCHEMA IF EXISTS public, ops CASCADE")
+        connection.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+    apply_roles(workshop)
+    return workshop.replace(user="case_migrator")
