@@ -131,7 +131,13 @@ def restore(
         swap = None
         if plan.replaces:
             swap, more = replace.take_name(
-                *(connection, admin, temporary, wish.database, manifest, signals, watch),
+                connection,
+                admin,
+                temporary,
+                wish.database,
+                manifest,
+                signals,
+                watch,
                 pooler=pooler,
                 on_done=on_done,
             )

@@ -246,7 +246,7 @@ def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
         os.close(ours)
         process.send_signal(signal.SIGHUP)
         (tmp_path / "marker").unlink()
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
     assert identity(night) != before
     (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()

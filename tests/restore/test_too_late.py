@@ -110,7 +110,6 @@ def test_counting_is_ended_by_a_signal_and_nothing_else_is(
     assert report.swap
     assert report.swap.not_restored is None
     assert swap.TOO_LATE in report.notes
-    assert report.phases_s["count"] < 30
 
 
 @pytest.mark.parametrize("place", ["backups.replace.swap_names", "backups.swap._oid"])
