@@ -106,7 +106,9 @@ def _attempt(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
             new.create(job.stored_name(DUMP)) as file,
             tempfile.TemporaryFile() as errors,
             futures.ThreadPoolExecutor(1) as pool,
-            programs.start(argv, target=target, stderr=errors) as process,
+            programs.start(
+                programs.with_large_writes(argv), target=target, stderr=errors
+            ) as process,
         ):
             assert process.stdout is not None
             pipe = CountingReader(process.stdout)

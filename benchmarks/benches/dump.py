@@ -66,7 +66,9 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path) -> int:
     """Run pg_dump through zstd and nothing else; return the bytes written."""
     argv = [tools["pg_dump"], "--format=custom", "--compress=0"]
     with (
-        programs.start(argv, target=target, stderr=subprocess.DEVNULL) as process,
+        programs.start(
+            programs.with_large_writes(argv), target=target, stderr=subprocess.DEVNULL
+        ) as process,
         (place / "bare").open("wb") as file,
     ):
         assert process.stdout is not None
