@@ -46,6 +46,7 @@ _DURABLE = {
     "max_wal_size": "1GB",
     "autovacuum": "on",
 }
+_COPIES = "local replication all scram-sha-256\n"
 
 
 class NotMeasured(Exception):  # noqa: N818 - no failure: the reason why there is no figure.
@@ -230,8 +231,18 @@ class Site:
         server.start(self.tools, on_step=self.tell)
         self._stack.callback(server.stop)
         admin = server.conninfo(dbname="postgres", user=SUPERUSER)
+        self._admit_copies(admin)
         self._alter_system(admin, settings)
         return admin, lambda target: set_passwords(target, server.add_passwords(LOGIN_ROLES))
+
+    @staticmethod
+    def _admit_copies(admin: Conninfo) -> None:
+        """Let the superuser copy the server as it lies; "all" databases leaves that out."""
+        with connect(admin, purpose="bench") as connection:
+            rules = Path(str(scalar(connection, "SHOW hba_file")))
+            if _COPIES not in rules.read_text():
+                rules.write_text(rules.read_text() + _COPIES)
+            connection.execute("SELECT pg_reload_conf()")
 
     def _make_empty(self, admin: Conninfo) -> None:
         if create_marked(admin, EMPTY, Mark.DEVELOPMENT):
