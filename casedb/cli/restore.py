@@ -120,6 +120,7 @@ def restore(
             freeze=freeze,
             create_roles=create_roles,
             mark=mark,
+            part=tables if tables or schema_only else None,
         )
         keys = keys_of(settings, key_file)
         plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
@@ -133,7 +134,7 @@ def restore(
         if plan.replaces:
             question = f'Database "{database}" is live. It is replaced by {backup.label} and kept.'
             require_confirmation(question, database, confirm)
-        if tables or schema_only:
+        if wish.part is not None:
             with progress("restore") as tell:
                 part = restore_part(
                     store,
@@ -141,7 +142,6 @@ def restore(
                     admin,
                     tools=tools,
                     live=settings.values.database,
-                    tables=tables,
                     keys=keys,
                     scratch=scratch,
                     on_progress=tell,

@@ -50,10 +50,11 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
         ("roles", _roles(plan)),
     ]
     took = plan.estimate
+    whole = "" if plan.part is None else " for all of it"
     rows.append(
         (
             "takes about",
-            f"{seconds(took.seconds)}, by the drill of {took.drilled_label}"
+            f"{seconds(took.seconds)}{whole}, by the drill of {took.drilled_label}"
             if took
             else "unknown: nothing was drilled yet",
         )
@@ -101,9 +102,7 @@ def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
         + f"\n{report.tables} tables, {report.rows} rows, {report.catalog_rows} facts of the "
         f"catalog{roots}: as the manifest says ({seconds(report.duration_s)})"
     )
-    print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
-    if report.created_roles:
-        click.echo(f"created without login: {', '.join(report.created_roles)}")
+    _print_phases_and_roles(report)
     if swap := report.swap:
         click.echo(
             f"unavailable for {swap.unavailable_s:.2f} s; {swap.ended_sessions} sessions ended\n"
@@ -125,16 +124,30 @@ def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
         click.echo(f"Do the documents agree with it? casedb documents check{words}", err=True)
 
 
+def _print_phases_and_roles(report: RestoreReport | PartialReport) -> None:
+    print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
+    if report.created_roles:
+        click.echo(f"created without login: {', '.join(report.created_roles)}")
+
+
 def print_part(report: PartialReport) -> None:
     """Print for people how the live database differs from the part of a backup."""
-    click.echo(f'a part of {report.label} is in database "{report.database}"')
+    click.echo(
+        f'a part of {report.label} is in database "{report.database}"\n'
+        f"{report.rows} rows, {report.catalog_rows} facts of the catalog: as the manifest says "
+        f"({seconds(report.duration_s)})"
+    )
+    _print_phases_and_roles(report)
     if report.compared_with is None:
         click.echo("there is no live database to compare it with", err=True)
     for table in report.tables:
-        click.echo(
-            f"{table.table}: {table.changed} rows changed, {table.only_in_backup} only in the "
-            f"backup, {table.only_in_live} only in the live database"
+        found = (
+            f"{table.changed} rows changed, {table.only_in_backup} only in the backup, "
+            f"{table.only_in_live} only in the live database"
         )
+        if table.not_compared:
+            found = f"not compared: {table.not_compared}"
+        click.echo(f"{table.table}: {found}")
         for difference, key in table.shown:
             click.echo(f"  {difference}: {', '.join(key)}")
         if table.note:

@@ -102,6 +102,25 @@ def test_what_the_server_is_not_fit_for_is_refused(
     assert words in messages(planned(night, replace(SERVER, **facts)))
 
 
+def test_a_part_has_its_own_need_and_steps(night: Night) -> None:
+    small = replace(SERVER, free_bytes=GIB)
+    manifest = night.manifest.model_copy(update={"database_size_bytes": 100 * GIB})
+    users = tuple(table for table in manifest.tables if table.full_name == "public.users")
+    words: dict[str, Any] = {"manifest": manifest, "live": None, "replace": False}
+
+    whole = planned(night, small, **words)
+    schema = planned(night, small, **words, part=())
+    rows = planned(night, small, **words, part=users)
+
+    assert "too little disk" in messages(whole)
+    assert schema.refusals == ()
+    assert rows.need_bytes == whole.need_bytes
+    assert schema.steps[0].startswith(f"the schema of {night.label} is loaded")
+    assert "with the rows of public.users, is loaded" in rows.steps[0]
+    assert "the live database differs" in rows.steps[-1]
+    assert (whole.part, schema.part, rows.part) == (None, (), ("public.users",))
+
+
 def test_the_disk_that_is_unknown_is_a_note_and_no_refusal(night: Night) -> None:
     plan = planned(night, replace(SERVER, free_bytes=None))
 
