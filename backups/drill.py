@@ -157,7 +157,7 @@ def _try(
         with watch.phase("roles", "creating the roles"):
             load_roles(store, manifest, admin, tools, keys)
         with watch.phase("restore", "restoring"):
-            _restore(store, manifest, admin, tools, scratch, keys)
+            _restore(store, manifest, admin, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):
             analyze(restored)
         with (
@@ -202,6 +202,7 @@ def _restore(
     tools: PostgresTools,
     scratch: Path | None,
     keys: Keys | None,
+    watch: Watch,
 ) -> None:
     with connect(admin, purpose="drill") as connection:
         if manifest.database == admin.dbname:
@@ -215,6 +216,7 @@ def _restore(
             tools,
             scratch=scratch,
             keys=keys,
+            on_progress=watch.on_progress,
         )
         for statement in property_statements(manifest.properties, manifest.database):
             connection.execute(statement)
