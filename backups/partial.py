@@ -92,7 +92,9 @@ def restore_part(
         notes += more
         unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog)
-        created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
+        created = stack.enter_context(
+            beside.missing_roles(connection, manifest, plan.missing_roles)
+        )
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
         target = admin.replace(dbname=temporary)
         with (

@@ -121,7 +121,9 @@ def restore(
         notes += more
         archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog_facts)
-        created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
+        created = stack.enter_context(
+            beside.missing_roles(connection, manifest, plan.missing_roles)
+        )
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
         target = admin.replace(dbname=temporary)
         with watch.phase("restore", "restoring"):

@@ -53,6 +53,8 @@ class RestorePlan:
     estimate: Estimate | None
     refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
+    roles_without_password: tuple[str, ...] = ()
+    """Login roles of the backup that can log in here, though not by a password."""
     part: tuple[str, ...] | None = None
     """The only tables that are restored, none for the schema alone; None if it is everything."""
 
@@ -130,6 +132,9 @@ def make_plan(
         ),
         notes=tuple(
             _notes(backup, manifest, server, live, database, freeze=freeze, replace=replace)
+        ),
+        roles_without_password=tuple(
+            sorted((can_login - set(let_in)) & server.roles_without_password)
         ),
         part=names,
     )

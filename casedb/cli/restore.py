@@ -147,7 +147,7 @@ def restore(
                     on_progress=tell,
                 )
             story.tell(f'a part of it is in database "{part.database}"')
-            print_json(part) if as_json else print_part(part)
+            print_json(part) if as_json else print_part(part, let_in=plan.roles_to_let_in)
             return ExitCode.WELL
         with progress("restore") as tell:
             report = load(
@@ -166,7 +166,12 @@ def restore(
         if as_json:
             print_json(report)
         else:
-            print_report(report, mark, documents=bool(settings.values.documents))
+            print_report(
+                report,
+                mark,
+                let_in=plan.roles_to_let_in,
+                documents=bool(settings.values.documents),
+            )
         story.require_nothing_left()
     return ExitCode.WELL
 

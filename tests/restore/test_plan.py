@@ -137,6 +137,30 @@ def test_missing_roles_are_named_and_those_that_would_need_a_password(night: Nig
     assert "case_clerk" not in plan.roles_to_let_in
 
 
+def test_roles_without_a_password_are_told_of(night: Night) -> None:
+    night.do("ALTER ROLE case_app PASSWORD 'one'; ALTER ROLE case_backup PASSWORD NULL")
+
+    plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
+
+    assert plan.roles_to_let_in == ()
+    assert "case_backup" in plan.roles_without_password
+    assert "case_app" not in plan.roles_without_password
+    assert "case_owner" not in plan.roles_without_password
+    night.do("ALTER ROLE case_app PASSWORD NULL")
+
+
+def test_roles_that_were_made_come_with_the_way_to_let_them_in(
+    night: Night, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with throwaway_cluster(tools) as bare:
+        code, said = casedb(night, bare, tmp_path, night.label, "--into", "new", "--create-roles")
+
+    assert code == 0, said
+    assert "created without login: " in said
+    assert 'ALTER ROLE "case_app" LOGIN; \\password "case_app"' in said
+    assert '"case_owner" LOGIN' not in said
+
+
 def test_missing_extensions_are_refused_and_other_versions_noted(night: Night) -> None:
     extensions = (
         ExtensionFacts(name="pg_trgm", version="1.6"),
