@@ -17,7 +17,7 @@ from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
-from backups.probes import probe_access
+from backups.probes import is_disk_full, probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import DrillReport, write_record
@@ -187,7 +187,7 @@ def _try(
     except ServerUnreachableError as error:
         raise _could_not("the throwaway server went away", error) from error
     except ToolFailedError as error:
-        if "No space left on device" in f"{error.message} {error.detail}":
+        if is_disk_full(error):
             raise _could_not("the disk is full", error) from error
         if not _answers(admin):
             raise _could_not("the throwaway server went away", error) from error
