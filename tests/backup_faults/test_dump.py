@@ -229,7 +229,7 @@ def test_a_dump_that_is_hit_leaves_nothing_that_looks_whole(
     again = site.require_next_dump()
 
     assert site.debris() == []
-    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    place = f"{list(CATCH).index(phase) + 1:02} {phase}"
     leave_row(request, "dump", place, fault, caught.proof, outcome, again)
 
 
@@ -247,6 +247,6 @@ def test_a_disk_that_fills_up_is_told_and_harms_nothing(
     disk.make_room()
     again = site.require_next_dump()
 
-    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    place = f"{list(CATCH).index(phase) + 1:02} {phase}"
     proof = f"{caught.proof}; {taken >> 20} MB filled"
     leave_row(request, "dump", place, "disk full", proof, outcome, again)

@@ -93,5 +93,5 @@ def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
     assert code == 0, printed
     assert site.labels() == [site.first]
     again = site.require_next_dump()
-    row = ("0 tombstone", "disk full", f"{taken >> 20} MB filled", "exit 5, 2 visible, all whole")
+    row = ("00 tombstone", "disk full", f"{taken >> 20} MB filled", "exit 5, 2 visible, all whole")
     leave_row(request, "rotate", *row, f"rotated; dump {again}")
