@@ -1,10 +1,11 @@
 """Reading an archive back: through zstd, past its checksum, into pg_restore."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import BinaryIO
 
 from backups.manifest import FileFacts
@@ -14,6 +15,8 @@ from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools
+
+_TOLD_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,17 @@ def listing(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) ->
     return [line for line in lines if line.strip() and not line.startswith(";")]
 
 
-def load(source: BinaryIO, target: Conninfo, argv: list[str], keys: Keys | None = None) -> ReadBack:
+def load(
+    source: BinaryIO,
+    target: Conninfo,
+    argv: list[str],
+    keys: Keys | None = None,
+    tell: Callable[[], None] = lambda: None,
+) -> ReadBack:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 
-    With `keys` it is encrypted besides; the checksum is of what lies in the store.
+    With `keys` it is encrypted besides; the checksum is of what lies in the store. `tell` is
+    called every now and then.
 
     Raises:
         UnreadableArchiveError: if age or zstd cannot read it.
@@ -110,11 +120,20 @@ def load(source: BinaryIO, target: Conninfo, argv: list[str], keys: Keys | None 
         programs.start(argv, target=target, stdin=-1, stdout=err, stderr=err) as process,
     ):
         with raw_archive(reader, keys) as chunks:
-            _feed(chunks, process)
-        returncode = process.wait()
+            _feed(_telling(chunks, tell), process)
+        returncode = waited(process, tell)
         err.seek(0)
         programs.check(argv, returncode, err.read().decode(errors="replace"))
     return ReadBack(reader.size_bytes, reader.sha256, 0)
+
+
+def waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
+    """Return the exit code of `process` once it has ended; `tell` every now and then meanwhile."""
+    while True:
+        try:
+            return process.wait(timeout=_TOLD_EVERY_S)
+        except TimeoutExpired:
+            tell()
 
 
 def hash_of(source: BinaryIO) -> ReadBack:
@@ -135,6 +154,15 @@ def raw_archive(reader: HashingReader, keys: Keys | None) -> Iterator[Iterator[b
             yield decompressed(clear)
         # Something behind the end still belongs to the file's checksum.
         reader.drain()
+
+
+def _telling(chunks: Iterable[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
+    last = time.monotonic()
+    for chunk in chunks:
+        yield chunk
+        if time.monotonic() - last >= _TOLD_EVERY_S:
+            tell()
+            last = time.monotonic()
 
 
 def _feed(chunks: Iterable[bytes], process: "Popen[bytes]", *, to_the_end: bool = True) -> None:

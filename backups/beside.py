@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from backups import fingerprint
+from backups.interrupts import add_way_out
 from backups.load import create_database
 from backups.manifest import Manifest, RoleFacts
 from backups.restore_plan import RANDOM_CHARS, debris, temporary_head
@@ -62,10 +63,29 @@ def require_first_superuser(
         )
 
 
-def create_missing_roles(
+@contextmanager
+def missing_roles(
+    connection: Connection[Any], manifest: Manifest, missing: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """Create the roles `missing` of the backup, none of which can log in; yield their names.
+
+    They stay when the block fails, for the next attempt; whatever stops it then names them.
+    """
+    created = _create_roles(connection, manifest, missing)
+    try:
+        yield created
+    except (CasedbError, KeyboardInterrupt) as error:
+        if created:
+            names = sql.SQL(", ").join(map(sql.Identifier, created)).as_string()
+            add_way_out(
+                error, f"Created without login, and still there; to undo that: DROP ROLE {names}"
+            )
+        raise
+
+
+def _create_roles(
     connection: Connection[Any], manifest: Manifest, missing: Sequence[str]
 ) -> tuple[str, ...]:
-    """Create the roles `missing` of the backup, none of which can log in; return their names."""
     wanted = [role for role in manifest.roles if role.name in missing]
     if not wanted:
         return ()

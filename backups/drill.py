@@ -17,7 +17,7 @@ from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
-from backups.probes import probe_access
+from backups.probes import is_disk_full, probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import DrillReport, write_record
@@ -157,7 +157,7 @@ def _try(
         with watch.phase("roles", "creating the roles"):
             load_roles(store, manifest, admin, tools, keys)
         with watch.phase("restore", "restoring"):
-            _restore(store, manifest, admin, tools, scratch, keys)
+            _restore(store, manifest, admin, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):
             analyze(restored)
         with (
@@ -187,7 +187,7 @@ def _try(
     except ServerUnreachableError as error:
         raise _could_not("the throwaway server went away", error) from error
     except ToolFailedError as error:
-        if "No space left on device" in f"{error.message} {error.detail}":
+        if is_disk_full(error):
             raise _could_not("the disk is full", error) from error
         if not _answers(admin):
             raise _could_not("the throwaway server went away", error) from error
@@ -202,6 +202,7 @@ def _restore(
     tools: PostgresTools,
     scratch: Path | None,
     keys: Keys | None,
+    watch: Watch,
 ) -> None:
     with connect(admin, purpose="drill") as connection:
         if manifest.database == admin.dbname:
@@ -215,6 +216,7 @@ def _restore(
             tools,
             scratch=scratch,
             keys=keys,
+            on_progress=watch.on_progress,
         )
         for statement in property_statements(manifest.properties, manifest.database):
             connection.execute(statement)

@@ -78,7 +78,10 @@ def load(
     jobs = min(max(2, os.cpu_count() or 1), _JOBS_AT_MOST)
     into = session_words(target, purpose="restore", settings=_settings(connection, jobs))
     if archive is None:
-        load_archive(store, manifest, into, tools, scratch=scratch, jobs=1, keys=keys, words=words)
+        load_archive(
+            store, manifest, into, tools,
+            scratch=scratch, jobs=1, keys=keys, words=words, on_progress=watch.on_progress,
+        )  # fmt: skip
         return
     load_unpacked(
         archive, manifest, into, tools, jobs=jobs, words=words, on_progress=watch.on_progress

@@ -2,9 +2,8 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ from casedb.tools import PostgresTools
 # Measured: on two cores two jobs save a tenth of the time, and the copy they need costs as much.
 _CORES_FOR_JOBS = 4
 _JOBS_AT_MOST = 8
-_POLL_S = 0.25
 
 
 def create_database(connection: Connection[Any], properties: DatabaseProperties, name: str) -> None:
@@ -53,6 +51,7 @@ def load_archive(
     jobs: int | None = None,
     keys: Keys | None = None,
     words: Sequence[str] = (),
+    on_progress: OnProgress = unseen,
 ) -> None:
     """Load a backup's archive into `target`'s empty database, up to the first error.
 
@@ -82,12 +81,17 @@ def load_archive(
     if jobs > 1:
         with unpacked(store, manifest, folder) as found:
             if found.problem is None:
-                load_unpacked(found, manifest, target, tools, jobs=jobs, words=words)
+                load_unpacked(
+                    found, manifest, target, tools, jobs=jobs, words=words, on_progress=on_progress
+                )
                 return
         raise _changed()
     try:
-        with store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file:
-            agrees = archive.load(file, into, argv, keys).agrees_with(facts)
+        with (
+            store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
+            _watching(target, manifest, on_progress) as tell,
+        ):
+            agrees = archive.load(file, into, argv, keys, tell).agrees_with(facts)
     except archive.UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error
     if not agrees:
@@ -190,23 +194,28 @@ def load_unpacked(
     )
     into = target.replace(application_name=f"casedb restore {manifest.label}")
     with (
-        connect(target, purpose="restore: progress") as watching,
+        _watching(target, manifest, on_progress) as tell,
         tempfile.TemporaryFile() as err,
         programs.start(
             argv, target=into, stdout=err, stderr=err, pass_fds=[archive_file.descriptor]
         ) as process,
     ):
-        while True:
-            try:
-                returncode = process.wait(timeout=_POLL_S)
-                break
-            except subprocess.TimeoutExpired:
-                on_progress(_seen(watching, manifest))
+        returncode = archive.waited(process, tell)
         err.seek(0)
         programs.check(argv, returncode, err.read().decode(errors="replace"))
 
 
-def _seen(connection: Connection[Any], manifest: Manifest) -> Progress:
+@contextmanager
+def _watching(
+    target: Conninfo, manifest: Manifest, on_progress: OnProgress
+) -> Iterator[Callable[[], None]]:
+    """Yield the function that looks how far `target` was filled, and tells of it."""
+    with connect(target, purpose="restore: progress") as connection:
+        yield lambda: on_progress(seen(connection, manifest))
+
+
+def seen(connection: Connection[Any], manifest: Manifest) -> Progress:
+    """Return how far the connected database was filled, and what is being done in it."""
     row = connection.execute(read_sql("catalog/restore-progress.sql")).fetchone()
     size_bytes, what = row or (0, None)
     total = max(size_bytes, manifest.database_size_bytes)

@@ -4,7 +4,6 @@ Because "somebody changed the wrong thing" is the commoner night: what was chang
 copied back by somebody who knows it, not by a tool.
 """
 
-import difflib
 import os
 import re
 import tempfile
@@ -17,7 +16,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from backups import archive, beside, content, fill, fingerprint
+from backups import archive, beside, content, fill, fingerprint, part
 from backups.contents import require_keys, stored_name
 from backups.downloads import resumed
 from backups.interrupts import add_way_out, held
@@ -31,7 +30,7 @@ from backups.stores.base import Store
 from backups.table_diff import TableDiff, diff_table
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import CasedbError, ConfigurationError
+from casedb.errors import CasedbError
 from casedb.tools import PostgresTools
 
 _ROLE_KINDS = ("role", "membership")
@@ -51,12 +50,16 @@ class PartialReport:
     """The new database."""
     compared_with: str | None
     """The living database; None if there is none."""
+    rows: int
+    """In the tables that were asked for; they and all others are compared with the manifest."""
+    catalog_rows: int
     tables: tuple[TableDiff, ...]
     """One for each table that was asked for."""
     schema: tuple[str, ...] | None
     """How the living catalog differs from the backup's, a line each; None if it was not asked."""
     duration_s: float
     phases_s: dict[str, float]
+    created_roles: tuple[str, ...]
     notes: tuple[str, ...]
     """What else is worth knowing: what was removed, and how much of a download was there."""
 
@@ -68,15 +71,14 @@ def restore_part(
     *,
     tools: PostgresTools,
     live: str,
-    tables: Sequence[str] = (),
     keys: Keys | None = None,
     scratch: Path | None = None,
     on_progress: OnProgress = unseen,
 ) -> PartialReport:
-    """Restore `tables` of a backup, or without any its schema alone, into the new database.
+    """Restore `wish.part` of a backup into the new database; see backups/part.py.
 
-    Everything else of the schema is there too, without rows and without foreign keys. `live` is the
-    database to compare with, on the same server.
+    It is compared with the manifest before it gets its name. `live` is the database to compare it
+    with afterwards, on the same server.
 
     Raises:
         ConfigurationError: the backup has no such table; and as `restore`, also all the others.
@@ -85,12 +87,14 @@ def restore_part(
     watch = Watch(on_progress)
     with ExitStack() as stack:
         connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
-        chosen = [_table(manifest, name) for name in tables]
+        chosen = part.chosen(manifest, wish.part or ())
         store, more = stack.enter_context(resumed(store, manifest, scratch))
         notes += more
         unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog)
-        beside.create_missing_roles(connection, manifest, plan.missing_roles)
+        created = stack.enter_context(
+            beside.missing_roles(connection, manifest, plan.missing_roles)
+        )
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
         target = admin.replace(dbname=temporary)
         with (
@@ -102,6 +106,8 @@ def restore_part(
             )
             for statement in property_statements(manifest.properties, temporary):
                 connection.execute(statement)
+        wanted = part.as_restored(manifest, catalog, chosen)
+        found, _ = fill.compared(store, *wanted, target, keys, watch)
         with held() as signals:
             named(connection, temporary, wish, signals)
             stack.enter_context(_told(wish.database))
@@ -110,21 +116,24 @@ def restore_part(
         schema = None
         if there:
             with (
-                watch.phase("compare", f'comparing with "{live}"'),
+                watch.phase("diff", f'comparing with "{live}"'),
                 connect(admin.replace(dbname=wish.database), purpose="restore: diff") as copy,
                 connect(admin.replace(dbname=live), purpose="restore: diff") as living,
             ):
                 diffs = [diff_table(copy, living, table) for table in chosen]
-                schema = None if chosen else tuple(_schema(catalog, living, manifest))
+                schema = None if chosen else tuple(_schema(copy, living, manifest))
     return PartialReport(
         label=wish.label,
         database=wish.database,
         compared_with=live if there else None,
+        rows=found.rows,
+        catalog_rows=found.catalog_rows,
         tables=tuple(diffs),
         schema=schema,
         duration_s=round(time.monotonic() - began, 3),
         phases_s=watch.seconds,
-        notes=tuple(notes),
+        created_roles=created,
+        notes=(*notes, *found.notes),
     )
 
 
@@ -138,19 +147,6 @@ def _told(database: str) -> Iterator[None]:
         way_out = f'What was asked for is in database "{database}". Done with it: {drop}'
         add_way_out(error, way_out)
         raise
-
-
-def _table(manifest: Manifest, name: str) -> TableFacts:
-    wanted = name if "." in name else f"public.{name}"
-    known = {table.full_name: table for table in manifest.tables if table.kind == "table"}
-    if wanted in known:
-        return known[wanted]
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)
-    raise ConfigurationError(
-        f'backup "{manifest.label}" has no table "{name}"',
-        detail=f"It has {', '.join(sorted(known))}.",
-        hint=f'Did you mean "{near[0]}"?' if near else None,
-    )
 
 
 @contextmanager
@@ -182,12 +178,15 @@ def _words(
         yield [f"--use-list={file_of_names.name}"]
 
 
-def _schema(
-    catalog: Sequence[fingerprint.Fact], living: Connection[Any], manifest: Manifest
-) -> list[str]:
-    prepare_session(living, content.SETTINGS)
-    found = fingerprint.read_fingerprint(living, manifest.roles)
-    return fingerprint.differences(
-        [f for f in catalog if f.kind not in _ROLE_KINDS],
-        [f for f in found if f.kind not in _ROLE_KINDS],
-    )
+def _schema(copy: Connection[Any], living: Connection[Any], manifest: Manifest) -> list[str]:
+    """Return how the living catalog differs from the copy's.
+
+    Not from the backup's own: another major version prints some definitions in its own way, and
+    these two are of one server.
+    """
+    catalogs = []
+    for connection in (copy, living):
+        prepare_session(connection, content.SETTINGS)
+        found = part.unfilled(fingerprint.read_fingerprint(connection, manifest.roles))
+        catalogs.append([fact for fact in found if fact.kind not in _ROLE_KINDS])
+    return fingerprint.differences(*catalogs)

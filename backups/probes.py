@@ -10,7 +10,12 @@ from casedb import access
 from casedb.access_probe import probe
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import ConfigurationError, ServerUnreachableError, ToolFailedError
+from casedb.errors import (
+    CasedbError,
+    ConfigurationError,
+    ServerUnreachableError,
+    ToolFailedError,
+)
 from casedb.sqlfiles import folder
 
 _SHOWN = 20
@@ -50,6 +55,9 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
     try:
         answers, strangers = probe(restored, expected, harmless=False)
     except (ConfigurationError, ToolFailedError) as error:
+        if is_disk_full(error):
+            # No fault of the backup's: nothing can be said about it here.
+            raise
         # What cannot be checked has not passed; what was found before is not to be lost.
         reason = f"access could not be probed: {error.message}: {error.detail or ''}"
         return Probed((*found, reason.rstrip(": ")), None)
@@ -58,6 +66,11 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
     more = len(lines) - _SHOWN
     rest = [f"and {more} more"] if more > 0 else []
     return Probed((*found, *lines[:_SHOWN], *rest), None)
+
+
+def is_disk_full(error: CasedbError) -> bool:
+    """Whether PostgreSQL or one of its programs had no room."""
+    return "No space left on device" in f"{error.message} {error.detail}"
 
 
 def newest_migration() -> str:

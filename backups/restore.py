@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from backups import beside, fill, kept, replace
+from backups import beside, fill, kept, part, replace
 from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.downloads import resumed
@@ -56,6 +56,8 @@ class Wish:
     """Whether roles that the server lacks are made, without the right to log in."""
     mark: Mark | None = None
     """What a new database is for; the source's mark never comes along, a replaced one's stays."""
+    part: tuple[str, ...] | None = None
+    """The only tables wanted, none for the schema alone (see restore_part); None is everything."""
 
 
 def plan_restore(
@@ -119,7 +121,9 @@ def restore(
         notes += more
         archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
         beside.require_first_superuser(connection, manifest, catalog_facts)
-        created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
+        created = stack.enter_context(
+            beside.missing_roles(connection, manifest, plan.missing_roles)
+        )
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
         target = admin.replace(dbname=temporary)
         with watch.phase("restore", "restoring"):
@@ -224,6 +228,7 @@ def _plan(
         tools_version=tools.version,
         drills=_drills(store, source, backup),
         now=datetime.now(UTC),
+        part=None if wish.part is None else part.chosen(manifest, wish.part),
     )
     return plan, manifest
 

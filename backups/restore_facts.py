@@ -72,6 +72,8 @@ class ServerState:
     free_bytes: int | None
     """On the disk of the data directory; None if the server does not tell."""
     wal_on_same_disk: bool
+    roles_without_password: frozenset[str] = frozenset()
+    """Empty as well if only a superuser could tell."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,17 @@ def read_server(connection: Connection[Any]) -> ServerState:
     if row["is_superuser"] and not row["is_standby"] and not row["is_read_only"]:
         free, same_disk = _disk(connection)
     sets = ("roles", "roles_without_login", "databases")
+    without: frozenset[str] = frozenset()
+    if row["is_superuser"]:
+        query = read_sql("catalog/roles-without-password.sql")
+        without = frozenset(name for (name,) in connection.execute(query, (row["roles"],)))
     return ServerState(
         **{**row, **{name: frozenset(row[name]) for name in sets}},
         major=connection.info.server_version // 10000,
         is_pooled=backend_pid != connection.info.backend_pid,
         free_bytes=free,
         wal_on_same_disk=same_disk,
+        roles_without_password=without,
     )
 
 

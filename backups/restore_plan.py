@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from backups import part as parts
 from backups.catalog import Backup
-from backups.manifest import Manifest
+from backups.manifest import Manifest, TableFacts
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import NAME_MAX_BYTES, Refusal, refusals
@@ -52,6 +53,10 @@ class RestorePlan:
     estimate: Estimate | None
     refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
+    roles_without_password: tuple[str, ...] = ()
+    """Login roles of the backup that can log in here, though not by a password."""
+    part: tuple[str, ...] | None = None
+    """The only tables that are restored, none for the schema alone; None if it is everything."""
 
     def require(self) -> None:
         """Raise the first refusal, with the others named in its detail, if there is any."""
@@ -78,19 +83,23 @@ def make_plan(
     tools_version: str,
     drills: Sequence[Backup],
     now: datetime,
+    part: Sequence[TableFacts] | None = None,
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
     `replace` allows to take the name of a living database, which is kept. `drills` are backups
-    with drill reports to estimate from, newest first. `now` is aware.
+    with drill reports to estimate from, newest first. `now` is aware. `part` is what alone is
+    restored of it; see backups/part.py.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
     can_login = {role.name for role in manifest.roles if role.can_login}
     let_in = tuple(sorted(can_login & (set(missing) | server.roles_without_login)))
-    need = int(manifest.database_size_bytes * _ROOM)
+    size = manifest.database_size_bytes if part is None else parts.size_bytes(manifest, part)
+    need = int(size * _ROOM)
     if server.wal_on_same_disk:
-        need += min(server.max_wal_size_bytes, 2 * manifest.database_size_bytes)
+        need += min(server.max_wal_size_bytes, 2 * size)
+    names = None if part is None else tuple(table.full_name for table in part)
     return RestorePlan(
         label=backup.label,
         store=store,
@@ -105,7 +114,9 @@ def make_plan(
         need_bytes=need,
         missing_roles=missing,
         roles_to_let_in=let_in,
-        steps=tuple(_steps(backup.label, database, live, missing, freeze=freeze, replace=replace)),
+        steps=tuple(
+            _steps(backup.label, database, live, missing, names, freeze=freeze, replace=replace)
+        ),
         estimate=estimate(backup, drills),
         refusals=refusals(
             server,
@@ -122,6 +133,10 @@ def make_plan(
         notes=tuple(
             _notes(backup, manifest, server, live, database, freeze=freeze, replace=replace)
         ),
+        roles_without_password=tuple(
+            sorted((can_login - set(let_in)) & server.roles_without_password)
+        ),
+        part=names,
     )
 
 
@@ -168,6 +183,7 @@ def _steps(
     database: str,
     live: LiveState | None,
     missing: Sequence[str],
+    part: Sequence[str] | None,
     *,
     freeze: bool,
     replace: bool,
@@ -177,7 +193,10 @@ def _steps(
         steps.append(f'"{database}" becomes read-only, its sessions end (they can come back)')
     if missing:
         steps.append(f"{len(missing)} roles are created, without login")
-    steps.append(f"{label} is loaded into a new database beside the others, and compared with it")
+    what = label if part is None else f"the schema of {label}"
+    if part:
+        what += f", with the rows of {', '.join(part)},"
+    steps.append(f"{what} is loaded into a new database beside the others, and compared with it")
     if live and replace:
         steps.append(
             f'"{database}" is renamed and the new database gets its name, in one transaction; '
@@ -186,6 +205,8 @@ def _steps(
         steps.append("the old database is kept, read-only; `casedb undo-restore` swaps back")
     else:
         steps.append(f'the new database is named "{database}"; nothing else is touched')
+    if part is not None:
+        steps.append("how the live database differs from it is shown")
     return steps
 
 

@@ -158,7 +158,8 @@ def _role_refusals(missing: Sequence[str], *, create_roles: bool) -> list[Refusa
         Refusal(
             "the server lacks roles that own or may use what is in the backup",
             f"Missing: {', '.join(missing)}.",
-            "Apply the roles first, or let them be made without login: --create-roles.",
+            "`casedb host apply` makes the application's, with their passwords, on a host it looks "
+            "after; --create-roles makes them all here, without login.",
         )
     ]
 

@@ -40,12 +40,15 @@ class TableDiff:
     changed: int
     shown: tuple[tuple[Difference, Key], ...]
     note: str | None = None
-    """Why it could not be compared row by row, or not in whole."""
+    """Why it could not be compared in whole."""
+    not_compared: str | None = None
+    """Why it could not be compared at all; then the numbers say nothing."""
 
     @property
     def is_equal(self) -> bool:
         """Whether no difference was found."""
-        return not (self.only_in_backup or self.only_in_live or self.changed or self.note)
+        found = self.only_in_backup or self.only_in_live or self.changed
+        return not (found or self.note or self.not_compared)
 
 
 def diff_table(copy: Connection[Any], live: Connection[Any], table: TableFacts) -> TableDiff:
@@ -57,13 +60,13 @@ def diff_table(copy: Connection[Any], live: Connection[Any], table: TableFacts) 
         prepare_session(connection, content.SETTINGS)
     ours, theirs = (_columns(connection, table) for connection in (copy, live))
     if theirs is None or ours is None:
-        note = f"there is no such table in the {'live database' if ours else 'backup'}"
-        return TableDiff(table.full_name, 0, 0, 0, (), note)
+        where = "live database" if ours else "backup"
+        return _not_compared(table, f"there is no such table in the {where}")
     key = [name for (name,) in copy.execute(read_sql("catalog/primary-key.sql"), _name(table))]
     common = [column for column in ours if column in theirs]
     apart = sorted({c.name for c in ours} ^ {c.name for c in theirs})
     if not key or not set(key) <= {column.name for column in common}:
-        return TableDiff(table.full_name, 0, 0, 0, (), "it has no primary key to compare by")
+        return _not_compared(table, "it has no primary key to compare by")
     with copy.transaction(), live.transaction():
         found = merged(_rows(copy, table, key, common), _rows(live, table, key, common))
         counts = dict.fromkeys(Difference, 0)
@@ -101,6 +104,10 @@ def merged(backup: Iterable[Row], live: Iterable[Row]) -> Iterator[tuple[Differe
             if ours[1] != theirs[1]:
                 yield Difference.CHANGED, ours[0]
             ours, theirs = next(left, None), next(right, None)
+
+
+def _not_compared(table: TableFacts, reason: str) -> TableDiff:
+    return TableDiff(table.full_name, 0, 0, 0, (), not_compared=reason)
 
 
 def _name(table: TableFacts) -> tuple[str, str]:

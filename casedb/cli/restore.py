@@ -120,6 +120,7 @@ def restore(
             freeze=freeze,
             create_roles=create_roles,
             mark=mark,
+            part=tables if tables or schema_only else None,
         )
         keys = keys_of(settings, key_file)
         plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
@@ -133,7 +134,7 @@ def restore(
         if plan.replaces:
             question = f'Database "{database}" is live. It is replaced by {backup.label} and kept.'
             require_confirmation(question, database, confirm)
-        if tables or schema_only:
+        if wish.part is not None:
             with progress("restore") as tell:
                 part = restore_part(
                     store,
@@ -141,13 +142,12 @@ def restore(
                     admin,
                     tools=tools,
                     live=settings.values.database,
-                    tables=tables,
                     keys=keys,
                     scratch=scratch,
                     on_progress=tell,
                 )
             story.tell(f'a part of it is in database "{part.database}"')
-            print_json(part) if as_json else print_part(part)
+            print_json(part) if as_json else print_part(part, let_in=plan.roles_to_let_in)
             return ExitCode.WELL
         with progress("restore") as tell:
             report = load(
@@ -166,7 +166,12 @@ def restore(
         if as_json:
             print_json(report)
         else:
-            print_report(report, mark, documents=bool(settings.values.documents))
+            print_report(
+                report,
+                mark,
+                let_in=plan.roles_to_let_in,
+                documents=bool(settings.values.documents),
+            )
         story.require_nothing_left()
     return ExitCode.WELL
 

@@ -1,8 +1,10 @@
 """What people see of a restore: its plan, its report, and the differences of a part."""
 
 import textwrap
+from collections.abc import Sequence
 
 import click
+from psycopg import sql
 
 from backups.partial import PartialReport
 from backups.records import RestoreReport
@@ -50,10 +52,11 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
         ("roles", _roles(plan)),
     ]
     took = plan.estimate
+    whole = "" if plan.part is None else " for all of it"
     rows.append(
         (
             "takes about",
-            f"{seconds(took.seconds)}, by the drill of {took.drilled_label}"
+            f"{seconds(took.seconds)}{whole}, by the drill of {took.drilled_label}"
             if took
             else "unknown: nothing was drilled yet",
         )
@@ -89,11 +92,18 @@ def _roles(plan: RestorePlan) -> str:
     lines = [f"missing: {', '.join(plan.missing_roles)}" if plan.missing_roles else "all there"]
     if plan.roles_to_let_in:
         lines.append(f"need LOGIN and a password afterwards: {', '.join(plan.roles_to_let_in)}")
+    if plan.roles_without_password:
+        lines.append(f"have no password here: {', '.join(plan.roles_without_password)}")
     return "\n".join(lines)
 
 
-def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
-    """Print for people what a restore did; `documents` says whether their bucket is known."""
+def print_report(
+    report: RestoreReport, mark: Mark, *, let_in: Sequence[str], documents: bool
+) -> None:
+    """Print for people what a restore did.
+
+    `let_in` are roles that cannot log in yet; `documents` is whether their bucket is known.
+    """
     roots = "" if report.same_roots is None else ", the heads of the audit trail"
     click.echo(
         f'{report.label} is now database "{report.database}"'
@@ -101,9 +111,7 @@ def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
         + f"\n{report.tables} tables, {report.rows} rows, {report.catalog_rows} facts of the "
         f"catalog{roots}: as the manifest says ({seconds(report.duration_s)})"
     )
-    print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
-    if report.created_roles:
-        click.echo(f"created without login: {', '.join(report.created_roles)}")
+    _print_phases_and_roles(report, let_in)
     if swap := report.swap:
         click.echo(
             f"unavailable for {swap.unavailable_s:.2f} s; {swap.ended_sessions} sessions ended\n"
@@ -125,16 +133,33 @@ def print_report(report: RestoreReport, mark: Mark, *, documents: bool) -> None:
         click.echo(f"Do the documents agree with it? casedb documents check{words}", err=True)
 
 
-def print_part(report: PartialReport) -> None:
-    """Print for people how the live database differs from the part of a backup."""
-    click.echo(f'a part of {report.label} is in database "{report.database}"')
+def _print_phases_and_roles(report: RestoreReport | PartialReport, let_in: Sequence[str]) -> None:
+    print_table(["phase", "time"], [(p, seconds(s)) for p, s in report.phases_s.items()])
+    if report.created_roles:
+        click.echo(f"created without login: {', '.join(report.created_roles)}")
+    for role in let_in:
+        name = sql.Identifier(role).as_string()
+        click.echo(f"Let it log in, in psql: ALTER ROLE {name} LOGIN; \\password {name}", err=True)
+
+
+def print_part(report: PartialReport, *, let_in: Sequence[str]) -> None:
+    """Print for people how the live database differs from the part; `let_in` as above."""
+    click.echo(
+        f'a part of {report.label} is in database "{report.database}"\n'
+        f"{report.rows} rows, {report.catalog_rows} facts of the catalog: as the manifest says "
+        f"({seconds(report.duration_s)})"
+    )
+    _print_phases_and_roles(report, let_in)
     if report.compared_with is None:
         click.echo("there is no live database to compare it with", err=True)
     for table in report.tables:
-        click.echo(
-            f"{table.table}: {table.changed} rows changed, {table.only_in_backup} only in the "
-            f"backup, {table.only_in_live} only in the live database"
+        found = (
+            f"{table.changed} rows changed, {table.only_in_backup} only in the backup, "
+            f"{table.only_in_live} only in the live database"
         )
+        if table.not_compared:
+            found = f"not compared: {table.not_compared}"
+        click.echo(f"{table.table}: {found}")
         for difference, key in table.shown:
             click.echo(f"  {difference}: {', '.join(key)}")
         if table.note:

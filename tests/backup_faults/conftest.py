@@ -1,8 +1,10 @@
 """A database to back up, a store with one good backup, and a disk that can be filled.
 
-Runs only when this folder is named: `make fault-matrix`.
+Runs only when this folder is named: `make fault-matrix`. A run of all of it also compares its cells
+with the table in docs/backups.md; FAULT_MATRIX_UPDATE=1 writes that.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +21,14 @@ from casedb.roles import apply_roles
 from casedb.seed import seed_demo
 from casedb.sqlfiles import folder
 from casedb.tools import PostgresTools
+from tests.backup_faults import page
 from tests.backup_faults.site import DATABASE, First, Site, end, make_site
 from tests.matrix.disk import SmallDisk, small_disk
 from tests.matrix.server import KillableServer, killable_server
-from tests.matrix.table import only_when_named, print_table
+from tests.matrix.table import only_when_named, print_table, rows_left
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "backups.md"
 HEADINGS = ("verb", "phase", "fault", "proven by", "outcome", "next run")
 # Random, so that it takes as much room compressed as it should, and time to be written.
 PADDING = """
@@ -41,6 +45,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     print_table(terminalreporter, "fault matrix", HEADINGS, HERE)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Make a run of the whole matrix fail when the docs show other cells than it has."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    chosen = [Path(arg).resolve() for arg in session.config.args]
+    narrowed = session.config.option.keyword or chosen != [HERE]
+    # A worker has no reporter of its own, and what did not pass left no row.
+    if (
+        reporter is None
+        or narrowed
+        or {"failed", "error", "skipped", "deselected"} & reporter.stats.keys()
+    ):
+        return
+    rows, text = rows_left(reporter, HERE), PAGE.read_text()
+    if os.environ.get("FAULT_MATRIX_UPDATE"):
+        PAGE.write_text(page.written(text, rows))
+    elif differ := page.cells_of(rows) ^ page.cells_in(text):
+        reporter.write_line(
+            "docs/backups.md shows another matrix (FAULT_MATRIX_UPDATE=1 make fault-matrix writes "
+            f"it); in one of them only: {sorted(differ)}",
+            red=True,
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -23,6 +24,11 @@ RESTORING = (
     " AND query LIKE 'COPY padding.%'"
 )
 RESTORED = "SELECT count(*) FROM pg_database WHERE datname = 'case_management'"
+ANALYZED = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'casedb analyze%'"
+DROPPED = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE application_name LIKE 'casedb %'"
+)
 COMPARING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'casedb drill'"
 
 
@@ -68,10 +74,41 @@ class Caught:
     frozen: tuple[int, ...] = ()
 
 
+def verifying(site: Site, bench: Bench) -> Caught:
+    process = site.start("step:checking the bytes", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    assert not any(path.is_dir() for path in bench.scratch.iterdir())
+    return Caught(process, "files: no cluster yet")
+
+
+def making_the_cluster(site: Site, bench: Bench) -> Caught:
+    process = site.start("nowhere", "drill", f"--scratch={bench.scratch}")
+    begun = site.catch("initdb", lambda: bool(list(bench.scratch.glob("*"))), "no initdb was seen")
+    assert bench.cluster() is None
+    return Caught(process, "processes: initdb, no server yet", begun)
+
+
+def creating_the_roles(site: Site, bench: Bench) -> Caught:
+    process = site.start("step:creating the roles", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    assert bench.cluster()
+    # It would be a role of the backup by whose name it answers.
+    assert bench.ask(RESTORED) == 0
+    return Caught(process, "files: a server runs; it has no role of the backup")
+
+
 def restoring(site: Site, bench: Bench) -> Caught:
     process = site.start("nowhere", "drill", f"--scratch={bench.scratch}")
     frozen = site.catch("pg_restore", lambda: bench.ask(RESTORING) == 1, "nothing was restored")
     return Caught(process, "pg_stat_activity: pg_restore in COPY", frozen)
+
+
+def analyzing(site: Site, bench: Bench) -> Caught:
+    process = site.start("step:gathering statistics", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    assert bench.ask(RESTORED) == 1
+    assert bench.ask(ANALYZED) == 0
+    return Caught(process, "pg_stat_activity: restored, no session of ours")
 
 
 def comparing(site: Site, bench: Bench) -> Caught:
@@ -91,20 +128,29 @@ def probing(site: Site, bench: Bench) -> Caught:
 
 
 CATCH: dict[str, Callable[[Site, Bench], Caught]] = {
+    "verifying": verifying,
+    "initdb": making_the_cluster,
+    "roles": creating_the_roles,
     "restoring": restoring,
+    "analyzing": analyzing,
     "comparing": comparing,
     "probing": probing,
 }
+# A server or its disk can be hit as soon as there is one, a connection while one is open.
+SERVED = ("roles", "restoring", "analyzing", "comparing", "probing")
 CELLS = [
-    ("restoring", "SIGKILL"),
-    ("restoring", "SIGTERM"),
-    ("restoring", "server crash"),
-    ("restoring", "disk full"),
-    ("comparing", "SIGKILL"),
-    ("comparing", "server crash"),
-    ("probing", "SIGTERM"),
+    *((phase, fault) for phase in CATCH for fault in ("SIGKILL", "SIGTERM")),
+    *((phase, "server crash") for phase in SERVED),
+    *((phase, "disk full") for phase in ("initdb", *SERVED)),
+    *((phase, "connection dropped") for phase in ("restoring", "comparing")),
 ]
-EXIT = {"SIGKILL": -9, "SIGTERM": 143, "server crash": 10, "disk full": 10}
+EXIT = {
+    "SIGKILL": -9,
+    "SIGTERM": 143,
+    "server crash": 10,
+    "disk full": 10,
+    "connection dropped": 10,
+}
 
 
 @pytest.mark.parametrize(("phase", "fault"), CELLS)
@@ -138,12 +184,19 @@ def test_a_drill_that_is_hit_proves_nothing(
     leave_row(request, "drill", place, fault, caught.proof, outcome, "exit 0, passed, swept")
 
 
+def alive(pid: int) -> psutil.Process | None:
+    return psutil.Process(pid) if psutil.pid_exists(pid) else None
+
+
 def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
     if fault in ("SIGKILL", "SIGTERM"):
         caught.process.send_signal(signal.Signals[fault])
     elif fault == "disk full":
         assert bench.disk
         bench.disk.fill()
+    elif fault == "connection dropped":
+        # All but the one that asks.
+        assert bench.ask(DROPPED) >= 1
     else:
         home = bench.cluster()
         assert home
@@ -152,5 +205,7 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
         site.marker.unlink(missing_ok=True)
     thaw(caught.frozen)
     printed = caught.process.communicate(timeout=120)
+    # What a killed drill was running is not killed with it.
+    psutil.wait_procs([p for p in map(alive, caught.frozen) if p], timeout=60)
     site.marker.unlink(missing_ok=True)
     assert caught.process.returncode == EXIT[fault], printed

@@ -43,6 +43,14 @@ class Caught:
     frozen: tuple[int, ...] = ()
 
 
+def globals_taken(site: Site) -> Caught:
+    process = site.start("event:open:/.partial-.*/globals.sql", "dump")
+    site.wait_until_stopped()
+    assert site.ask(LOCKED) == 0
+    assert site.partial() == set()
+    return Caught(process, "files: none; no table locked yet")
+
+
 def snapshot_held(site: Site) -> Caught:
     process = site.start("event:subprocess.Popen:--snapshot", "dump")
     site.wait_until_stopped()
@@ -80,6 +88,23 @@ def heads_taken(site: Site) -> Caught:
     return Caught(process, "snapshot; heads about to be opened")
 
 
+def catalog_taken(site: Site) -> Caught:
+    process = site.start("event:open:/.partial-.*/catalog.json", "dump")
+    site.wait_until_stopped()
+    assert site.ask(HELD) == 0
+    assert any("heads" in name for name in site.partial())
+    assert not {"catalog.json", "RESTORE.txt"} & site.partial()
+    return Caught(process, "files: heads there, no catalog yet")
+
+
+def instructions_written(site: Site) -> Caught:
+    process = site.start("event:open:/.partial-.*/RESTORE.txt", "dump")
+    site.wait_until_stopped()
+    assert "catalog.json" in site.partial()
+    assert "RESTORE.txt" not in site.partial()
+    return Caught(process, "files: catalog there, no RESTORE.txt yet")
+
+
 def read_back(site: Site) -> Caught:
     process = site.start("step:reading the archive back", "dump")
     site.wait_until_stopped()
@@ -87,6 +112,14 @@ def read_back(site: Site) -> Caught:
     assert "RESTORE.txt" in site.partial()
     assert "manifest.json" not in site.partial()
     return Caught(process, "files: all but the manifest")
+
+
+def manifest_written(site: Site) -> Caught:
+    process = site.start("event:open:/.partial-.*/manifest.json", "dump")
+    site.wait_until_stopped()
+    assert "RESTORE.txt" in site.partial()
+    assert "manifest.json" not in site.partial()
+    return Caught(process, "files: manifest about to be opened")
 
 
 def before_commit(site: Site) -> Caught:
@@ -115,16 +148,23 @@ def after_commit(site: Site) -> Caught:
 
 
 CATCH: dict[str, Callable[[Site], Caught]] = {
+    "globals": globals_taken,
     "snapshot held": snapshot_held,
     "archive being written": archive_being_written,
     "proof": proof_taken,
     "heads": heads_taken,
+    "catalog": catalog_taken,
+    "RESTORE.txt": instructions_written,
     "read back": read_back,
+    "manifest": manifest_written,
     "before commit": before_commit,
     "after commit": after_commit,
 }
 COMPLETE = {"after commit"}
 LATE = {"before commit", "after commit"}
+"""Nothing is written any more but a name, and a signal stops nothing."""
+UNASKED = {*LATE, "manifest"}
+"""Nothing is asked of the server any more."""
 
 
 def crash(site: Site) -> None:
@@ -168,8 +208,7 @@ def judge(site: Site, before: set[str], code: int, fault: str, phase: str) -> st
         assert new == set()
     if fault != "SIGKILL":
         assert site.debris() == []
-    # By then nothing is asked of the server any more, and nothing is written but a name.
-    late = phase in LATE
+    late = phase in (UNASKED if fault in ("server crash", "connection dropped") else LATE)
     wanted = -9 if fault == "SIGKILL" else 0 if late else 143 if fault == "SIGTERM" else 5
     assert code == wanted or (wanted == 5 and fault != "disk full" and code == 4), code
     left = "hidden debris" if site.debris() else "nothing left"
@@ -190,7 +229,7 @@ def test_a_dump_that_is_hit_leaves_nothing_that_looks_whole(
     again = site.require_next_dump()
 
     assert site.debris() == []
-    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    place = f"{list(CATCH).index(phase) + 1:02} {phase}"
     leave_row(request, "dump", place, fault, caught.proof, outcome, again)
 
 
@@ -208,6 +247,6 @@ def test_a_disk_that_fills_up_is_told_and_harms_nothing(
     disk.make_room()
     again = site.require_next_dump()
 
-    place = f"{list(CATCH).index(phase) + 1} {phase}"
+    place = f"{list(CATCH).index(phase) + 1:02} {phase}"
     proof = f"{caught.proof}; {taken >> 20} MB filled"
     leave_row(request, "dump", place, "disk full", proof, outcome, again)

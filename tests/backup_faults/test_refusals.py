@@ -33,7 +33,7 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     (label,) = site.new_labels()
     site.require_whole(label)
     again = site.require_next_dump()
-    row = ("5 read back", "two runs at once", "files: the first has no manifest yet")
+    row = ("08 read back", "two runs at once", "files: the first has no manifest yet")
     leave_row(request, "dump", *row, "exit 8 and 8, the first: complete", again)
 
 

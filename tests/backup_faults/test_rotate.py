@@ -9,6 +9,7 @@ import pytest
 from backups.catalog import read_manifest
 from backups.manifest import MANIFEST
 from tests.backup_faults.site import DATABASE, Site
+from tests.matrix.disk import SmallDisk
 from tests.matrix.table import leave_row
 
 PLACES = {
@@ -70,3 +71,27 @@ def test_a_rotation_killed_half_way_is_ended_by_the_next(
     again = site.require_next_dump()
     place = f"{list(PLACES).index(phase) + 1} {phase}"
     leave_row(request, "rotate", place, fault, proof, outcome, f"rotated; dump {again}")
+
+
+def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
+    site_on_disk: Site, disk: SmallDisk, request: pytest.FixtureRequest
+) -> None:
+    site = site_on_disk
+    old = add_old(site)
+    words = ("rotate", "--apply", "--keep-last=1")
+
+    taken = disk.fill()
+    code, printed = site.run(*words)
+
+    assert code == 5, printed
+    assert not (site.folder / "records" / f"{old}.expired.json").exists()
+    assert site.labels() == [old, site.first]
+    for label in site.labels():
+        site.require_whole(label)
+    disk.make_room()
+    code, printed = site.run(*words)
+    assert code == 0, printed
+    assert site.labels() == [site.first]
+    again = site.require_next_dump()
+    row = ("00 tombstone", "disk full", f"{taken >> 20} MB filled", "exit 5, 2 visible, all whole")
+    leave_row(request, "rotate", *row, f"rotated; dump {again}")

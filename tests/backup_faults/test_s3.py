@@ -121,6 +121,7 @@ def test_a_dump_killed_in_the_middle_of_an_upload(
 @pytest.mark.parametrize(
     ("phase", "method", "part", "is_complete"),
     [
+        ("read back", "GET", "/database.dump", False),
         ("before commit", "PUT", "/manifest.json", False),
         ("after commit", "DELETE", "/.begun/", True),
     ],
@@ -153,6 +154,40 @@ def test_a_dump_killed_around_its_commit(
     assert site.debris() == []
     outcome = "killed, complete" if is_complete else "killed, counts for nothing"
     row = (phase, "SIGKILL", f"the proxy holds its {method} {part.strip('/')}", outcome)
+    leave_row(request, "dump to S3", *row, again)
+
+
+def test_a_dump_ended_in_the_middle_of_an_upload_takes_it_back(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    process = site.start_and_hold_a_part()
+    process.terminate()
+    site.let_pass()
+    code, printed = wait(process)
+
+    assert code == 143, printed
+    assert site.labels() == [site.first]
+    assert site.debris() == []
+    again = site.require_next_dump()
+    row = ("upload", "SIGTERM", "1 upload open", "exit 143, nothing left")
+    leave_row(request, "dump to S3", *row, again)
+
+
+def test_a_dump_ended_while_it_is_read_back_takes_it_back(
+    site: Bucketful, request: pytest.FixtureRequest
+) -> None:
+    site.wall.hold = lambda method, path: method == "GET" and "/database.dump" in path
+    process = site.start("nowhere", "dump")
+    site.wait_for(site.wall.held.is_set, "the archive was never read back")
+    process.terminate()
+    site.let_pass()
+    code, printed = wait(process)
+
+    assert code == 143, printed
+    assert site.labels() == [site.first]
+    assert site.debris() == []
+    again = site.require_next_dump()
+    row = ("read back", "SIGTERM", "the proxy holds its GET", "exit 143, nothing left")
     leave_row(request, "dump to S3", *row, again)
 
 
@@ -344,5 +379,5 @@ def test_a_restore_killed_in_its_download_goes_on_where_it_was(
     proof = f"the proxy passed 1 of {1 + len(others)} parts"
     row = ("download", "SIGKILL", proof, "killed, 1 part kept, no database")
     verb = " ".join(["restore", *part, "from S3"])
-    again = f"exit 0, {len(others)} parts downloaded" + ("" if part else ", equal")
+    again = "exit 0, the other parts downloaded, equal"
     leave_row(request, verb, *row, again)

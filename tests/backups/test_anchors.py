@@ -13,6 +13,7 @@ from backups.anchors import _Pieces, check, read_heads
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import HEADS, MANIFEST, FileFacts, Manifest
+from backups.restore import Wish, restore
 from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
 from backups.verify import verify
@@ -125,6 +126,25 @@ def test_a_drill_finds_heads_that_are_not_those_of_the_archive(
         drill(store, manifest.label, tools=tools)
 
     assert f"audit trail: case {CASE}: entry 3 is gone" in (caught.value.detail or "")
+
+
+def test_a_restore_finds_heads_that_are_not_those_of_the_archive(
+    taken: tuple[LocalStore, Manifest], cluster: Conninfo, tools: PostgresTools
+) -> None:
+    """Every row and fact is as the manifest says; the chain alone does not end where it did."""
+    store, manifest = taken
+    lines = [
+        f"{h.kind}\t{h.subject}\t{h.seq + (h.kind == 'case')}\t{h.hash.hex()}\n"
+        for h in read_heads(store, manifest)
+    ]
+    rewrite_heads(store, manifest, packed("".join(lines).encode()))
+
+    with pytest.raises(DifferenceError) as caught:
+        restore(store, Wish(manifest.label, f"{manifest.database}_new"), cluster, tools=tools)
+
+    assert caught.value.detail == (
+        "audit trail: the heads of its chains are not those of the backup"
+    )
 
 
 def test_a_drill_tells_of_a_trail_that_was_broken_before_the_dump(

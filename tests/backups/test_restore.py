@@ -143,6 +143,24 @@ def test_missing_roles_are_made_without_login_when_asked(
     assert member
 
 
+def test_roles_that_were_made_are_named_when_the_restore_fails(
+    copied: Made, other_server: Conninfo, tools: PostgresTools
+) -> None:
+    forge(copied, b"case 77\t", b"case 7X\t")
+    wish = Wish(copied.label, "new", create_roles=True)
+
+    with pytest.raises(DifferenceError) as caught:
+        restore(copied.store, wish, other_server, tools=tools)
+
+    hint = caught.value.hint or ""
+    assert "Created without login, and still there" in hint
+    drop = f"DROP ROLE {hint.partition('DROP ROLE ')[2]}"
+    with connect(other_server, purpose="test") as connection:
+        connection.execute(drop.encode())
+        left = scalar(connection, "SELECT count(*) FROM pg_roles WHERE rolname ~ '^sample_'")
+    assert left == 0
+
+
 def test_a_restore_that_differs_is_dropped_again(
     copied: Made, cluster: Conninfo, tools: PostgresTools
 ) -> None:

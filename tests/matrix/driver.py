@@ -2,14 +2,15 @@
 
 PLACE is "nowhere"; "step:NAME" or "step:NAME:N", a step of the progress that is shown, or its first
 with N or more done; "event:NAME:PART" or "event:NAME:PART:N", the N-th audit event (sys.audit) of
-that name with PART among its arguments, just before it is carried out. There the file MARKER is
-made, and the main thread waits until it is gone. DRIVER_S3_ATTEMPTS is how often a request to an
-S3 server is tried.
+that name with PART, a regular expression, among its arguments, just before it is carried out. There
+the file MARKER is made, and the main thread waits until it is gone. DRIVER_S3_ATTEMPTS is how often
+a request to an S3 server is tried.
 """
 
 import contextlib
 import importlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ def _stop_at_event(name: str, part: str, nth: int, marker: Path) -> None:
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal seen
-        if event != name or _busy or part not in " ".join(map(str, arguments)):
+        if event != name or _busy or not re.search(part, " ".join(map(str, arguments))):
             return
         seen += 1
         if seen == nth:

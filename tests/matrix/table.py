@@ -19,22 +19,30 @@ def leave_note(request: pytest.FixtureRequest, text: str) -> None:
     request.node.user_properties.append((_NOTE, text))
 
 
-def print_table(
-    reporter: pytest.TerminalReporter, title: str, headings: Sequence[str], folder: Path
-) -> None:
-    """Print what the tests in `folder` left."""
-    found = [
+def rows_left(reporter: pytest.TerminalReporter, folder: Path) -> list[tuple[str, ...]]:
+    """Return the rows that the tests in `folder` left, sorted."""
+    return sorted(
+        tuple(map(str, value))
+        for name, value in _left(reporter, folder)
+        if name == _ROW and isinstance(value, list | tuple)
+    )
+
+
+def _left(reporter: pytest.TerminalReporter, folder: Path) -> list[tuple[str, object]]:
+    return [
         (name, value)
         for report in reporter.stats.get("passed", [])
         if isinstance(report, pytest.TestReport) and folder.name in Path(report.nodeid).parts[1:2]
         for name, value in report.user_properties
     ]
-    rows = sorted(
-        tuple(map(str, value))
-        for name, value in found
-        if name == _ROW and isinstance(value, list | tuple)
-    )
-    notes = [str(value) for name, value in found if name == _NOTE]
+
+
+def print_table(
+    reporter: pytest.TerminalReporter, title: str, headings: Sequence[str], folder: Path
+) -> None:
+    """Print what the tests in `folder` left."""
+    rows = rows_left(reporter, folder)
+    notes = [str(value) for name, value in _left(reporter, folder) if name == _NOTE]
     if not rows and not notes:
         return
     table = [tuple(headings), *rows]

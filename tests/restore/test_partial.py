@@ -1,12 +1,16 @@
 """A part of a backup beside the living database, and the difference between the two."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backups import fill
 from backups.dump import dump
+from backups.fingerprint import Fact
 from backups.partial import PartialReport, restore_part
 from backups.restore import Wish
 from backups.sealing import new_key, read_keys
@@ -15,7 +19,12 @@ from backups.stores.base import Resumed
 from backups.table_diff import Difference
 from casedb.cli.main import run
 from casedb.database import connect
-from casedb.errors import ConfigurationError, RefusedError
+from casedb.errors import (
+    BackupDamagedError,
+    ConfigurationError,
+    DifferenceError,
+    RefusedError,
+)
 from tests.restore.conftest import Night
 
 
@@ -26,10 +35,8 @@ def name(night: Night) -> str:
 
 
 def part(night: Night, name: str, *tables: str) -> PartialReport:
-    wish = Wish(night.label, name)
-    return restore_part(
-        night.store, wish, night.admin, tools=night.tools, live=night.name, tables=tables
-    )
+    wish = Wish(night.label, name, part=tables)
+    return restore_part(night.store, wish, night.admin, tools=night.tools, live=night.name)
 
 
 def test_one_table_comes_back_alone_and_its_changed_rows_are_named(night: Night, name: str) -> None:
@@ -153,13 +160,129 @@ def test_a_table_comes_out_of_an_encrypted_backup_too(
     )
     report = restore_part(
         store,
-        Wish(manifest.label, name),
+        Wish(manifest.label, name, part=("users",)),
         night.admin,
         tools=night.tools,
         live=night.name,
-        tables=["users"],
         keys=read_keys(tmp_path / "key"),
     )
 
     assert report.tables[0].is_equal
     assert night.ask("SELECT count(*) FROM users", name) == 3
+
+
+@pytest.mark.parametrize(
+    ("tables", "harm", "told"),
+    [
+        (
+            ("users",),
+            "UPDATE public.users SET first_name = 'Wrong' WHERE role = 'CLERK'",
+            "content",
+        ),
+        (("users",), "DELETE FROM public.users WHERE role = 'CLERK'", "has 2"),
+        (("users",), "DROP POLICY {policy} ON public.cases", "policy"),
+        (("cases",), "INSERT INTO padding VALUES (1)", "padding"),
+        ((), "INSERT INTO padding VALUES (1)", "padding"),
+    ],
+)
+def test_a_part_that_is_not_what_was_dumped_fails_and_leaves_nothing(
+    night: Night,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: tuple[str, ...],
+    harm: str,
+    told: str,
+) -> None:
+    night.do("CREATE TABLE public.padding (n int)")
+    night = dataclasses.replace(
+        night,
+        manifest=dump(night.live.replace(user="case_backup"), night.store, tools=night.tools),
+    )
+    policy = night.ask(
+        "SELECT quote_ident(policyname) FROM pg_policies WHERE tablename = 'cases' LIMIT 1"
+    )
+    load = fill.load
+
+    def load_and_harm(*words: Any, **more: Any) -> None:
+        load(*words, **more)
+        with connect(words[4], purpose="test") as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute("SET search_path = public")
+            connection.execute(harm.format(policy=policy).encode())
+
+    monkeypatch.setattr(fill, "load", load_and_harm)
+
+    with pytest.raises(DifferenceError) as caught:
+        part(night, name, *tables)
+
+    assert told in (caught.value.detail or "")
+    assert night.databases() == [night.name]
+
+
+def test_a_part_of_a_damaged_backup_is_refused(night: Night, name: str) -> None:
+    path = night.store.root / night.name / night.label / "database.dump.zst"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(BackupDamagedError):
+        part(night, name, "users")
+
+    assert night.databases() == [night.name]
+
+
+def test_a_part_tells_of_its_phases_and_has_statistics(night: Night, name: str) -> None:
+    report = part(night, name, "users")
+
+    assert list(report.phases_s) == ["verify", "restore", "compare", "analyze", "diff"]
+    assert report.rows == 3
+    assert report.catalog_rows > 100
+    assert night.ask("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass", name) == 3
+
+
+def test_unfilled_views_and_other_majors_are_no_difference_of_the_schema(
+    night: Night, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy's and the live catalog are of one server, whatever wrote the backup."""
+    night.do("CREATE MATERIALIZED VIEW public.names AS SELECT 1 AS n")
+    manifest = dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
+    older = manifest.model_copy(update={"server_major": night.tools.major - 1})
+    monkeypatch.setattr("backups.restore.full_manifest", lambda *_words: older)
+    monkeypatch.setattr(
+        "backups.fill.read_catalog", lambda *_words: (Fact("view", "public.v", "in an old form"),)
+    )
+
+    report = part(dataclasses.replace(night, manifest=manifest), name)
+
+    assert report.schema == ()
+    assert any("the catalog was not compared" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("DROP TABLE public.padding", "there is no such table in the live database"),
+        ("INSERT INTO public.padding VALUES (7)", "it has no primary key to compare by"),
+    ],
+)
+def test_a_table_that_cannot_be_compared_is_not_said_to_be_equal(
+    night: Night,
+    name: str,
+    change: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    night.do("CREATE TABLE public.padding (n int)")
+    dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
+    night.do(change)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PG_BIN", str(night.tools.bindir))
+
+    code = run(["restore", "latest", *night.words, "--into", name, "--table", "padding"])
+
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert f"public.padding: not compared: {reason}\n" in said.out
+    assert "0 rows changed" not in said.out

@@ -102,6 +102,25 @@ def test_what_the_server_is_not_fit_for_is_refused(
     assert words in messages(planned(night, replace(SERVER, **facts)))
 
 
+def test_a_part_has_its_own_need_and_steps(night: Night) -> None:
+    small = replace(SERVER, free_bytes=GIB)
+    manifest = night.manifest.model_copy(update={"database_size_bytes": 100 * GIB})
+    users = tuple(table for table in manifest.tables if table.full_name == "public.users")
+    words: dict[str, Any] = {"manifest": manifest, "live": None, "replace": False}
+
+    whole = planned(night, small, **words)
+    schema = planned(night, small, **words, part=())
+    rows = planned(night, small, **words, part=users)
+
+    assert "too little disk" in messages(whole)
+    assert schema.refusals == ()
+    assert rows.need_bytes == whole.need_bytes
+    assert schema.steps[0].startswith(f"the schema of {night.label} is loaded")
+    assert "with the rows of public.users, is loaded" in rows.steps[0]
+    assert "the live database differs" in rows.steps[-1]
+    assert (whole.part, schema.part, rows.part) == (None, (), ("public.users",))
+
+
 def test_the_disk_that_is_unknown_is_a_note_and_no_refusal(night: Night) -> None:
     plan = planned(night, replace(SERVER, free_bytes=None))
 
@@ -116,6 +135,30 @@ def test_missing_roles_are_named_and_those_that_would_need_a_password(night: Nig
     assert "case_owner" not in plan.missing_roles
     assert "case_app" in plan.roles_to_let_in
     assert "case_clerk" not in plan.roles_to_let_in
+
+
+def test_roles_without_a_password_are_told_of(night: Night) -> None:
+    night.do("ALTER ROLE case_app PASSWORD 'one'; ALTER ROLE case_backup PASSWORD NULL")
+
+    plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
+
+    assert plan.roles_to_let_in == ()
+    assert "case_backup" in plan.roles_without_password
+    assert "case_app" not in plan.roles_without_password
+    assert "case_owner" not in plan.roles_without_password
+    night.do("ALTER ROLE case_app PASSWORD NULL")
+
+
+def test_roles_that_were_made_come_with_the_way_to_let_them_in(
+    night: Night, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with throwaway_cluster(tools) as bare:
+        code, said = casedb(night, bare, tmp_path, night.label, "--into", "new", "--create-roles")
+
+    assert code == 0, said
+    assert "created without login: " in said
+    assert 'ALTER ROLE "case_app" LOGIN; \\password "case_app"' in said
+    assert '"case_owner" LOGIN' not in said
 
 
 def test_missing_extensions_are_refused_and_other_versions_noted(night: Night) -> None:

@@ -212,8 +212,8 @@ def test_a_part_that_has_its_name_is_named_when_the_comparison_is_interrupted(
 
     with pytest.raises(TerminatedError) as caught:
         restore_part(
-            night.store, Wish(night.label, name), night.admin,
-            tools=night.tools, live=night.name, tables=tables,
+            night.store, Wish(night.label, name, part=tables), night.admin,
+            tools=night.tools, live=night.name,
         )  # fmt: skip
 
     assert sent == [place]

@@ -1,0 +1,36 @@
+"""Which PostgreSQL `make test-all` runs with: the folder of each one's programs, a line each.
+
+With --say: for people, also which of the majors that we serve this machine lacks.
+"""
+
+import sys
+from pathlib import Path
+
+from casedb.tools import wheel_tools
+
+SERVED = (15, 16, 17, 18)
+_DEBIAN = Path("/usr/lib/postgresql")
+_IN_WHEEL = (16, 18)
+
+
+def found(debian: Path = _DEBIAN) -> list[tuple[int, Path]]:
+    """Return major and folder of each that this machine has, of one major the wheel's as well."""
+    installed = [(major, debian / str(major) / "bin") for major in SERVED]
+    ours = [(major, folder) for major, folder in installed if (folder / "postgres").exists()]
+    return sorted([*ours, *((major, wheel_tools(major).bindir) for major in _IN_WHEEL)])
+
+
+def said(majors: set[int]) -> str:
+    """Return in words which majors the tests run with, and which not."""
+    lacking = [str(major) for major in SERVED if major not in majors]
+    words = f"tested with PostgreSQL {', '.join(map(str, sorted(majors)))}"
+    if lacking:
+        words += f"; NOT with {', '.join(lacking)}: this machine has no server of it"
+    return words
+
+
+if __name__ == "__main__":
+    if "--say" in sys.argv:
+        print(said({major for major, _ in found()}))
+    else:
+        print("\n".join(str(folder) for _, folder in found()))

@@ -1,0 +1,20 @@
+"""make test-all runs every PostgreSQL that there is, and says which of ours it did not."""
+
+from pathlib import Path
+
+from tests.majors import found, said
+
+
+def test_what_debian_has_installed_is_found_beside_the_wheels(tmp_path: Path) -> None:
+    for major in ("15", "17"):
+        (tmp_path / major / "bin").mkdir(parents=True)
+    (tmp_path / "17" / "bin" / "postgres").touch()
+
+    assert [major for major, _ in found(tmp_path)] == [16, 17, 18]
+
+
+def test_a_major_that_is_lacking_is_said() -> None:
+    assert said({15, 16, 18}) == (
+        "tested with PostgreSQL 15, 16, 18; NOT with 17: this machine has no server of it"
+    )
+    assert said({15, 16, 17, 18}) == "tested with PostgreSQL 15, 16, 17, 18"
