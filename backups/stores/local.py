@@ -193,7 +193,9 @@ class LocalStore:
 
     def _require(self) -> None:
         # A store that is not mounted must not look like one without backups.
-        if not self.root.is_dir():
+        with _reading(self.root):
+            there = self.root.is_dir()
+        if not there:
             raise ConfigurationError(
                 f"there is no store at {self.root}",
                 detail="The folder does not exist.",

@@ -9,6 +9,7 @@ import pytest
 from backups.manifest import MANIFEST
 from backups.metrics import write_metrics
 from backups.stores.local import LocalStore
+from casedb.errors import UnverifiedError
 from casedb.runs import Run, append_line
 
 SOMEBODY = 65534
@@ -57,6 +58,17 @@ def test_the_log_and_the_metrics_belong_to_their_folders_owner(folder: Path) -> 
     write_metrics(folder / "app.prom", [], [RUN])
 
     assert not_theirs(folder) == []
+
+
+def test_a_store_of_another_account_is_unread_and_not_a_fault(folder: Path) -> None:
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    os.seteuid(SOMEBODY)
+    try:
+        with pytest.raises(UnverifiedError, match="the store cannot be read"):
+            LocalStore(home / "backups").databases()
+    finally:
+        os.seteuid(0)
 
 
 def test_a_log_that_is_there_keeps_its_owner(folder: Path) -> None:
