@@ -4,7 +4,7 @@ import textwrap
 
 import click
 
-from backups.partial import PartialReport
+from backups.partial import PartialReport, done_with
 from backups.records import RestoreReport
 from backups.restore_plan import RestorePlan
 from casedb.ages import format_age
@@ -146,4 +146,4 @@ def print_part(report: PartialReport) -> None:
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"Look at it: casedb shell --database {report.database}", err=True)
-    click.echo(f"Done with it: DROP DATABASE {report.database}", err=True)
+    click.echo(done_with(report.database), err=True)
