@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backups.catalog import Backup
 from casedb.errors import ToolFailedError
+from casedb.ownership import give_to_folder_owner
 from casedb.runs import Run
 
 _METRICS = {
@@ -94,6 +95,7 @@ def write_metrics(path: Path, states: Sequence[StoreState], runs: Sequence[Run] 
         new.write_text(metrics_text(states, runs))
         # It is for another user to read, and there is nothing secret in it.
         new.chmod(0o644)
+        give_to_folder_owner(new, new.parent)
         new.rename(path)
     except OSError as error:
         raise ToolFailedError(

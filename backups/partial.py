@@ -137,14 +137,19 @@ def restore_part(
     )
 
 
+def done_with(database: str) -> str:
+    """Return the sentence that says how a new database goes again."""
+    drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)).as_string(None)
+    return f"Done with it: {drop}"
+
+
 @contextmanager
 def _told(database: str) -> Iterator[None]:
     """Say of whatever stops the block that the new database is there all the same."""
     try:
         yield
     except (CasedbError, KeyboardInterrupt) as error:
-        drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)).as_string(None)
-        way_out = f'What was asked for is in database "{database}". Done with it: {drop}'
+        way_out = f'What was asked for is in database "{database}". {done_with(database)}'
         add_way_out(error, way_out)
         raise
 

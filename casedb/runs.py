@@ -18,6 +18,7 @@ from typing import Literal
 
 from casedb.conninfo import redact
 from casedb.errors import ToolFailedError
+from casedb.ownership import give_to_folder_owner
 
 HOOK_TIMEOUT_S = 60.0
 """How long a command of on_success or on_failure may take."""
@@ -82,7 +83,7 @@ def append_line(path: Path, run: Run) -> None:
         ToolFailedError: if it cannot be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        descriptor = _open_log(path)
         try:
             os.write(descriptor, run.to_json().encode() + b"\n")
         finally:
@@ -190,6 +191,16 @@ def call_hook(
         raise ToolFailedError(
             f"{argv[0]} failed with exit code {process.returncode}", detail="\n".join(lines) or None
         )
+
+
+def _open_log(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        descriptor = os.open(path, flags | os.O_CREAT, 0o640)
+        give_to_folder_owner(descriptor, path.parent)
+        return descriptor
 
 
 def _run_of(line: bytes) -> Run | None:

@@ -31,12 +31,26 @@ PACKAGES = ("python3-venv",)
 COMMAND = f"""\
 #!/bin/sh
 # Written by casedb; a change made here is put back.
-# Always the service's account: it is the one that PostgreSQL lets in by its socket.
 cd {Path(SETTINGS_FILE).parent} || exit
 umask 077
-[ "$(id -u)" != 0 ] || exec runuser -u {SERVICE_USER} -- env HOME={HOME} \\
-    {CURRENT}/bin/casedb "$@"
-exec {CURRENT}/bin/casedb "$@"
+[ "$(id -u)" = 0 ] || exec {CURRENT}/bin/casedb "$@"
+export HOME={HOME}
+verb=
+for verb; do
+    case $verb in -*) ;; *) break ;; esac
+done
+case $verb in
+restore | undo-restore | drop-kept)
+    # These need PostgreSQL's superuser, whom no account of the timers may be, and that account's
+    # files, which postgres may not read: so root alone gets here. What they write there is given
+    # to the account; nothing is to be compiled into the installation.
+    exec setpriv --reuid=postgres --regid=postgres --init-groups \\
+        --inh-caps=-all,+dac_override,+chown --ambient-caps=-all,+dac_override,+chown \\
+        env PYTHONDONTWRITEBYTECODE=1 {CURRENT}/bin/casedb "$@"
+    ;;
+esac
+# Else the service's account: it is the one that PostgreSQL lets in by its socket.
+exec runuser -u {SERVICE_USER} -- {CURRENT}/bin/casedb "$@"
 """
 
 _ROOT = Path(__file__).parents[1]

@@ -23,6 +23,7 @@ from casedb.errors import (
     UnverifiedError,
 )
 from casedb.locks import file_lock
+from casedb.ownership import give_to_folder_owner
 
 _PARTIAL = ".partial-"
 _DELETING = ".deleting-"
@@ -88,8 +89,9 @@ class LocalStore:
         with _writing(home):
             # mkdir(parents=True) gives its mode to the last folder only.
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            home.mkdir(mode=0o700, exist_ok=True)
+            _make_folder(home)
             (home / _LOCK).touch(mode=0o600)
+            give_to_folder_owner(home / _LOCK, home)
         with file_lock(home / _LOCK, what=f'the backups of "{database}" in {self.root}'):
             yield
 
@@ -120,7 +122,7 @@ class LocalStore:
         home = self._home(database)
         partial = home / f"{_PARTIAL}{label}"
         with _writing(home):
-            partial.mkdir(mode=0o700)
+            _make_folder(partial, exist_ok=False)
         try:
             yield LocalSet(partial, home / label)
         finally:
@@ -171,7 +173,7 @@ class LocalStore:
         folder = self._home(database) / _RECORDS
         new = folder / f".{label}.{kind}.{os.getpid()}"
         with _writing(folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            _make_folder(folder)
             try:
                 with _new_file(new) as file:
                     file.write(data)
@@ -191,7 +193,9 @@ class LocalStore:
 
     def _require(self) -> None:
         # A store that is not mounted must not look like one without backups.
-        if not self.root.is_dir():
+        with _reading(self.root):
+            there = self.root.is_dir()
+        if not there:
             raise ConfigurationError(
                 f"there is no store at {self.root}",
                 detail="The folder does not exist.",
@@ -250,9 +254,15 @@ class LocalSet:
             _sync_folder(self._final.parent)
 
 
+def _make_folder(path: Path, *, exist_ok: bool = True) -> None:
+    path.mkdir(mode=0o700, exist_ok=exist_ok)
+    give_to_folder_owner(path, path.parent)
+
+
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    give_to_folder_owner(descriptor, path.parent)
     with io.FileIO(descriptor, "wb") as raw, _EarlyWriter(raw) as file:
         try:
             yield file

@@ -33,7 +33,9 @@ _STORE = click.option(
 key_option = click.option(
     "--key",
     "key_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    # Whether it can be read is found out by reading: access(2) knows nothing of the capability by
+    # which a host's administrator may.
+    type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path),
     help="The secret key that opens encrypted backups.",
 )
 pooler_option = click.option(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 from psycopg import sql
 
-from backups.partial import PartialReport
+from backups.partial import PartialReport, done_with
 from backups.records import RestoreReport
 from backups.restore_plan import RestorePlan
 from casedb.ages import format_age
@@ -171,4 +171,4 @@ def print_part(report: PartialReport, *, let_in: Sequence[str]) -> None:
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"Look at it: casedb shell --database {report.database}", err=True)
-    click.echo(f"Done with it: DROP DATABASE {report.database}", err=True)
+    click.echo(done_with(report.database), err=True)

@@ -12,14 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from casedb.conninfo import Conninfo
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.cli.conftest import Casedb, Result
 from tests.s3.servers import Server, moto
 
+_UPDATE = bool(os.environ.get("RUNBOOK_UPDATE"))
 PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "restore.md"
+GONE = "## 7. The server is gone"
 # A block with a language is not a command with its output; the group is empty then.
 _BLOCK = re.compile(r"^```(?:\n(.*?)|\w+\n.*?)^```\n", re.M | re.S)
-_KEPT = re.compile(r"case_management_kept_\d{8}T\d{6}Z")
+# Backups and kept databases: their names end in the moment they were made.
+_NAME = re.compile(r"case_management(?:_kept_|-)\d{8}T\d{6}Z")
 # What differs from night to night: numbers, folders, lengths of time, how wide a column is.
 _VARIES = (
     (re.compile(r" \(Debian [^)]*\)"), ""),
@@ -59,49 +64,88 @@ def shown(result: Result) -> list[str]:
     return [line.rstrip() for line in (result.out + result.err).splitlines() if line.strip()]
 
 
-def commands() -> Iterator[tuple[str, list[str]]]:
+def commands(page: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each command of the page, and the lines it shows below it."""
-    for block in _BLOCK.findall(PAGE.read_text()):
+    for block in _BLOCK.findall(page):
         for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
             command, *lines = part.splitlines()
             yield command, [line for line in lines if line.strip()]
 
 
-def test_the_runbook_prints_what_it_shows(night: Casedb, bucket: Server) -> None:
+class Names:
+    """What the backups and kept databases of the page are called tonight, by what was printed."""
+
+    def __init__(self) -> None:
+        self._tonight: dict[str, str] = {}
+
+    def learn(self, written: str, found: str) -> None:
+        """Take the names of an output in turn: each is one of tonight, and no other is."""
+        pairs = [*zip(_NAME.findall(written), _NAME.findall(found), strict=not _UPDATE)]
+        for name, real in pairs:
+            assert self._tonight.get(name, real) == real or _UPDATE, f"{name} is {real} by now"
+            self._tonight[name] = real
+        assert len(set(self._tonight.values())) == len(self._tonight) or _UPDATE, "two names of one"
+
+    def translate(self, command: str) -> str:
+        """Return the command as it has to be typed tonight."""
+        for name in _NAME.findall(command):
+            assert name in self._tonight, f"no output above shows {name}: {command}"
+        return _NAME.sub(lambda name: self._tonight[name[0]], command)
+
+
+def play(page: str, casedb: Casedb, **environment: str) -> str:
+    """Run the commands of a page, and hold their output to what it shows; return it as of today."""
+    names, today = Names(), page
+    for command, wanted in commands(page):
+        typed = names.translate(command)
+        program, *words = shlex.split(typed)
+        assert program == "casedb"
+        result = casedb(*words, **environment)
+        assert result.code == 0, f"{command}: {result.out}{result.err}"
+        found = [*map(tidy, shown(result))]
+        names.learn("\n".join(wanted), "\n".join(found))
+        if _UPDATE:
+            old, new = ("\n".join(lines) for lines in ([command, *wanted], [typed, *found]))
+            today = today.replace(f"$ {old}\n", f"$ {new}\n", 1)
+        else:
+            assert settled(" ".join(wanted)) == settled(" ".join(found)), command
+    return today
+
+
+@pytest.fixture
+def elsewhere(tools: PostgresTools) -> Iterator[Conninfo]:
+    """A server with nothing on it."""
+    with throwaway_cluster(tools) as admin:
+        yield admin
+
+
+def test_the_runbook_prints_what_it_shows(
+    night: Casedb, elsewhere: Conninfo, bucket: Server
+) -> None:
     environment = {
         "CASEDB_DOCUMENTS": f"s3://case-documents?endpoint={bucket.endpoint}&region=us-east-1",
         "AWS_ACCESS_KEY_ID": "access-pruner",
         "AWS_SECRET_ACCESS_KEY": "secret-pruner",
     }
     assert night("up").code == 0
-    kept, pages = "", PAGE.read_text()
-    for command, wanted in commands():
-        program, *words = shlex.split(command)
-        assert program == "casedb"
-        words = [kept if word == "KEPT" or _KEPT.fullmatch(word) else word for word in words]
-        result = night(*words, **environment)
-        assert result.code == 0, f"{command}: {result.out}{result.err}"
-        found = shown(result)
-        if names := _KEPT.findall(result.out):
-            kept = names[-1]
-        if os.environ.get("RUNBOOK_UPDATE"):
-            old = "\n".join([f"$ {command}", *wanted])
-            new = "\n".join([f"$ {command.replace('KEPT', kept)}", *map(tidy, found)])
-            pages = pages.replace(old + "\n", new + "\n", 1)
-            continue
-        assert settled(" ".join(wanted)) == settled(" ".join(map(tidy, found))), command
-    if os.environ.get("RUNBOOK_UPDATE"):
-        PAGE.write_text(pages)
+    before, gone, after = PAGE.read_text().partition(GONE)
+    before = play(before, night, **environment)
+    # Nothing is left of the first server but its backups.
+    night.server.stop()
+    conninfo = f"host={elsewhere.get('host')} port={elsewhere.get('port')}"
+    after = play(after, night, CASEDB_CONNINFO=conninfo)
+    if _UPDATE:
+        PAGE.write_text(before + gone + after)
 
 
 def tidy(line: str) -> str:
     """Return `line` with the folders of this run as they are on a host."""
     line = re.sub(r"file:///\S*/backups\b", "file:///var/backups/casedb", line)
-    return re.sub(r"/\S*/\.casedb:\d+", "the local socket:5432", line)
+    return re.sub(r"(?<= on )/\S+:\d+", "the local socket:5432", line)
 
 
 def test_the_runbook_names_every_command_of_a_night() -> None:
-    text = "\n".join(command for command, _ in commands())
+    text = "\n".join(command for command, _ in commands(PAGE.read_text()))
 
     for verb in (
         "restore latest --plan",

@@ -2,14 +2,20 @@
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from backups.sealing import new_key
 
 if TYPE_CHECKING:
     from tests.hosts.conftest import Host, Rehearsal
 
 pytestmark = pytest.mark.hosts
+
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbooks" / "restore.md"
+RESTORE = "sudo casedb restore latest --confirm case_management"
 
 
 def casedb(host: "Host", words: str) -> Any:
@@ -34,6 +40,53 @@ def test_seed_dump_and_drill_work_on_the_host_as_they_are(host: "Host") -> None:
     assert drilled["label"] == label
     assert (drilled["outcome"], drilled["differences"]) == ("passed", [])
     assert host.run("ls -d /tmp/casedb-scratch-*", check=False) == ""
+
+
+def test_a_night_on_the_host_goes_by_the_runbook_and_leaves_the_store_to_the_timers(
+    host: "Host", tmp_path: Path
+) -> None:
+    def fired(verb: str) -> None:
+        host.run(f"systemctl start casedb-{verb}@case_management.service")
+
+    def on_call(command: str) -> str:
+        return host.run(f"runuser -u {host.about.user} -- {command}")
+
+    def cases() -> str:
+        return host.sql("SELECT count(*) FROM cases")
+
+    assert f"\n{RESTORE}\n" in RUNBOOK.read_text()
+    casedb(host, "seed")
+    before = cases()
+    fired("dump")
+    host.sql("ALTER TABLE cases DISABLE TRIGGER ALL; DELETE FROM cases")
+    lost = cases()
+
+    new_key(tmp_path / "backup.key")
+    host.run("umask 077; cat >/run/backup.key", (tmp_path / "backup.key").read_text())
+    on_call("sudo casedb restore latest --plan --key /run/backup.key")
+    on_call("sudo rm /run/backup.key")
+    unread = host.start("runuser -u postgres -- casedb restore latest --plan")
+    restored = json.loads(on_call(f"{RESTORE} --json"))
+    back = cases()
+    on_call("sudo casedb undo-restore --confirm case_management")
+    undone = cases()
+    on_call("sudo casedb undo-restore --confirm case_management")
+    for found in json.loads(on_call("sudo casedb drop-kept --json"))["kept"]:
+        on_call(f"sudo casedb drop-kept {found['name']} --confirm {found['name']}")
+
+    assert int(before) > 0
+    # Without root even postgres has no way into the account's store.
+    assert unread.returncode == 10
+    assert (lost, back, undone, cases()) == ("0", before, "0", before)
+    # The night after: each fails the test if it fails.
+    for verb in ("dump", "verify", "rotate"):
+        fired(verb)
+    backups = casedb(host, "backups")["backups"]
+    assert backups[0]["label"] > restored["label"]
+    assert backups[0]["verified"]
+    assert host.run("find /var/lib/casedb/home /var/log/casedb ! -user casedb") == ""
+    assert host.run("find /var/lib/casedb/metrics ! -user casedb") == ""
+    assert host.run("find /opt/casedb ! -user root | head -1") == ""
 
 
 def test_its_account_needs_no_password_and_gets_no_further_than_its_roles(host: "Host") -> None:
