@@ -7,7 +7,6 @@ transaction that changes the names: a run that is killed can leave none of it ha
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -18,8 +17,9 @@ from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.manifest import TableFacts
-from backups.properties import FROZEN, OURS, READ_ONLY
+from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED
 from backups.records import DropReport, standing, write_record
+from backups.restore_facts import KeptDatabase, kept_databases
 from backups.restore_refusals import NAME_MAX_BYTES
 from backups.snapshot import prepare_session, read_relations
 from backups.stores.base import Store
@@ -33,29 +33,9 @@ from casedb.sqlfiles import read_sql
 KEPT_OF = f"{OURS}kept_of"
 KEPT_AT = f"{OURS}kept_at"
 WAS_READ_ONLY = f"{OURS}was_read_only"
-PREVIOUS = f"{OURS}previous"
-RESTORED = f"{OURS}restored"
 CONTENT = f"{OURS}content"
 _UNSET = "unset"
 _EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
-
-
-@dataclass(frozen=True)
-class KeptDatabase:
-    """A database that had another's name once."""
-
-    name: str
-    of: str
-    """The name it had."""
-    since: datetime
-    size_bytes: int
-    sessions: int
-
-
-def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:
-    """Return what was kept of `database`, newest first."""
-    rows = connection.execute(read_sql("catalog/kept-databases.sql"), (database,))
-    return [KeptDatabase(*row) for row in rows]
 
 
 def kept_name(database: str, now: datetime) -> str:

@@ -52,6 +52,8 @@ class Wish:
     """Whether it may take the name of a living database, which is then kept under another one."""
     freeze: bool = False
     """Whether that one is read-only from the start."""
+    again: bool = False
+    """Whether it may also take that of one that was restored from this very backup."""
     create_roles: bool = False
     """Whether roles that the server lacks are made, without the right to log in."""
     mark: Mark | None = None
@@ -219,6 +221,7 @@ def _plan(
         database=wish.database,
         replace=wish.replace,
         freeze=wish.freeze,
+        again=wish.again,
         create_roles=wish.create_roles,
         tools_major=tools.major,
         tools_version=tools.version,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.rows import class_row, dict_row
 
 from backups.facts import read_settings
 from backups.manifest import TableFacts
-from backups.properties import FROZEN
+from backups.properties import FROZEN, PREVIOUS, RESTORED
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError
@@ -75,6 +76,18 @@ class ServerState:
 
 
 @dataclass(frozen=True)
+class KeptDatabase:
+    """A database that had another's name once."""
+
+    name: str
+    of: str
+    """The name it had."""
+    since: datetime
+    size_bytes: int
+    sessions: int
+
+
+@dataclass(frozen=True)
 class LiveState:
     """The database whose name the restored one is to get."""
 
@@ -88,6 +101,17 @@ class LiveState:
     """Tables with another number of rows than in the backup; None if that could not be counted."""
     is_frozen: bool = False
     """Whether a restore made it read-only and was killed, or is still running."""
+    restored: str | None = None
+    """The backup that a restore swapped in under this name; None if it came from none."""
+    previous: str | None = None
+    """What the database is called that had the name before, if a restore or its undo swapped."""
+    kept: tuple[KeptDatabase, ...] = ()
+    """Everything that was kept of this name, newest first."""
+
+    @property
+    def swapped_at(self) -> datetime | None:
+        """Since when it has the name; None if nothing was swapped, or the other one is gone."""
+        return next((k.since for k in self.kept if k.name == self.previous), None)
 
     @property
     def session_count(self) -> int:
@@ -125,6 +149,7 @@ def read_live(
     with connection.cursor(row_factory=class_row(Sessions)) as sessions:
         who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
     obstacles = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    settings = read_settings(connection, name)
     return LiveState(
         name=name,
         obstacles=tuple(Obstacle(*row) for row in obstacles.fetchall()),
@@ -133,8 +158,17 @@ def read_live(
         is_marked=is_marked(connection, name),
         sessions=tuple(who),
         written=written_since(admin.replace(dbname=name), tables),
-        is_frozen=FROZEN in read_settings(connection, name),
+        is_frozen=FROZEN in settings,
+        restored=settings.get(RESTORED),
+        previous=settings.get(PREVIOUS),
+        kept=tuple(kept_databases(connection, name)),
     )
+
+
+def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:
+    """Return what was kept of `database`, newest first."""
+    rows = connection.execute(read_sql("catalog/kept-databases.sql"), (database,))
+    return [KeptDatabase(*row) for row in rows]
 
 
 def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Written, ...] | None:

@@ -73,6 +73,7 @@ def make_plan(
     database: str,
     replace: bool,
     freeze: bool,
+    again: bool = False,
     create_roles: bool,
     tools_major: int,
     tools_version: str,
@@ -81,7 +82,8 @@ def make_plan(
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
-    `replace` allows to take the name of a living database, which is kept. `drills` are backups
+    `replace` allows to take the name of a living database, which is kept, and `again` also if that
+    one was restored from this very backup. `drills` are backups
     with drill reports to estimate from, newest first. `now` is aware.
     """
     wanted = {role.name for role in manifest.roles}
@@ -113,6 +115,7 @@ def make_plan(
             manifest,
             database=database,
             replace=replace,
+            again=again,
             missing_roles=missing,
             create_roles=create_roles,
             need_bytes=need,

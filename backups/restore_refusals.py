@@ -35,6 +35,7 @@ def refusals(
     database: str,
     replace: bool,
     missing_roles: Sequence[str],
+    again: bool,
     create_roles: bool,
     need_bytes: int,
     tools_major: int,
@@ -44,6 +45,7 @@ def refusals(
     return (
         *_server_refusals(server, manifest, tools_major, tools_version),
         *_name_refusals(database, live, replace=replace),
+        *_done_refusals(live, manifest, again=again or not replace),
         *_role_refusals(missing_roles, create_roles=create_roles),
         *_extension_refusals(server, manifest),
         *_disk_refusals(server, need_bytes),
@@ -147,6 +149,24 @@ def _name_refusals(database: str, live: LiveState | None, *, replace: bool) -> l
             names,
             "Settle each first (COMMIT PREPARED or ROLLBACK PREPARED, pg_drop_replication_slot, "
             "DROP SUBSCRIPTION), or restore beside it: --into NAME.",
+        )
+    ]
+
+
+def _done_refusals(live: LiveState | None, manifest: Manifest, *, again: bool) -> list[Refusal]:
+    """Refuse to do once more what is done, such as by a run that was killed behind its swap."""
+    if again or live is None or live.restored != manifest.label:
+        return []
+    since = f"since {live.swapped_at:%Y-%m-%d %H:%M:%S} UTC" if live.swapped_at else "already"
+    before = f'the one before it is kept: "{live.previous}"' if live.swapped_at else "none is kept"
+    return [
+        Refusal(
+            f'database "{live.name}" is {manifest.label} already',
+            f"It was restored and has the name {since}; {before}. "
+            "What was written to it meanwhile would be lost from it.",
+            "If a run was killed or lost its connection, it had come that far: nothing is left "
+            "to do. Back: `casedb undo-restore`. Once more from the backup, and keep this one "
+            "too: add --again.",
         )
     ]
 

@@ -49,6 +49,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--schema-only", is_flag=True, help="Only the schema, into a new database.")
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--freeze", is_flag=True, help="Make the live database read-only from the start.")
+@click.option("--again", is_flag=True, help="Also if the live database is this backup already.")
 @click.option("--create-roles", is_flag=True, help="Create missing roles from the backup.")
 @click.option(
     "--mark",
@@ -75,6 +76,7 @@ def restore(
     schema_only: bool,
     plan_only: bool,
     freeze: bool,
+    again: bool,
     create_roles: bool,
     chosen: str | None,
     scratch: Path | None,
@@ -118,6 +120,7 @@ def restore(
             database,
             replace=new_name is None,
             freeze=freeze,
+            again=again,
             create_roles=create_roles,
             mark=mark,
         )

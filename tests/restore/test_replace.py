@@ -18,6 +18,7 @@ from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
 from backups.restore import Wish
+from backups.restore_facts import kept_databases
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
@@ -413,13 +414,13 @@ def test_only_what_was_kept_can_be_dropped(night: Night) -> None:
     report = night.restore()
     assert report.swap
     with connect(night.admin, purpose="test") as connection:
-        (found,) = kept.kept_databases(connection, night.name)
+        (found,) = kept_databases(connection, night.name)
 
     undone = undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=False)
     with pytest.raises(RefusedError, match="is not a database that was kept"):
         kept.drop_kept(night.admin, found)
     with connect(night.admin, purpose="test") as connection:
-        (other,) = kept.kept_databases(connection, night.name)
+        (other,) = kept_databases(connection, night.name)
     kept.drop_kept(night.admin, other)
 
     assert other.name == undone.kept

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 import pytest
 
 from backups import kept, swap
-from backups.kept import drop_kept, kept_databases
+from backups.kept import drop_kept
 from backups.partial import restore_part
 from backups.records import DropReport, RestoreReport, UndoReport, read_record
 from backups.restore import Wish
+from backups.restore_facts import kept_databases
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
 from casedb.cli.main import run
