@@ -20,6 +20,7 @@ from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.downloads import resumed
 from backups.interrupts import Held, held
+from backups.labels import report_label
 from backups.manifest import Manifest
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
@@ -147,9 +148,11 @@ def restore(
         else:
             named(connection, temporary, wish, signals)
             on_done(())
+        now = datetime.now(UTC)
         report = RestoreReport(
             label=wish.label,
-            at=datetime.now(UTC),
+            at=now,
+            record=report_label(wish.database, wish.label, now)[1],
             database=wish.database,
             server=describe(admin.replace(dbname=wish.database)),
             tables=found.tables,

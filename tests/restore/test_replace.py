@@ -237,11 +237,21 @@ def test_a_second_restore_at_the_same_time_is_refused(night: Night) -> None:
         night.restore()
 
 
-def test_the_report_is_kept_beside_the_backup(night: Night) -> None:
-    report = night.restore()
+def test_each_restore_of_a_backup_keeps_its_own_report(night: Night) -> None:
+    swapped = night.restore()
+    time.sleep(1)  # Their names have seconds.
+    copied = night.restore(Wish(night.label, f"{night.name}_copy"))
 
-    found = read_record(night.store, night.name, night.label, RestoreReport)
-    assert found == report
+    assert swapped.swap
+    assert night.reports() == [swapped, copied]
+
+
+def test_a_report_under_its_older_name_is_still_read(night: Night) -> None:
+    report = night.restore().model_copy(update={"record": ""})
+    data = report.model_dump_json().encode()
+    night.store.write_record(night.name, night.label, "restore", data)
+
+    assert read_record(night.store, night.name, night.label, RestoreReport) == report
 
 
 def test_a_damaged_backup_is_refused_and_the_newest_good_one_named(night: Night) -> None:
