@@ -84,11 +84,13 @@ def restore_part(
     began = time.monotonic()
     watch = Watch(on_progress)
     with ExitStack() as stack:
-        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys, scratch)
         chosen = [_table(manifest, name) for name in tables]
-        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        store, more = stack.enter_context(resumed(store, manifest, scratch, plan.spare_bytes))
         notes += more
-        unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
+        unpacked, catalog = fill.checked(
+            stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
+        )
         beside.require_first_superuser(connection, manifest, catalog)
         beside.create_missing_roles(connection, manifest, plan.missing_roles)
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))

@@ -62,7 +62,13 @@ class Wish:
 
 
 def plan_restore(
-    store: Store, wish: Wish, admin: Conninfo, *, tools: PostgresTools, keys: Keys | None = None
+    store: Store,
+    wish: Wish,
+    admin: Conninfo,
+    *,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+    scratch: Path | None = None,
 ) -> RestorePlan:
     """Return what restoring would do, and why it would be refused; change nothing.
 
@@ -72,7 +78,7 @@ def plan_restore(
         UnverifiedError: it is encrypted, and there is no key that opens it.
     """
     with connect(admin, purpose="restore: plan") as connection:
-        return _plan(store, wish, admin, connection, tools, keys)[0]
+        return _plan(store, wish, admin, connection, tools, keys, scratch)[0]
 
 
 def restore(
@@ -109,7 +115,7 @@ def restore(
     watch = Watch(on_progress)
     reports: list[RestoreReport] = []
     with standing(reports), ExitStack() as stack:
-        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys, scratch)
         if plan.replaces:
             require_console(pooler)
             notes += _thaw(connection, wish)
@@ -118,9 +124,11 @@ def restore(
             if plan.replaces and wish.freeze
             else nullcontext()
         )
-        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        store, more = stack.enter_context(resumed(store, manifest, scratch, plan.spare_bytes))
         notes += more
-        archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
+        archive, catalog_facts = fill.checked(
+            stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
+        )
         beside.require_first_superuser(connection, manifest, catalog_facts)
         created = beside.create_missing_roles(connection, manifest, plan.missing_roles)
         temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
@@ -180,6 +188,7 @@ def prepare(
     admin: Conninfo,
     tools: PostgresTools,
     keys: Keys | None,
+    scratch: Path | None,
 ) -> tuple[Connection[Any], RestorePlan, Manifest, list[str]]:
     """Take what a restore has to hold to its end, and remove what a killed one left.
 
@@ -189,7 +198,7 @@ def prepare(
     connection = stack.enter_context(connect(admin, purpose="restore"))
     prepare_session(connection, {})
     stack.enter_context(maintenance_lock(connection))
-    plan, manifest = _plan(store, wish, admin, connection, tools, keys)
+    plan, manifest = _plan(store, wish, admin, connection, tools, keys, scratch)
     plan.require()
     return connection, plan, manifest, beside.drop_debris(connection, wish.database)
 
@@ -201,6 +210,7 @@ def _plan(
     connection: Connection[Any],
     tools: PostgresTools,
     keys: Keys | None,
+    scratch: Path | None,
 ) -> tuple[RestorePlan, Manifest]:
     source = database_named(wish.label)
     if not store.files(source, wish.label):
@@ -209,7 +219,7 @@ def _plan(
     if backup.manifest is None or backup.damage:
         raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
     manifest = full_manifest(store, backup.manifest, keys)
-    server = read_server(connection)
+    server = read_server(connection, scratch)
     live = (
         read_live(connection, admin, wish.database, manifest.tables)
         if wish.database in server.databases

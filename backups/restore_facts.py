@@ -1,8 +1,10 @@
 """What a server tells before a restore: read only, in one look, nothing decided."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -73,6 +75,8 @@ class ServerState:
     free_bytes: int | None
     """On the disk of the data directory; None if the server does not tell."""
     wal_on_same_disk: bool
+    scratch_on_same_disk: bool = False
+    """Whether the folder for the unpacked archive may lie on the disk of the data directory."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,10 @@ class LiveState:
         return sum(found.sessions for found in self.sessions)
 
 
-def read_server(connection: Connection[Any]) -> ServerState:
+def read_server(connection: Connection[Any], scratch: Path | None = None) -> ServerState:
     """Return what the server says of itself; `connection` is to another database than the target.
+
+    `scratch` is this machine's folder for the unpacked archive (default: the system's).
 
     Raises:
         ToolFailedError: PostgreSQL reported an error.
@@ -139,6 +145,7 @@ def read_server(connection: Connection[Any]) -> ServerState:
         is_pooled=backend_pid != connection.info.backend_pid,
         free_bytes=free,
         wal_on_same_disk=same_disk,
+        scratch_on_same_disk=free is not None and _lies_beside(connection, scratch),
     )
 
 
@@ -195,6 +202,19 @@ def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Writt
         # It may be what is broken tonight: a table that is gone, a page that cannot be read.
         return None
     return tuple(found)
+
+
+def _lies_beside(connection: Connection[Any], scratch: Path | None) -> bool:
+    """Whether `scratch` may lie on the disk of the data directory; only a superuser may ask."""
+    # Through a socket both are unknown; otherwise a machine speaks to itself by one address.
+    query = "SELECT inet_server_addr() IS NOT DISTINCT FROM inet_client_addr()"
+    if not scalar(connection, query):
+        return False
+    folder = scratch or Path(tempfile.gettempdir())
+    try:
+        return Path(scalar(connection, "SHOW data_directory")).stat().st_dev == folder.stat().st_dev
+    except OSError:
+        return True  # Here, but not for us to look at.
 
 
 def _disk(connection: Connection[Any]) -> tuple[int | None, bool]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backups.catalog import Backup
-from backups.manifest import Manifest
+from backups.contents import stored_facts
+from backups.manifest import DUMP, Manifest
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import NAME_MAX_BYTES, Refusal, refusals
@@ -45,6 +46,9 @@ class RestorePlan:
     server: ServerState
     live: LiveState | None
     need_bytes: int
+    """On the server's disk, for the database and what loading it writes besides."""
+    archive_bytes: int
+    """Of the archive in clear, which several jobs can read; it is read as it comes without room."""
     missing_roles: tuple[str, ...]
     roles_to_let_in: tuple[str, ...]
     """Login roles of the backup that could not log in afterwards: no role, or no right to."""
@@ -52,6 +56,11 @@ class RestorePlan:
     estimate: Estimate | None
     refusals: tuple[Refusal, ...]
     notes: tuple[str, ...]
+
+    @property
+    def spare_bytes(self) -> int:
+        """What has to stay free on the disk of the unpacked archive: the database may go there."""
+        return self.need_bytes if self.server.scratch_on_same_disk else 0
 
     def require(self) -> None:
         """Raise the first refusal, with the others named in its detail, if there is any."""
@@ -93,6 +102,7 @@ def make_plan(
     need = int(manifest.database_size_bytes * _ROOM)
     if server.wal_on_same_disk:
         need += min(server.max_wal_size_bytes, 2 * manifest.database_size_bytes)
+    in_clear = 0 if manifest.recipients else stored_facts(manifest, DUMP).raw_size_bytes or 0
     return RestorePlan(
         label=backup.label,
         store=store,
@@ -105,6 +115,7 @@ def make_plan(
         server=server,
         live=live,
         need_bytes=need,
+        archive_bytes=in_clear,
         missing_roles=missing,
         roles_to_let_in=let_in,
         steps=tuple(_steps(backup.label, database, live, missing, freeze=freeze, replace=replace)),
@@ -122,8 +133,9 @@ def make_plan(
             tools_major=tools_major,
             tools_version=tools_version,
         ),
-        notes=tuple(
-            _notes(backup, manifest, server, live, database, freeze=freeze, replace=replace)
+        notes=(
+            *_notes(backup, manifest, server, live, database, freeze=freeze, replace=replace),
+            *_scratch_notes(server, need, in_clear),
         ),
     )
 
@@ -190,6 +202,18 @@ def _steps(
     else:
         steps.append(f'the new database is named "{database}"; nothing else is touched')
     return steps
+
+
+def _scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
+    if not server.scratch_on_same_disk or server.free_bytes is None or not in_clear:
+        return []
+    if server.free_bytes - need > 2 * in_clear:
+        return []
+    return [
+        f"the archive in clear ({in_clear / 2**20:.0f} MiB) has no room on the server's disk "
+        "besides the database: it is read as it comes, by one job, which takes longer. --scratch names "
+        "a folder on another disk"
+    ]
 
 
 def _notes(

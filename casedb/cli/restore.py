@@ -125,7 +125,7 @@ def restore(
             mark=mark,
         )
         keys = keys_of(settings, key_file)
-        plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
+        plan = plan_restore(store, wish, admin, tools=tools, keys=keys, scratch=scratch)
         if plan_only and as_json:
             print_json(plan)
         elif not as_json:
