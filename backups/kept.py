@@ -19,8 +19,8 @@ from backups.labels import report_label
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED
 from backups.records import DropReport, standing, write_record
-from backups.restore_facts import KeptDatabase, kept_databases
-from backups.restore_refusals import NAME_MAX_BYTES
+from backups.restore_facts import KeptDatabase, kept_databases, read_server
+from backups.restore_refusals import NAME_MAX_BYTES, require_fit
 from backups.snapshot import prepare_session, read_relations
 from backups.stores.base import Store
 from backups.version import tool_version
@@ -194,7 +194,7 @@ def drop_kept(
     `on_done` is called once it is gone: from then on nothing makes it a failure.
 
     Raises:
-        RefusedError: it is none, or not any more.
+        RefusedError: it is none, or not any more; or the connection leads through a pooler, say.
         ToolFailedError: PostgreSQL reported an error.
     """
     reports: list[DropReport] = []
@@ -203,6 +203,7 @@ def drop_kept(
         connect(admin, purpose="drop kept") as connection,
         maintenance_lock(connection),
     ):
+        require_fit(read_server(connection))
         if kept.name not in {found.name for found in kept_databases(connection, kept.of)}:
             raise RefusedError(
                 f'"{kept.name}" is not a database that was kept of "{kept.of}"',

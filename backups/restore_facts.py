@@ -155,11 +155,10 @@ def read_live(
     """Return the state of the database `name`, which exists; `tables` are those of the backup."""
     with connection.cursor(row_factory=class_row(Sessions)) as sessions:
         who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
-    obstacles = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
     settings = read_settings(connection, name)
     return LiveState(
         name=name,
-        obstacles=tuple(Obstacle(*row) for row in obstacles.fetchall()),
+        obstacles=read_obstacles(connection, name),
         size_bytes=scalar(connection, "SELECT pg_database_size(%s)", name),
         mark=read_mark(connection, name),
         is_marked=is_marked(connection, name),
@@ -170,6 +169,12 @@ def read_live(
         previous=settings.get(PREVIOUS),
         kept=tuple(kept_databases(connection, name)),
     )
+
+
+def read_obstacles(connection: Connection[Any], name: str) -> tuple[Obstacle, ...]:
+    """Return what would hold the name of the database `name`, or follow it under another one."""
+    rows = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    return tuple(Obstacle(*row) for row in rows)
 
 
 def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:

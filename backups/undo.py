@@ -11,7 +11,8 @@ from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import PREVIOUS, RESTORED
 from backups.records import UndoReport, standing, write_record
-from backups.restore_facts import KeptDatabase, kept_databases
+from backups.restore_facts import KeptDatabase, kept_databases, read_server
+from backups.restore_refusals import require_fit
 from backups.stores.base import Store
 from backups.swap import TOO_LATE, Swap, Writes, swap_names, writes_to
 from backups.version import tool_version
@@ -46,19 +47,27 @@ class UndoPlan:
 
 
 def plan_undo(
-    admin: Conninfo, database: str, to: str | None = None, *, on_progress: OnProgress = unseen
+    admin: Conninfo,
+    database: str,
+    to: str | None = None,
+    *,
+    look: bool = True,
+    on_progress: OnProgress = unseen,
 ) -> UndoPlan:
     """Return what swapping back would do; change nothing.
 
     `to` is any database that was kept of `database`, by default the one that was replaced last.
 
-    Reads the whole of the present database, which is how it knows what was written.
+    Reads the whole of the present database, which is how it knows what was written; without `look`
+    it does not, for somebody who wants to swap whatever was.
 
     Raises:
+        RefusedError: the server or the connection is not fit for it, such as a pooler's.
         ConfigurationError: there is nothing to swap back to, or `to` was not kept of it.
     """
     watch = Watch(on_progress)
     with connect(admin, purpose="undo restore") as connection:
+        require_fit(read_server(connection))
         found = kept_databases(connection, database)
         settings = read_settings(connection, database)
         previous = settings.get(PREVIOUS)
@@ -69,7 +78,7 @@ def plan_undo(
         writes = writes_to(connection, database)
     before = settings.get(kept.CONTENT)
     changes = None
-    if before is not None:
+    if look and before is not None:
         with (
             watch.phase("count", "looking for what was written since"),
             connect(admin.replace(dbname=database), purpose="undo restore") as present,

@@ -62,7 +62,14 @@ def _undo(
     store = open_store(settings.store_url)
     for looks_left in reversed(range(_LOOKS)):
         with progress("undo") as tell:
-            plan = plan_undo(admin, settings.values.database, kept, on_progress=tell)
+            plan = plan_undo(
+                admin,
+                settings.values.database,
+                kept,
+                # Who has confirmed it already need not wait for what would be asked.
+                look=confirm is None,
+                on_progress=tell,
+            )
         if plan.needs_confirmation:
             require_confirmation(_question(plan), plan.database, confirm)
         try:
