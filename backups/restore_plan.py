@@ -134,7 +134,9 @@ def make_plan(
             tools_version=tools_version,
         ),
         notes=(
-            *_notes(backup, manifest, server, live, database, freeze=freeze, replace=replace),
+            *_notes(
+                backup, manifest, server, live, database, drills, freeze=freeze, replace=replace
+            ),
             *_scratch_notes(server, need, in_clear),
         ),
     )
@@ -204,6 +206,16 @@ def _steps(
     return steps
 
 
+def _proof_notes(backup: Backup, drills: Sequence[Backup]) -> list[str]:
+    if backup.passed_drill:
+        return []
+    proven = f"; {drills[0].label} is the newest that passed one" if drills else ""
+    if backup.drilled is None:
+        return [f"this backup was never drilled: that it restores is only hoped{proven}"]
+    why = backup.drilled.differences[0] if backup.drilled.differences else "it does not say why"
+    return [f"WARNING: this backup's drill failed: {why}{proven}"]
+
+
 def _scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
     if not server.scratch_on_same_disk or server.free_bytes is None or not in_clear:
         return []
@@ -222,6 +234,7 @@ def _notes(
     server: ServerState,
     live: LiveState | None,
     database: str,
+    drills: Sequence[Backup],
     *,
     freeze: bool,
     replace: bool,
@@ -235,8 +248,7 @@ def _notes(
             f'"{database}" is read-only since a restore that was killed; the next one ends that, '
             f"and so does: ALTER DATABASE {database} RESET default_transaction_read_only"
         )
-    if not backup.passed_drill:
-        notes.append("this backup has not passed a drill: that it restores is only hoped")
+    notes += _proof_notes(backup, drills)
     if server.version != manifest.server_version:
         notes.append(f"the backup is of PostgreSQL {manifest.server_version}, not {server.version}")
     for extension in manifest.extensions:

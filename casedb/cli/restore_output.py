@@ -48,7 +48,10 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
         rows += _kept(plan.live)
     free = plan.server.free_bytes
     rows += [
-        ("disk", f"needs {size(plan.need_bytes)}, {size(free) if free else 'unknown'} free"),
+        (
+            "disk",
+            f"needs {size(plan.need_bytes)}, {'unknown' if free is None else size(free)} free",
+        ),
         ("roles", _roles(plan)),
     ]
     took = plan.estimate
