@@ -8,6 +8,7 @@ import click
 
 from backups.catalog import LATEST, Backup, resolve_before, resolve_label, source_of
 from backups.partial import restore_part
+from backups.pooler import require_console
 from backups.restore import Wish, plan_restore
 from backups.restore import restore as load
 from backups.stores import Store, open_store
@@ -126,6 +127,9 @@ def restore(
         )
         keys = keys_of(settings, key_file)
         plan = plan_restore(store, wish, admin, tools=tools, keys=keys, scratch=scratch)
+        console = pooler_of(settings, pooler) if plan.replaces else None
+        if not plan.refusals:
+            require_console(console)
         if plan_only and as_json:
             print_json(plan)
         elif not as_json:
@@ -160,7 +164,7 @@ def restore(
                 tools=tools,
                 keys=keys,
                 scratch=scratch,
-                pooler=pooler_of(settings, pooler),
+                pooler=console,
                 on_progress=tell,
                 on_done=lambda left: story.tell(
                     f'{backup.label} is now database "{database}"', left

@@ -333,6 +333,19 @@ def test_the_plan_for_machines_has_everything(night: Night, tmp_path: Path) -> N
     assert night.databases() == [night.name]
 
 
+def test_a_pooler_that_does_not_answer_is_found_by_the_plan_already(
+    night: Night, tmp_path: Path
+) -> None:
+    nowhere = f"host={tmp_path} port=6432 dbname=pgbouncer user=postgres"
+    words = (night.label, "--database", night.name, "--plan", "--pooler")
+
+    assert casedb(night, night.admin, tmp_path, *words, "")[0] == 0
+    code, said = casedb(night, night.admin, tmp_path, *words, nowhere)
+
+    assert code == 4
+    assert "the console of PgBouncer cannot be reached" in said
+
+
 def test_a_plan_that_would_be_refused_ends_with_7_and_changes_nothing(
     night: Night, tmp_path: Path
 ) -> None:
