@@ -128,8 +128,8 @@ def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
             connection.execute(statement)
     except CasedbError as failure:
         way_out = (
-            f'The unfinished database "{temporary}" is still there. The next restore removes it, '
-            f"or do so with: {statement.as_string()}"
+            f'If database "{temporary}" is still there, it is unfinished. The next restore '
+            f"removes it, or do so with: {statement.as_string()}"
         )
         if isinstance(error, CasedbError):
             error.hint = f"{error.hint or ''} {way_out}".strip()

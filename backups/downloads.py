@@ -17,17 +17,19 @@ _MIB = 1 << 20
 
 @contextmanager
 def resumed(
-    store: Store, manifest: Manifest, scratch: Path | None
+    store: Store, manifest: Manifest, scratch: Path | None, spare_bytes: int = 0
 ) -> Iterator[tuple[Store, list[str]]]:
     """Yield the store to read `manifest`'s backup from, and notes for the report.
 
     Where `scratch` (default: the system's folder for temporary files) has too little room for the
-    download and the archive, nothing is kept. An error tells what is.
+    download and the archive, besides `spare_bytes` for what else is to be written there, nothing is
+    kept. An error tells what is.
     """
     folder = scratch or Path(tempfile.gettempdir())
     with store.resuming(manifest.label, folder) as found:
         # As much as unpacking wants, so that keeping the download never costs a restore its room.
         need = manifest.size_bytes + 2 * (stored_facts(manifest, DUMP).raw_size_bytes or 0)
+        need += spare_bytes
         if shutil.disk_usage(folder).free + found.found_bytes <= need:
             yield store, []
             return

@@ -40,11 +40,16 @@ def checked(
     keys: Keys | None,
     scratch: Path | None,
     watch: Watch,
+    spare_bytes: int = 0,
 ) -> tuple[Unpacked | None, tuple[fingerprint.Fact, ...]]:
-    """Check every byte; return the archive unpacked on the way, unless it may not lie in clear."""
+    """Check every byte; return the archive unpacked on the way, unless it may not lie in clear.
+
+    `spare_bytes` of the disk of `scratch` stay free: what else is to be written there.
+    """
     folder = scratch or Path(tempfile.gettempdir())
     raw_size = stored_facts(manifest, DUMP).raw_size_bytes or 0
-    in_clear = not manifest.recipients and shutil.disk_usage(folder).free > 2 * raw_size
+    room = shutil.disk_usage(folder).free - spare_bytes
+    in_clear = not manifest.recipients and room > 2 * raw_size
     with watch.phase("verify", "checking the bytes"):
         problems = check_bytes(
             store, manifest, tools, watch.on_progress, keys, with_dump=not in_clear

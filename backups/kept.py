@@ -7,7 +7,6 @@ transaction that changes the names: a run that is killed can leave none of it ha
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -18,9 +17,10 @@ from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.manifest import TableFacts
-from backups.properties import FROZEN, OURS, READ_ONLY
+from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED
 from backups.records import DropReport, standing, write_record
-from backups.restore_refusals import NAME_MAX_BYTES
+from backups.restore_facts import KeptDatabase, kept_databases, read_server
+from backups.restore_refusals import NAME_MAX_BYTES, require_fit
 from backups.snapshot import prepare_session, read_relations
 from backups.stores.base import Store
 from backups.version import tool_version
@@ -33,29 +33,9 @@ from casedb.sqlfiles import read_sql
 KEPT_OF = f"{OURS}kept_of"
 KEPT_AT = f"{OURS}kept_at"
 WAS_READ_ONLY = f"{OURS}was_read_only"
-PREVIOUS = f"{OURS}previous"
-RESTORED = f"{OURS}restored"
 CONTENT = f"{OURS}content"
 _UNSET = "unset"
 _EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
-
-
-@dataclass(frozen=True)
-class KeptDatabase:
-    """A database that had another's name once."""
-
-    name: str
-    of: str
-    """The name it had."""
-    since: datetime
-    size_bytes: int
-    sessions: int
-
-
-def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:
-    """Return what was kept of `database`, newest first."""
-    rows = connection.execute(read_sql("catalog/kept-databases.sql"), (database,))
-    return [KeptDatabase(*row) for row in rows]
 
 
 def kept_name(database: str, now: datetime) -> str:
@@ -214,7 +194,7 @@ def drop_kept(
     `on_done` is called once it is gone: from then on nothing makes it a failure.
 
     Raises:
-        RefusedError: it is none, or not any more.
+        RefusedError: it is none, or not any more; or the connection leads through a pooler, say.
         ToolFailedError: PostgreSQL reported an error.
     """
     reports: list[DropReport] = []
@@ -223,6 +203,7 @@ def drop_kept(
         connect(admin, purpose="drop kept") as connection,
         maintenance_lock(connection),
     ):
+        require_fit(read_server(connection))
         if kept.name not in {found.name for found in kept_databases(connection, kept.of)}:
             raise RefusedError(
                 f'"{kept.name}" is not a database that was kept of "{kept.of}"',

@@ -86,11 +86,13 @@ def restore_part(
     began = time.monotonic()
     watch = Watch(on_progress)
     with ExitStack() as stack:
-        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys, scratch)
         chosen = part.chosen(manifest, wish.part or ())
-        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        store, more = stack.enter_context(resumed(store, manifest, scratch, plan.spare_bytes))
         notes += more
-        unpacked, catalog = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
+        unpacked, catalog = fill.checked(
+            stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
+        )
         beside.require_first_superuser(connection, manifest, catalog)
         created = stack.enter_context(
             beside.missing_roles(connection, manifest, plan.missing_roles)

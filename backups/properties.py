@@ -10,6 +10,10 @@ OURS = "casedb."
 """How our own settings of a database begin, such as its mark: they say what this one database is
 for and what became of it, so they are never a copy's."""
 FROZEN = "casedb.frozen"
+RESTORED = "casedb.restored"
+"""The backup that a database was restored from, when it took another's name."""
+PREVIOUS = "casedb.previous"
+"""What a living database's predecessor is called since the last swap of names."""
 READ_ONLY = "default_transaction_read_only"
 
 # Their values are lists of names, each quoted for itself; see variable_is_guc_list_quote() in

@@ -106,6 +106,9 @@ class RestoreReport(Frozen):
     tool_version: str
     server_version: str
     notes: tuple[str, ...] = ()
+    record: str = ""
+    """The name of this report: the database and when, because a backup can be restored more than
+    once. Empty in reports of before, whose name is the backup's label."""
 
 
 class UndoReport(Frozen):
@@ -202,6 +205,10 @@ _KINDS: Mapping[type[Frozen], RecordKind] = {
 }
 
 
+def _name(report: Report) -> str:
+    return (report.record if isinstance(report, RestoreReport) else "") or report.label
+
+
 @contextmanager
 def standing(reports: list[Report]) -> Iterator[None]:
     """Let nothing out of the block once `reports` has one: what was done is done, and is returned.
@@ -224,7 +231,7 @@ def with_notes(report: Report, *notes: str) -> Report:
 
 
 def write_record(store: Store, database: str, report: Report) -> Report:
-    """Put `report` beside its backup, in place of an earlier one of its kind, and return it.
+    """Put `report` beside its backup, in place of an earlier one of that name, and return it.
 
     A store that lets nobody write, such as a read-only mount, or one that is not there tonight,
     does not change what was found: then the report comes back with a note that says so.
@@ -232,7 +239,7 @@ def write_record(store: Store, database: str, report: Report) -> Report:
     kind = _KINDS[type(report)]
     data = report.model_dump_json(indent=1).encode() + b"\n"
     try:
-        store.write_record(database, report.label, kind, data)
+        store.write_record(database, _name(report), kind, data)
     except CasedbError as error:
         note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
         return with_notes(report, " ".join(note.split()))
@@ -240,7 +247,7 @@ def write_record(store: Store, database: str, report: Report) -> Report:
 
 
 def read_record(store: Store, database: str, label: str, model: type[Report]) -> Report | None:
-    """Return the last report of its kind; None if there is none that can be read.
+    """Return the report of its kind and of the name `label`; None if none can be read.
 
     One that cannot be read proves nothing, which is what none means.
     """
@@ -251,7 +258,7 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
         found = model.model_validate_json(data)
     except ValidationError:
         return None
-    return found if found.label == label else None
+    return found if _name(found) == label else None
 
 
 def write_tombstone(store: Store, tombstone: Tombstone) -> None:

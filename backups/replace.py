@@ -11,7 +11,7 @@ from backups.facts import read_properties, read_settings
 from backups.interrupts import Held
 from backups.manifest import Manifest
 from backups.progress import Watch
-from backups.properties import FROZEN, READ_ONLY, replacing_statements
+from backups.properties import FROZEN, PREVIOUS, READ_ONLY, RESTORED, replacing_statements
 from backups.records import SwapFacts
 from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
@@ -84,8 +84,8 @@ def _swap(
     statements: list[sql.Composed] = [
         *kept.keeping(outgoing, of=database, at=now, settings=settings),
         *mark,
-        kept.set_statement(database, kept.PREVIOUS, outgoing),
-        kept.set_statement(database, kept.RESTORED, manifest.label),
+        kept.set_statement(database, PREVIOUS, outgoing),
+        kept.set_statement(database, RESTORED, manifest.label),
         kept.set_statement(database, kept.CONTENT, kept.as_setting(manifest.tables)),
     ]
     return Swap(database, restored, outgoing, statements)

@@ -20,6 +20,7 @@ from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.downloads import resumed
 from backups.interrupts import Held, held
+from backups.labels import report_label
 from backups.manifest import Manifest
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
@@ -52,6 +53,8 @@ class Wish:
     """Whether it may take the name of a living database, which is then kept under another one."""
     freeze: bool = False
     """Whether that one is read-only from the start."""
+    again: bool = False
+    """Whether it may also take that of one that was restored from this very backup."""
     create_roles: bool = False
     """Whether roles that the server lacks are made, without the right to log in."""
     mark: Mark | None = None
@@ -61,7 +64,13 @@ class Wish:
 
 
 def plan_restore(
-    store: Store, wish: Wish, admin: Conninfo, *, tools: PostgresTools, keys: Keys | None = None
+    store: Store,
+    wish: Wish,
+    admin: Conninfo,
+    *,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+    scratch: Path | None = None,
 ) -> RestorePlan:
     """Return what restoring would do, and why it would be refused; change nothing.
 
@@ -71,7 +80,7 @@ def plan_restore(
         UnverifiedError: it is encrypted, and there is no key that opens it.
     """
     with connect(admin, purpose="restore: plan") as connection:
-        return _plan(store, wish, admin, connection, tools, keys)[0]
+        return _plan(store, wish, admin, connection, tools, keys, scratch)[0]
 
 
 def restore(
@@ -108,7 +117,7 @@ def restore(
     watch = Watch(on_progress)
     reports: list[RestoreReport] = []
     with standing(reports), ExitStack() as stack:
-        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys)
+        connection, plan, manifest, notes = prepare(stack, store, wish, admin, tools, keys, scratch)
         if plan.replaces:
             require_console(pooler)
             notes += _thaw(connection, wish)
@@ -117,9 +126,11 @@ def restore(
             if plan.replaces and wish.freeze
             else nullcontext()
         )
-        store, more = stack.enter_context(resumed(store, manifest, scratch))
+        store, more = stack.enter_context(resumed(store, manifest, scratch, plan.spare_bytes))
         notes += more
-        archive, catalog_facts = fill.checked(stack, store, manifest, tools, keys, scratch, watch)
+        archive, catalog_facts = fill.checked(
+            stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
+        )
         beside.require_first_superuser(connection, manifest, catalog_facts)
         created = stack.enter_context(
             beside.missing_roles(connection, manifest, plan.missing_roles)
@@ -149,9 +160,11 @@ def restore(
         else:
             named(connection, temporary, wish, signals)
             on_done(())
+        now = datetime.now(UTC)
         report = RestoreReport(
             label=wish.label,
-            at=datetime.now(UTC),
+            at=now,
+            record=report_label(wish.database, wish.label, now)[1],
             database=wish.database,
             server=describe(admin.replace(dbname=wish.database)),
             tables=found.tables,
@@ -179,6 +192,7 @@ def prepare(
     admin: Conninfo,
     tools: PostgresTools,
     keys: Keys | None,
+    scratch: Path | None,
 ) -> tuple[Connection[Any], RestorePlan, Manifest, list[str]]:
     """Take what a restore has to hold to its end, and remove what a killed one left.
 
@@ -188,7 +202,7 @@ def prepare(
     connection = stack.enter_context(connect(admin, purpose="restore"))
     prepare_session(connection, {})
     stack.enter_context(maintenance_lock(connection))
-    plan, manifest = _plan(store, wish, admin, connection, tools, keys)
+    plan, manifest = _plan(store, wish, admin, connection, tools, keys, scratch)
     plan.require()
     return connection, plan, manifest, beside.drop_debris(connection, wish.database)
 
@@ -200,6 +214,7 @@ def _plan(
     connection: Connection[Any],
     tools: PostgresTools,
     keys: Keys | None,
+    scratch: Path | None,
 ) -> tuple[RestorePlan, Manifest]:
     source = database_named(wish.label)
     if not store.files(source, wish.label):
@@ -208,7 +223,7 @@ def _plan(
     if backup.manifest is None or backup.damage:
         raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
     manifest = full_manifest(store, backup.manifest, keys)
-    server = read_server(connection)
+    server = read_server(connection, scratch)
     live = (
         read_live(connection, admin, wish.database, manifest.tables)
         if wish.database in server.databases
@@ -223,6 +238,7 @@ def _plan(
         database=wish.database,
         replace=wish.replace,
         freeze=wish.freeze,
+        again=wish.again,
         create_roles=wish.create_roles,
         tools_major=tools.major,
         tools_version=tools.version,

@@ -1,7 +1,10 @@
 """What a server tells before a restore: read only, in one look, nothing decided."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -10,7 +13,7 @@ from psycopg.rows import class_row, dict_row
 
 from backups.facts import read_settings
 from backups.manifest import TableFacts
-from backups.properties import FROZEN
+from backups.properties import FROZEN, PREVIOUS, RESTORED
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError
@@ -74,6 +77,20 @@ class ServerState:
     wal_on_same_disk: bool
     roles_without_password: frozenset[str] = frozenset()
     """Empty as well if only a superuser could tell."""
+    scratch_on_same_disk: bool = False
+    """Whether the folder for the unpacked archive may lie on the disk of the data directory."""
+
+
+@dataclass(frozen=True)
+class KeptDatabase:
+    """A database that had another's name once."""
+
+    name: str
+    of: str
+    """The name it had."""
+    since: datetime
+    size_bytes: int
+    sessions: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,17 @@ class LiveState:
     """Tables with another number of rows than in the backup; None if that could not be counted."""
     is_frozen: bool = False
     """Whether a restore made it read-only and was killed, or is still running."""
+    restored: str | None = None
+    """The backup that a restore swapped in under this name; None if it came from none."""
+    previous: str | None = None
+    """What the database is called that had the name before, if a restore or its undo swapped."""
+    kept: tuple[KeptDatabase, ...] = ()
+    """Everything that was kept of this name, newest first."""
+
+    @property
+    def swapped_at(self) -> datetime | None:
+        """Since when it has the name; None if nothing was swapped, or the other one is gone."""
+        return next((k.since for k in self.kept if k.name == self.previous), None)
 
     @property
     def session_count(self) -> int:
@@ -97,8 +125,10 @@ class LiveState:
         return sum(found.sessions for found in self.sessions)
 
 
-def read_server(connection: Connection[Any]) -> ServerState:
+def read_server(connection: Connection[Any], scratch: Path | None = None) -> ServerState:
     """Return what the server says of itself; `connection` is to another database than the target.
+
+    `scratch` is this machine's folder for the unpacked archive (default: the system's).
 
     Raises:
         ToolFailedError: PostgreSQL reported an error.
@@ -122,6 +152,7 @@ def read_server(connection: Connection[Any]) -> ServerState:
         free_bytes=free,
         wal_on_same_disk=same_disk,
         roles_without_password=without,
+        scratch_on_same_disk=free is not None and _lies_beside(connection, scratch),
     )
 
 
@@ -131,17 +162,32 @@ def read_live(
     """Return the state of the database `name`, which exists; `tables` are those of the backup."""
     with connection.cursor(row_factory=class_row(Sessions)) as sessions:
         who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
-    obstacles = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    settings = read_settings(connection, name)
     return LiveState(
         name=name,
-        obstacles=tuple(Obstacle(*row) for row in obstacles.fetchall()),
+        obstacles=read_obstacles(connection, name),
         size_bytes=scalar(connection, "SELECT pg_database_size(%s)", name),
         mark=read_mark(connection, name),
         is_marked=is_marked(connection, name),
         sessions=tuple(who),
         written=written_since(admin.replace(dbname=name), tables),
-        is_frozen=FROZEN in read_settings(connection, name),
+        is_frozen=FROZEN in settings,
+        restored=settings.get(RESTORED),
+        previous=settings.get(PREVIOUS),
+        kept=tuple(kept_databases(connection, name)),
     )
+
+
+def read_obstacles(connection: Connection[Any], name: str) -> tuple[Obstacle, ...]:
+    """Return what would hold the name of the database `name`, or follow it under another one."""
+    rows = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    return tuple(Obstacle(*row) for row in rows)
+
+
+def kept_databases(connection: Connection[Any], database: str) -> list[KeptDatabase]:
+    """Return what was kept of `database`, newest first."""
+    rows = connection.execute(read_sql("catalog/kept-databases.sql"), (database,))
+    return [KeptDatabase(*row) for row in rows]
 
 
 def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Written, ...] | None:
@@ -168,6 +214,19 @@ def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Writt
         # It may be what is broken tonight: a table that is gone, a page that cannot be read.
         return None
     return tuple(found)
+
+
+def _lies_beside(connection: Connection[Any], scratch: Path | None) -> bool:
+    """Whether `scratch` may lie on the disk of the data directory; only a superuser may ask."""
+    # Through a socket both are unknown; otherwise a machine speaks to itself by one address.
+    query = "SELECT inet_server_addr() IS NOT DISTINCT FROM inet_client_addr()"
+    if not scalar(connection, query):
+        return False
+    folder = scratch or Path(tempfile.gettempdir())
+    try:
+        return Path(scalar(connection, "SHOW data_directory")).stat().st_dev == folder.stat().st_dev
+    except OSError:
+        return True  # Here, but not for us to look at.
 
 
 def _disk(connection: Connection[Any]) -> tuple[int | None, bool]:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from backups import part as parts
 from backups.catalog import Backup
-from backups.manifest import Manifest, TableFacts
+from backups.contents import stored_facts
+from backups.manifest import DUMP, Manifest, TableFacts
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import NAME_MAX_BYTES, Refusal, refusals
@@ -46,6 +47,9 @@ class RestorePlan:
     server: ServerState
     live: LiveState | None
     need_bytes: int
+    """On the server's disk, for the database and what loading it writes besides."""
+    archive_bytes: int
+    """Of the archive in clear, which several jobs can read; it is read as it comes without room."""
     missing_roles: tuple[str, ...]
     roles_to_let_in: tuple[str, ...]
     """Login roles of the backup that could not log in afterwards: no role, or no right to."""
@@ -57,6 +61,11 @@ class RestorePlan:
     """Login roles of the backup that can log in here, though not by a password."""
     part: tuple[str, ...] | None = None
     """The only tables that are restored, none for the schema alone; None if it is everything."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """What has to stay free on the disk of the unpacked archive: the database may go there."""
+        return self.need_bytes if self.server.scratch_on_same_disk else 0
 
     def require(self) -> None:
         """Raise the first refusal, with the others named in its detail, if there is any."""
@@ -78,6 +87,7 @@ def make_plan(
     database: str,
     replace: bool,
     freeze: bool,
+    again: bool = False,
     create_roles: bool,
     tools_major: int,
     tools_version: str,
@@ -87,9 +97,9 @@ def make_plan(
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
-    `replace` allows to take the name of a living database, which is kept. `drills` are backups
-    with drill reports to estimate from, newest first. `now` is aware. `part` is what alone is
-    restored of it; see backups/part.py.
+    `replace` allows to take the name of a living database, which is kept, and `again` also if that
+    one was restored from this very backup. `drills` are backups with drill reports to estimate
+    from, newest first. `now` is aware. `part` is what alone is restored of it; see backups/part.py.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
@@ -100,6 +110,7 @@ def make_plan(
     if server.wal_on_same_disk:
         need += min(server.max_wal_size_bytes, 2 * size)
     names = None if part is None else tuple(table.full_name for table in part)
+    in_clear = 0 if manifest.recipients else stored_facts(manifest, DUMP).raw_size_bytes or 0
     return RestorePlan(
         label=backup.label,
         store=store,
@@ -112,6 +123,7 @@ def make_plan(
         server=server,
         live=live,
         need_bytes=need,
+        archive_bytes=in_clear,
         missing_roles=missing,
         roles_to_let_in=let_in,
         steps=tuple(
@@ -124,14 +136,18 @@ def make_plan(
             manifest,
             database=database,
             replace=replace,
+            again=again,
             missing_roles=missing,
             create_roles=create_roles,
             need_bytes=need,
             tools_major=tools_major,
             tools_version=tools_version,
         ),
-        notes=tuple(
-            _notes(backup, manifest, server, live, database, freeze=freeze, replace=replace)
+        notes=(
+            *_notes(
+                backup, manifest, server, live, database, drills, freeze=freeze, replace=replace
+            ),
+            *_scratch_notes(server, need, in_clear),
         ),
         roles_without_password=tuple(
             sorted((can_login - set(let_in)) & server.roles_without_password)
@@ -210,12 +226,35 @@ def _steps(
     return steps
 
 
+def _proof_notes(backup: Backup, drills: Sequence[Backup]) -> list[str]:
+    if backup.passed_drill:
+        return []
+    proven = f"; {drills[0].label} is the newest that passed one" if drills else ""
+    if backup.drilled is None:
+        return [f"this backup was never drilled: that it restores is only hoped{proven}"]
+    why = backup.drilled.differences[0] if backup.drilled.differences else "it does not say why"
+    return [f"WARNING: this backup's drill failed: {why}{proven}"]
+
+
+def _scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
+    if not server.scratch_on_same_disk or server.free_bytes is None or not in_clear:
+        return []
+    if server.free_bytes - need > 2 * in_clear:
+        return []
+    return [
+        f"the archive in clear ({in_clear / 2**20:.0f} MiB) has no room on the server's disk "
+        "besides the database: it is read as it comes, by one job, which takes longer. --scratch "
+        "names a folder on another disk"
+    ]
+
+
 def _notes(
     backup: Backup,
     manifest: Manifest,
     server: ServerState,
     live: LiveState | None,
     database: str,
+    drills: Sequence[Backup],
     *,
     freeze: bool,
     replace: bool,
@@ -229,8 +268,7 @@ def _notes(
             f'"{database}" is read-only since a restore that was killed; the next one ends that, '
             f"and so does: ALTER DATABASE {database} RESET default_transaction_read_only"
         )
-    if not backup.passed_drill:
-        notes.append("this backup has not passed a drill: that it restores is only hoped")
+    notes += _proof_notes(backup, drills)
     if server.version != manifest.server_version:
         notes.append(f"the backup is of PostgreSQL {manifest.server_version}, not {server.version}")
     for extension in manifest.extensions:

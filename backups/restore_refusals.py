@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backups.manifest import Manifest
-from backups.restore_facts import LiveState, ServerState
+from backups.restore_facts import LiveState, Obstacle, ServerState
 from casedb.errors import CasedbError, ConfigurationError, RefusedError
 
 NAME_MAX_BYTES = 63
@@ -35,6 +35,7 @@ def refusals(
     database: str,
     replace: bool,
     missing_roles: Sequence[str],
+    again: bool,
     create_roles: bool,
     need_bytes: int,
     tools_major: int,
@@ -42,8 +43,10 @@ def refusals(
 ) -> tuple[Refusal, ...]:
     """Return everything that stands against a restore; see `make_plan` for the parameters."""
     return (
-        *_server_refusals(server, manifest, tools_major, tools_version),
+        *server_refusals(server),
+        *_version_refusals(server, manifest, tools_major, tools_version),
         *_name_refusals(database, live, replace=replace),
+        *_done_refusals(live, manifest, again=again or not replace),
         *_role_refusals(missing_roles, create_roles=create_roles),
         *_extension_refusals(server, manifest),
         *_disk_refusals(server, need_bytes),
@@ -60,9 +63,14 @@ def already_exists(database: str) -> Refusal:
     )
 
 
-def _server_refusals(
-    server: ServerState, manifest: Manifest, tools_major: int, tools_version: str
-) -> list[Refusal]:
+def require_fit(server: ServerState) -> None:
+    """Raise the first of `server_refusals`, if there is any."""
+    for refusal in server_refusals(server):
+        raise refusal.as_error()
+
+
+def server_refusals(server: ServerState) -> list[Refusal]:
+    """Return why no databases are made, renamed or dropped there, and by this connection."""
     found = []
     if server.is_pooled:
         found.append(
@@ -77,7 +85,7 @@ def _server_refusals(
             Refusal(
                 "the server is a standby",
                 "It replays another server's changes and takes none of its own.",
-                "Restore on the primary; the standby follows.",
+                "Go to the primary; the standby follows.",
             )
         )
     elif server.is_read_only:
@@ -91,11 +99,18 @@ def _server_refusals(
     if not server.is_superuser:
         found.append(
             Refusal(
-                "only a superuser can restore a database with all its owners and policies",
+                "only a superuser can restore, swap or drop whole databases",
                 f'"{server.role}" is none.',
                 "Connect as postgres.",
             )
         )
+    return found
+
+
+def _version_refusals(
+    server: ServerState, manifest: Manifest, tools_major: int, tools_version: str
+) -> list[Refusal]:
+    found = []
     if tools_major != server.major:
         found.append(
             Refusal(
@@ -138,15 +153,38 @@ def _name_refusals(database: str, live: LiveState | None, *, replace: bool) -> l
                 "Restore into a database of its own: --into NAME.",
             )
         ]
-    if not live.obstacles:
+    return obstacle_refusals(database, live.obstacles)
+
+
+def obstacle_refusals(database: str, obstacles: Sequence[Obstacle]) -> list[Refusal]:
+    """Return the refusal to change the name of `database` while it has `obstacles`."""
+    if not obstacles:
         return []
-    names = "\n".join(f'{found.kind} "{found.name}"' for found in live.obstacles)
+    names = "\n".join(f'{found.kind} "{found.name}"' for found in obstacles)
     return [
         Refusal(
             f'database "{database}" has what would hold its name or follow the old database',
             names,
             "Settle each first (COMMIT PREPARED or ROLLBACK PREPARED, pg_drop_replication_slot, "
-            "DROP SUBSCRIPTION), or restore beside it: --into NAME.",
+            "DROP SUBSCRIPTION), or restore beside it: `casedb restore --into NAME`.",
+        )
+    ]
+
+
+def _done_refusals(live: LiveState | None, manifest: Manifest, *, again: bool) -> list[Refusal]:
+    """Refuse to do once more what is done, such as by a run that was killed behind its swap."""
+    if again or live is None or live.restored != manifest.label:
+        return []
+    since = f"since {live.swapped_at:%Y-%m-%d %H:%M:%S} UTC" if live.swapped_at else "already"
+    before = f'the one before it is kept: "{live.previous}"' if live.swapped_at else "none is kept"
+    return [
+        Refusal(
+            f'database "{live.name}" is {manifest.label} already',
+            f"It was restored and has the name {since}; {before}. "
+            "What was written to it meanwhile would be lost from it.",
+            "If a run was killed or lost its connection, it had come that far: nothing is left "
+            "to do. Back: `casedb undo-restore`. Once more from the backup, and keep this one "
+            "too: add --again.",
         )
     ]
 

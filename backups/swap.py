@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ from psycopg import Connection, sql
 
 from backups.interrupts import Held
 from backups.pooler import paused
+from backups.restore_facts import read_obstacles
+from backups.restore_refusals import obstacle_refusals
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar, server_errors
 from casedb.errors import CasedbError, LockedError, RefusedError, ServerUnreachableError
@@ -72,9 +74,11 @@ class SwapReport:
     """What a swap did."""
 
     unavailable_s: float
-    """From the first session's end to the commit: how long nobody could use the name."""
+    """Over all attempts, from the first session's end or PAUSE to the commit or RESUME: how long
+    nobody could use the name."""
     attempts: int
     ended_sessions: int
+    """In all attempts."""
     left: tuple[str, ...] = ()
     """What is left to do by hand, with its command: a PgBouncer that did not hear RESUME."""
 
@@ -95,6 +99,7 @@ def swap_names(
     has noted what was done: one that comes in time stops the swap, a later one changes nothing.
 
     Raises:
+        RefusedError: something holds one of the names by now; nothing was changed.
         LockedError: somebody could not be made to go in several attempts; nothing was changed.
         WrittenMeanwhileError: nothing was to be written any more, and was; nothing was changed.
         ToolFailedError: PostgreSQL reported an error; nothing was changed.
@@ -107,27 +112,64 @@ def swap_names(
     with (
         server_errors(),
         closing(open_connection(admin, purpose="restore: end sessions")) as ending,
-        paused(pooler, swap.live, signals) as left,
     ):
-        report = _attempts(admin, ending, swap, identity, signals)
-    return replace(report, left=tuple(left))
+        # Before anybody is held back or sent away.
+        _require_free(ending, swap)
+        tally = _Tally(time.monotonic())
+        with paused(pooler, swap.live, signals) as left:
+            _attempts(admin, ending, swap, identity, tally, signals)
+            tally.done()
+        if pooler:
+            tally.done()
+    return SwapReport(tally.took_s, tally.attempts, tally.ended_sessions, tuple(left))
+
+
+@dataclass
+class _Tally:
+    """What the attempts have come to so far."""
+
+    began: float
+    took_s: float = 0.0
+    attempts: int = 0
+    ended_sessions: int = 0
+
+    def done(self) -> None:
+        self.took_s = round(time.monotonic() - self.began, 3)
 
 
 def _attempts(
-    admin: Conninfo, ending: Connection[Any], swap: Swap, identity: int, signals: Held
-) -> SwapReport:
+    admin: Conninfo,
+    ending: Connection[Any],
+    swap: Swap,
+    identity: int,
+    tally: _Tally,
+    signals: Held,
+) -> None:
     last: psycopg.Error | None = None
-    for attempt in range(1, ATTEMPTS + 1):
+    while tally.attempts < ATTEMPTS:
         signals.let_through()
+        tally.attempts += 1
         try:
-            return _attempt(admin, ending, swap, identity, attempt, signals)
+            return _attempt(admin, ending, swap, identity, tally, signals)
         except _PASSING as error:
             last = error
+            # What came meanwhile and stays is worth no further attempt.
+            _require_free(ending, swap)
+    tally.done()
     raise LockedError(
         f'the name of database "{swap.live}" could not be changed; nothing was',
-        detail=f"{ATTEMPTS} attempts; the last: {last}".strip() + ".",
+        detail=f"{ATTEMPTS} attempts in {tally.took_s:.1f} s, while every session was ended; "
+        f"the last: {last}".strip()
+        + ".",
         hint="`casedb restore --plan` shows who is connected. Try again.",
     )
+
+
+def _require_free(connection: Connection[Any], swap: Swap) -> None:
+    """Refuse if something holds one of the names: hours may lie between the plan and this."""
+    for name in (swap.live, swap.incoming):
+        for refusal in obstacle_refusals(name, read_obstacles(connection, name)):
+            raise refusal.as_error()
 
 
 def _attempt(
@@ -135,22 +177,20 @@ def _attempt(
     ending: Connection[Any],
     swap: Swap,
     identity: int,
-    attempt: int,
+    tally: _Tally,
     signals: Held,
-) -> SwapReport:
+) -> None:
     renaming = open_connection(
         admin, purpose="restore: rename", settings={"lock_timeout": f"{_LOCK_TIMEOUT_S}s"}
     )
     failure: BaseException | None = None
-    ended = 0
     with ThreadPoolExecutor(1) as pool, closing(renaming):
-        began = time.monotonic()
         done = pool.submit(_rename, renaming, swap)
         try:
             while not done.done():
                 if signals.came:
                     renaming.cancel()
-                ended += _end_sessions(ending, swap)
+                tally.ended_sessions += _end_sessions(ending, swap)
                 wait([done], timeout=_POLL_S)
         except BaseException as error:
             # The other session was lost, say: give up, unless it is too late to.
@@ -158,18 +198,12 @@ def _attempt(
             with suppress(psycopg.Error):
                 renaming.cancel()
             wait([done])
-        took = time.monotonic() - began
     if not _committed(admin, swap, identity, done):
         if failure:
             raise failure
         signals.let_through()
         with server_errors():
             raise done.exception() or AssertionError("nothing failed, and nothing was done")
-    return SwapReport(
-        unavailable_s=round(took, 3),
-        attempts=attempt,
-        ended_sessions=ended,
-    )
 
 
 def _rename(connection: Connection[Any], swap: Swap) -> None:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from psycopg import Connection
 
 from backups import kept
 from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
+from backups.properties import PREVIOUS, RESTORED
 from backups.records import UndoReport, standing, write_record
+from backups.restore_facts import KeptDatabase, kept_databases, read_server
+from backups.restore_refusals import require_fit
 from backups.stores.base import Store
 from backups.swap import TOO_LATE, Swap, Writes, swap_names, writes_to
 from backups.version import tool_version
@@ -29,6 +29,10 @@ class UndoPlan:
     database: str
     kept: str
     """The database that gets its name back."""
+    others: tuple[str, ...]
+    """What else is kept of this name, and could be swapped back instead; newest first."""
+    previous: str | None
+    """The one that the present database replaced."""
     restored: str | None
     """The backup that the present one came from; None if it came from none."""
     changes: tuple[str, ...] | None
@@ -42,28 +46,46 @@ class UndoPlan:
         return self.changes is None or self.writes is None or bool(self.changes)
 
 
-def plan_undo(admin: Conninfo, database: str, *, on_progress: OnProgress = unseen) -> UndoPlan:
+def plan_undo(
+    admin: Conninfo,
+    database: str,
+    to: str | None = None,
+    *,
+    look: bool = True,
+    on_progress: OnProgress = unseen,
+) -> UndoPlan:
     """Return what swapping back would do; change nothing.
 
-    Reads the whole of the present database, which is how it knows what was written.
+    `to` is any database that was kept of `database`, by default the one that was replaced last.
+
+    Reads the whole of the present database, which is how it knows what was written; without `look`
+    it does not, for somebody who wants to swap whatever was.
 
     Raises:
-        ConfigurationError: there is nothing to swap back to.
+        RefusedError: the server or the connection is not fit for it, such as a pooler's.
+        ConfigurationError: there is nothing to swap back to, or `to` was not kept of it.
     """
     watch = Watch(on_progress)
     with connect(admin, purpose="undo restore") as connection:
-        previous, settings = _previous(connection, database)
+        require_fit(read_server(connection))
+        found = kept_databases(connection, database)
+        settings = read_settings(connection, database)
+        previous = settings.get(PREVIOUS)
+        chosen = (
+            kept.choose_kept(found, database, to).name if to else _last(database, previous, found)
+        )
         # Before the tables: what is written while they are read counts as written after.
         writes = writes_to(connection, database)
     before = settings.get(kept.CONTENT)
     changes = None
-    if before is not None:
+    if look and before is not None:
         with (
             watch.phase("count", "looking for what was written since"),
             connect(admin.replace(dbname=database), purpose="undo restore") as present,
         ):
             changes = tuple(kept.changes_since(before, kept.read_tables(present)))
-    return UndoPlan(database, previous, settings.get(kept.RESTORED), changes, writes)
+    others = tuple(other.name for other in found if other.name != chosen)
+    return UndoPlan(database, chosen, others, previous, settings.get(RESTORED), changes, writes)
 
 
 def undo_restore(
@@ -104,24 +126,25 @@ def undo_restore(
         connect(admin, purpose="undo restore") as connection,
         maintenance_lock(connection),
     ):
-        previous, settings = _previous(connection, database)
-        if previous != plan.kept:
+        settings = read_settings(connection, database)
+        there = {other.name for other in kept_databases(connection, database)}
+        if settings.get(PREVIOUS) != plan.previous or plan.kept not in there:
             raise RefusedError(
-                f'"{plan.kept}" is not what "{database}" replaced any more',
-                detail=f'It is "{previous}": somebody has swapped meanwhile.',
+                f'"{plan.kept}" is not what "{database}" would be swapped with any more',
+                detail="Somebody has swapped, or dropped it, meanwhile.",
                 hint="Look again before you go on.",
             )
         outgoing = kept.free_name(connection, database, now)
-        back = read_settings(connection, previous)
+        back = read_settings(connection, plan.kept)
         statements = [
             *kept.keeping(outgoing, of=database, at=now, settings=settings),
             *kept.releasing(database, settings=back),
-            kept.set_statement(database, kept.PREVIOUS, outgoing),
+            kept.set_statement(database, PREVIOUS, outgoing),
         ]
         swap = Swap(
-            database, previous, outgoing, statements, writes=None if confirmed else plan.writes
+            database, plan.kept, outgoing, statements, writes=None if confirmed else plan.writes
         )
-        backup = settings.get(kept.RESTORED) or back.get(kept.RESTORED)
+        backup = settings.get(RESTORED) or back.get(RESTORED)
         home, label = report_label(database, backup, now)
         with held() as signals:
             done = swap_names(admin, swap, signals, pooler=pooler)
@@ -138,7 +161,7 @@ def undo_restore(
                 at=datetime.now(UTC),
                 database=database,
                 backup=backup,
-                now=previous,
+                now=plan.kept,
                 kept=outgoing,
                 unavailable_s=done.unavailable_s,
                 attempts=done.attempts,
@@ -153,16 +176,17 @@ def undo_restore(
     return reports[-1]
 
 
-def _previous(connection: Connection[Any], database: str) -> tuple[str, dict[str, str]]:
-    settings = read_settings(connection, database)
-    found = settings.get(kept.PREVIOUS)
-    if found in {other.name for other in kept.kept_databases(connection, database)}:
-        assert found is not None
-        return found, settings
+def _last(database: str, previous: str | None, found: Sequence[KeptDatabase]) -> str:
+    """Return the kept database that was replaced last."""
+    if previous and previous in {other.name for other in found}:
+        return previous
+    names = ", ".join(other.name for other in found)
     raise ConfigurationError(
         f'there is nothing to swap "{database}" back to',
-        detail=f'"{found}" is gone.' if found else "It has not replaced another database.",
-        hint="`casedb drop-kept` lists what is kept.",
+        detail=f'"{previous}" is gone.' if previous else "It has not replaced another database.",
+        hint=f"These are kept: {names}. Name one: `casedb undo-restore KEPT`."
+        if names
+        else "Nothing else is kept of it.",
     )
 
 

@@ -2,8 +2,9 @@
 
 import click
 
-from backups.kept import KeptDatabase, choose_kept, kept_databases
+from backups.kept import choose_kept
 from backups.kept import drop_kept as drop
+from backups.restore_facts import KeptDatabase, kept_databases
 from backups.stores import open_store
 from casedb.cli.options import (
     confirm_option,

@@ -8,6 +8,7 @@ import click
 
 from backups.catalog import LATEST, Backup, resolve_before, resolve_label, source_of
 from backups.partial import restore_part
+from backups.pooler import require_console
 from backups.restore import Wish, plan_restore
 from backups.restore import restore as load
 from backups.stores import Store, open_store
@@ -49,6 +50,7 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--schema-only", is_flag=True, help="Only the schema, into a new database.")
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done; change nothing.")
 @click.option("--freeze", is_flag=True, help="Make the live database read-only from the start.")
+@click.option("--again", is_flag=True, help="Also if the live database is this backup already.")
 @click.option("--create-roles", is_flag=True, help="Create missing roles from the backup.")
 @click.option(
     "--mark",
@@ -75,6 +77,7 @@ def restore(
     schema_only: bool,
     plan_only: bool,
     freeze: bool,
+    again: bool,
     create_roles: bool,
     chosen: str | None,
     scratch: Path | None,
@@ -118,12 +121,16 @@ def restore(
             database,
             replace=new_name is None,
             freeze=freeze,
+            again=again,
             create_roles=create_roles,
             mark=mark,
             part=tables if tables or schema_only else None,
         )
         keys = keys_of(settings, key_file)
-        plan = plan_restore(store, wish, admin, tools=tools, keys=keys)
+        plan = plan_restore(store, wish, admin, tools=tools, keys=keys, scratch=scratch)
+        console = pooler_of(settings, pooler) if plan.replaces else None
+        if not plan.refusals:
+            require_console(console)
         if plan_only and as_json:
             print_json(plan)
         elif not as_json:
@@ -157,7 +164,7 @@ def restore(
                 tools=tools,
                 keys=keys,
                 scratch=scratch,
-                pooler=pooler_of(settings, pooler),
+                pooler=console,
                 on_progress=tell,
                 on_done=lambda left: story.tell(
                     f'{backup.label} is now database "{database}"', left

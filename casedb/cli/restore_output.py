@@ -8,6 +8,7 @@ from psycopg import sql
 
 from backups.partial import PartialReport, done_with
 from backups.records import RestoreReport
+from backups.restore_facts import LiveState
 from backups.restore_plan import RestorePlan
 from casedb.ages import format_age
 from casedb.cli.output import MAX_COLUMNS, print_table, seconds, size
@@ -46,9 +47,13 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
     ]
     if plan.live:
         rows.append(("written since", _written(plan)))
+        rows += _kept(plan.live)
     free = plan.server.free_bytes
     rows += [
-        ("disk", f"needs {size(plan.need_bytes)}, {size(free) if free else 'unknown'} free"),
+        (
+            "disk",
+            f"needs {size(plan.need_bytes)}, {'unknown' if free is None else size(free)} free",
+        ),
         ("roles", _roles(plan)),
     ]
     took = plan.estimate
@@ -75,6 +80,17 @@ def _live(plan: RestorePlan) -> str:
         for s in live.sessions
     ]
     return "\n".join(lines)
+
+
+def _kept(live: LiveState) -> list[tuple[str, str]]:
+    since = f" at {live.swapped_at:%Y-%m-%d %H:%M:%S} UTC" if live.swapped_at else ""
+    rows = [("restored", f"from {live.restored}{since}")] if live.restored else []
+    lines = [
+        f'"{found.name}", {size(found.size_bytes)}'
+        + (": what undo-restore swaps back" if found.name == live.previous else "")
+        for found in live.kept
+    ]
+    return rows + ([("kept", "\n".join(lines))] if lines else [])
 
 
 def _written(plan: RestorePlan) -> str:

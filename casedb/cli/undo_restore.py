@@ -27,14 +27,17 @@ _LOOKS = 3
 
 
 @click.command()
+@click.argument("kept", required=False)
 @pooler_option
 @confirm_option("the database's name")
 @json_option
 @settings_options(store=True)
 def undo_restore(
-    settings: Settings, pooler: str | None, confirm: str | None, as_json: bool
+    settings: Settings, kept: str | None, pooler: str | None, confirm: str | None, as_json: bool
 ) -> None:
     """Swap the database back that a restore replaced.
+
+    Or KEPT, any other one that was kept of the same name: `casedb drop-kept` lists them.
 
     A swap and not a merge: the restored database is kept in its turn, read-only. If it was
     written to since the restore, up to the moment of the swap, that has to be confirmed, or it is
@@ -45,19 +48,28 @@ def undo_restore(
         casedb undo-restore
     """
     with signals_after(settings, "undo-restore", (settings.store_url,)) as story:
-        report = _undo(settings, pooler, confirm, story)
+        report = _undo(settings, kept, pooler, confirm, story)
         story.label = report.backup
         print_json(report) if as_json else _print(report)
         story.require_nothing_left()
 
 
-def _undo(settings: Settings, pooler: str | None, confirm: str | None, story: Story) -> UndoReport:
+def _undo(
+    settings: Settings, kept: str | None, pooler: str | None, confirm: str | None, story: Story
+) -> UndoReport:
     admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
     console = pooler_of(settings, pooler)
     store = open_store(settings.store_url)
     for looks_left in reversed(range(_LOOKS)):
         with progress("undo") as tell:
-            plan = plan_undo(admin, settings.values.database, on_progress=tell)
+            plan = plan_undo(
+                admin,
+                settings.values.database,
+                kept,
+                # Who has confirmed it already need not wait for what would be asked.
+                look=confirm is None,
+                on_progress=tell,
+            )
         if plan.needs_confirmation:
             require_confirmation(_question(plan), plan.database, confirm)
         try:
@@ -87,6 +99,8 @@ def _question(plan: UndoPlan) -> str:
             f'Database "{plan.database}" was written to since it got its name. '
             "These rows will be in the kept database only:",
             *(f"  {line}" for line in lines),
+            f'It is swapped with "{plan.kept}".',
+            *(f'Kept as well, to be named instead: "{other}".' for other in plan.others),
         ]
     )
 

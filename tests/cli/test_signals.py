@@ -85,7 +85,8 @@ def test_a_restore_its_undo_and_what_was_dropped_leave_a_line_and_a_report_each(
             k: v for k, v in report.items() if k not in times
         }
         assert kept["backup"] == label
-    assert (records / f"{label}.restore.json").exists()
+    (restored,) = records.glob("*.restore.json")
+    assert json.loads(restored.read_text())["label"] == label
 
 
 def test_a_signal_after_the_work_is_done_says_what_stands_and_is_no_failure(

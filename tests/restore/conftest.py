@@ -11,7 +11,7 @@ from psycopg import sql
 
 from backups.dump import dump
 from backups.manifest import Manifest
-from backups.records import RestoreReport
+from backups.records import RestoreReport, read_record
 from backups.restore import Wish, restore
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
@@ -52,6 +52,13 @@ class Night:
 
     def restore(self, wish: Wish | None = None, **words: Any) -> RestoreReport:
         return restore(self.store, wish or self.wish, self.admin, tools=self.tools, **words)
+
+    def reports(self) -> list[RestoreReport]:
+        """What restores of the backup left in the store, oldest first."""
+        names = self.store.recorded(self.name, "restore")
+        found = [read_record(self.store, self.name, name, RestoreReport) for name in names]
+        assert None not in found
+        return [report for report in found if report]
 
     def ask(self, query: str, database: str | None = None) -> Any:
         target = self.admin.replace(dbname=database or self.name)

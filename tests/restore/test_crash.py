@@ -1,6 +1,8 @@
 """The server dies in the middle of a restore: when it is back, all is there, and again works."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from psycopg import sql
 
 from backups.dump import dump
 from backups.stores import LocalStore
+from backups.undo import plan_undo, undo_restore
 from casedb import cluster as server_cluster
 from casedb import migrations
 from casedb.conninfo import Conninfo
@@ -26,9 +29,13 @@ from tests.restore.test_killed import (
     FIRST_NAME,
     SECOND_NAME,
     again,
+    environment,
     identity,
+    running,
     stopped_at,
     unfinished,
+    wait_until,
+    words,
 )
 
 NAME = "case_management"
@@ -101,3 +108,35 @@ def test_the_server_dies(mortal: Mortal, tmp_path: Path, place: str) -> None:
 
     assert identity(night) != before
     assert unfinished(night) == []
+    undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+
+
+def test_the_server_dies_behind_the_swap_and_the_same_command_changes_nothing(
+    mortal: Mortal, tmp_path: Path
+) -> None:
+    night = mortal.night
+    before = identity(night)
+    with running(night, tmp_path, "backups.swap:_rename") as process:
+        wait_until((tmp_path / "marker").exists, process)
+        mortal.die()
+        (tmp_path / "marker").unlink()
+        process.wait(timeout=120)
+    mortal.rise()
+    restored = identity(night)
+    assert restored != before
+    night.write_case("by a user, into the restored one")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "casedb", *words(night)],
+        cwd=tmp_path,
+        env=environment(night),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 7, done.stdout + done.stderr
+    assert f'"{night.name}" is {night.label} already' in done.stderr
+    assert identity(night) == restored
+    assert night.ask("SELECT count(*) FROM cases") == 2
+    undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)

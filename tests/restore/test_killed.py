@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from backups.records import RestoreReport, read_record
 from backups.restore import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
@@ -228,7 +227,7 @@ def test_a_signal_when_the_names_have_changed_is_too_late_and_what_stands_is_tol
     assert "cleaned up" not in said
     # A signal that comes when the report is made is not worth a word.
     assert "too late" in said or place == "backups.restore:write_record"
-    assert read_record(night.store, night.name, night.label, RestoreReport)
+    assert night.reports()
     assert plan_undo(night.admin, night.name).restored == night.label
 
 
@@ -251,7 +250,7 @@ def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
     assert identity(night) != before
     (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "success"
-    assert read_record(night.store, night.name, night.label, RestoreReport)
+    assert night.reports()
 
 
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(

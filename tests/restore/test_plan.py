@@ -18,6 +18,7 @@ from backups.restore import plan_restore
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_plan import RestorePlan, make_plan
 from casedb import cluster as server_cluster
+from casedb.cli.restore_output import print_plan
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.marks import Mark
@@ -206,6 +207,45 @@ def test_the_estimate_comes_from_the_nearest_drill_scaled_by_size(night: Night) 
     assert planned(night).estimate is None
 
 
+def test_a_drill_that_failed_is_told_of_and_the_newest_that_passed_named(night: Night) -> None:
+    backup = read_backup(night.store, night.name, night.label)
+    passed = replace(drilled_backup(backup, seconds=1), label="cases-20200101T000000Z")
+    drilled = drilled_backup(backup, seconds=1)
+    assert drilled.drilled
+    report = drilled.drilled.model_copy(
+        update={"outcome": "failed", "differences": ("table t has 1 row less",)}
+    )
+
+    failed = planned(night, backup=replace(drilled, drilled=report), drills=[passed])
+
+    assert failed.refusals == ()
+    (note,) = (n for n in failed.notes if "drill" in n)
+    assert "drill failed: table t has 1 row less" in note
+    assert passed.label in note
+    assert any("never drilled" in note for note in planned(night).notes)
+
+
+def test_other_versions_of_the_server_and_its_collation_are_noted(night: Night) -> None:
+    here = replace(SERVER, version="99.1", collation_version="99.9")
+    properties = night.manifest.properties.model_copy(update={"locale_provider": "libc"})
+    manifest = night.manifest.model_copy(update={"properties": properties})
+
+    notes = "\n".join(planned(night, here, manifest=manifest).notes)
+
+    assert f"is of PostgreSQL {manifest.server_version}, not 99.1" in notes
+    assert f"version was {properties.collation_version}, here it is 99.9" in notes
+
+
+def test_a_full_disk_is_not_an_unknown_one(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_plan(planned(night, replace(SERVER, free_bytes=0)), "here")
+
+    shown = capsys.readouterr().out
+    assert "0 B free" in shown
+    assert "unknown free" not in shown
+
+
 def drilled_backup(backup: Backup, seconds: float) -> Backup:
     from backups.records import DrillReport
 
@@ -334,6 +374,19 @@ def test_the_plan_for_machines_has_everything(night: Night, tmp_path: Path) -> N
     assert found["replaces"] is True
     assert found["live"]["written"] == []
     assert night.databases() == [night.name]
+
+
+def test_a_pooler_that_does_not_answer_is_found_by_the_plan_already(
+    night: Night, tmp_path: Path
+) -> None:
+    nowhere = f"host={tmp_path} port=6432 dbname=pgbouncer user=postgres"
+    words = (night.label, "--database", night.name, "--plan", "--pooler")
+
+    assert casedb(night, night.admin, tmp_path, *words, "")[0] == 0
+    code, said = casedb(night, night.admin, tmp_path, *words, nowhere)
+
+    assert code == 4
+    assert "the console of PgBouncer cannot be reached" in said
 
 
 def test_a_plan_that_would_be_refused_ends_with_7_and_changes_nothing(

@@ -18,6 +18,7 @@ from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
 from backups.restore import Wish
+from backups.restore_facts import kept_databases
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
@@ -236,11 +237,21 @@ def test_a_second_restore_at_the_same_time_is_refused(night: Night) -> None:
         night.restore()
 
 
-def test_the_report_is_kept_beside_the_backup(night: Night) -> None:
-    report = night.restore()
+def test_each_restore_of_a_backup_keeps_its_own_report(night: Night) -> None:
+    swapped = night.restore()
+    time.sleep(1)  # Their names have seconds.
+    copied = night.restore(Wish(night.label, f"{night.name}_copy"))
 
-    found = read_record(night.store, night.name, night.label, RestoreReport)
-    assert found == report
+    assert swapped.swap
+    assert night.reports() == [swapped, copied]
+
+
+def test_a_report_under_its_older_name_is_still_read(night: Night) -> None:
+    report = night.restore().model_copy(update={"record": ""})
+    data = report.model_dump_json().encode()
+    night.store.write_record(night.name, night.label, "restore", data)
+
+    assert read_record(night.store, night.name, night.label, RestoreReport) == report
 
 
 def test_a_damaged_backup_is_refused_and_the_newest_good_one_named(night: Night) -> None:
@@ -413,13 +424,13 @@ def test_only_what_was_kept_can_be_dropped(night: Night) -> None:
     report = night.restore()
     assert report.swap
     with connect(night.admin, purpose="test") as connection:
-        (found,) = kept.kept_databases(connection, night.name)
+        (found,) = kept_databases(connection, night.name)
 
     undone = undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=False)
     with pytest.raises(RefusedError, match="is not a database that was kept"):
         kept.drop_kept(night.admin, found)
     with connect(night.admin, purpose="test") as connection:
-        (other,) = kept.kept_databases(connection, night.name)
+        (other,) = kept_databases(connection, night.name)
     kept.drop_kept(night.admin, other)
 
     assert other.name == undone.kept

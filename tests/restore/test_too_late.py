@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 import pytest
 
 from backups import kept, swap
-from backups.kept import drop_kept, kept_databases
+from backups.kept import drop_kept
 from backups.partial import restore_part
-from backups.records import DropReport, RestoreReport, UndoReport, read_record
+from backups.records import DropReport, UndoReport, read_record
 from backups.restore import Wish
+from backups.restore_facts import kept_databases
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
 from casedb.cli.main import run
@@ -87,7 +88,7 @@ def test_a_restore_that_has_swapped_says_so_and_keeps_its_report(
     assert told == [()]
     assert report.swap
     assert night.databases() == sorted([night.name, report.swap.kept])
-    assert read_record(night.store, night.name, night.label, RestoreReport) == report
+    assert night.reports() == [report]
     seen = "_record" not in place and "Report" not in place
     assert (swap.TOO_LATE in report.notes) is seen
     night.write_case("the application goes on")
