@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backups.catalog import catalog
-from backups.records import Tombstone, write_tombstone
+from backups.records import Tombstone
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
 from backups.sealing import Keys
 from backups.stores.base import RetainedError, Store
@@ -67,14 +67,9 @@ def rotate(
         deleted, in_use, retained = [], [], []
         for entry in reversed(plan.expired):
             label = entry.backup.label
+            tombstone = Tombstone.of(entry.backup, at=now, reason=entry.reason, keys=keys)
             try:
-                if store.retained_until(database, label):
-                    retained.append(label)
-                    continue
-                write_tombstone(
-                    store, Tombstone.of(entry.backup, at=now, reason=entry.reason, keys=keys)
-                )
-                store.delete(database, label)
+                store.delete(database, label, tombstone.to_bytes())
                 deleted.append(label)
             except LockedError:
                 in_use.append(label)

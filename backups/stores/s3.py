@@ -29,7 +29,7 @@ from backups.stores.base import (
     Safeguards,
     WriteOnlyError,
 )
-from backups.stores.s3_errors import reading, writing
+from backups.stores.s3_errors import deleting, reading, writing
 from backups.stores.s3_lock import LIFETIME, RunLock, renewed, whoami
 from casedb.errors import CasedbError, LockedError, UnverifiedError
 from casedb.kept_parts import KeptParts, kept_parts
@@ -111,7 +111,7 @@ class S3Store:
             yield
 
     @contextmanager
-    def lease(self, database: str, label: str) -> Iterator[None]:
+    def lease(self, database: str, label: str) -> Iterator[tuple[str, ...]]:
         """Keep one set from being deleted.
 
         Whoever may not write here cannot keep anything either, and reads without.
@@ -123,11 +123,14 @@ class S3Store:
             if not error.is_denied:
                 with reading(self.location):
                     raise
-            yield
+            yield (f"nothing kept rotation off the backup: no right to write to {self.url}",)
             return
         try:
+            # In this order; `delete` does it the other way round, so that one of the two sees
+            # the other.
+            self._require_not_going(database, label)
             with renewed(self.bucket, key):
-                yield
+                yield ()
         finally:
             self._forget(key)
 
@@ -150,6 +153,11 @@ class S3Store:
             if removed:
                 listing = self._list(database)
             sets = self._sets(listing, database)
+            for label, files in sets.items():
+                tombstone = self._key(database, _record(label, "expired"))
+                if MANIFEST in files and _is_there(listing, tombstone):
+                    self._forget(tombstone)
+                    left.append(f"the tombstone of {label}")
             # Where nothing may be deleted, it is still there, and its mark says that it is nothing.
             unfinished = {label for label, files in sets.items() if MANIFEST not in files}
             left += [f"the unfinished set {label}" for label in removed if label not in unfinished]
@@ -169,16 +177,33 @@ class S3Store:
             yield new
         finally:
             if not new.is_committed:
-                with suppress(CasedbError, S3Error, RetainedError):
+                with suppress(CasedbError, S3Error):
                     self._remove(database, label, self._list(database, f"{label}/"))
                     # As long as something is left, the mark says that it is nothing.
                     if not self._list(database, f"{label}/").versions:
                         self._forget(self._key(database, f".begun/{label}"))
 
-    def delete(self, database: str, label: str) -> None:
+    def delete(self, database: str, label: str, tombstone: bytes) -> None:
         """Delete one set, manifest first, and what verify and drill found."""
         if self.retained_until(database, label):
             raise RetainedError(label)
+        self._require_unread(database, label)
+        self.write_record(database, label, "expired", tombstone)
+        try:
+            # Again: whoever takes a lease from now on sees the tombstone.
+            self._require_unread(database, label)
+            with deleting(self.location, label):
+                self._remove(database, label, self._list(database, f"{label}/"))
+        except CasedbError:
+            # If nobody can tell, the next sweep does.
+            with suppress(CasedbError):
+                if MANIFEST in self.files(database, label):
+                    self._forget(self._key(database, _record(label, "expired")))
+            raise
+        for kind in _KINDS_OF_A_SET:
+            self._forget(self._key(database, _record(label, kind)))
+
+    def _require_unread(self, database: str, label: str) -> None:
         leases = self._list(database, f".leases/{label}/")
         for version in {v.key: v for v in leases.versions}.values():
             # An empty one has ended, where it could not be deleted.
@@ -189,10 +214,21 @@ class S3Store:
                     detail="A verify, a drill or a restore is reading it, here or elsewhere.",
                     hint="Try again when it has ended.",
                 )
-        with writing(self.location):
-            self._remove(database, label, self._list(database, f"{label}/"))
-            for kind in _KINDS_OF_A_SET:
-                self._forget(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
+
+    def _require_not_going(self, database: str, label: str) -> None:
+        """Refuse a set whose tombstone was written, if whoever deletes is still at it."""
+        with reading(self.location):
+            tombstone = self._key(database, _record(label, "expired"))
+            if not _is_there(self.bucket.listing(tombstone), tombstone):
+                return
+            # A killed run's tombstone, which the next run takes back, keeps nobody from reading.
+            if RunLock(self.bucket, self._key(database, ".lock")).is_taken():
+                raise LockedError(
+                    f'backup "{label}" is being deleted',
+                    detail=f"It has expired, and a rotation is at work on {self.url}.",
+                    hint="Take another one, or try again: when the rotation has ended, it is gone, "
+                    "or free.",
+                )
 
     def retained_until(self, database: str, label: str) -> datetime | None:
         """Return until when the object lock keeps the set; None if it does not (any more)."""
@@ -211,7 +247,7 @@ class S3Store:
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
-        rest = f"{_RECORDS}/{label}.{kind}.json"
+        rest = _record(label, kind)
         if self._seen is not None and not self._list(database, rest).versions:
             return None
         with reading(self.location):
@@ -225,7 +261,7 @@ class S3Store:
     def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:
         """Write a record in one step, in place of an earlier one."""
         with writing(self.location):
-            self.bucket.put(self._key(database, f"{_RECORDS}/{label}.{kind}.json"), data)
+            self.bucket.put(self._key(database, _record(label, kind)), data)
 
     def safeguards(self) -> Safeguards:
         """Return whether deleted versions are kept, and for how long."""
@@ -260,16 +296,12 @@ class S3Store:
 
     def _is_debris(self, database: str, label: str) -> bool:
         """Whether a set without a manifest was never finished, or is half deleted on purpose."""
-        # By what is listed: who may only put cannot read either of them.
-        return self._has(database, f".begun/{label}") or self._has(
-            database, f"{_RECORDS}/{label}.expired.json"
+        begun, expired = f".begun/{label}", _record(label, "expired")
+        return any(
+            # By what is listed: who may only put cannot read either of them.
+            _is_there(self._list(database, rest), self._key(database, rest))
+            for rest in (begun, expired)
         )
-
-    def _has(self, database: str, rest: str) -> bool:
-        """Whether there is such an object, and not emptied."""
-        key = self._key(database, rest)
-        newest = [v for v in self._list(database, rest).versions if v.key == key][-1:]
-        return any(not v.is_marker and v.size_bytes > 0 for v in newest)
 
     def _remove(self, database: str, label: str, listing: Listing) -> None:
         folder = self._key(database, f"{label}/")
@@ -279,10 +311,9 @@ class S3Store:
             try:
                 self.bucket.delete(version.key, version.version_id)
             except S3Error as error:
-                if not error.is_denied:
+                is_manifest = version.key == folder + MANIFEST and not version.is_marker
+                if is_manifest or not error.is_denied:
                     raise
-                if version.key == folder + MANIFEST and not version.is_marker:
-                    raise RetainedError(label) from error
 
     def _forget(self, key: str, version_id: str | None = None) -> None:
         """Remove a small object of ours, or, where nothing may be deleted, empty it.
@@ -299,6 +330,16 @@ class S3Store:
         except S3Error:
             with suppress(S3Error):
                 self.bucket.put(key, b"")
+
+
+def _record(label: str, kind: RecordKind) -> str:
+    return f"{_RECORDS}/{label}.{kind}.json"
+
+
+def _is_there(listing: Listing, key: str) -> bool:
+    """Whether there is such an object, and not emptied where it could not be deleted."""
+    newest = [v for v in listing.versions if v.key == key][-1:]
+    return any(not v.is_marker and v.size_bytes > 0 for v in newest)
 
 
 class S3Set:

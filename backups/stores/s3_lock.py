@@ -41,7 +41,7 @@ class RunLock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Renew it for the length of the block, and let it go at its end."""
-        key = f"{self._folder}/{self._number:010d}"
+        key = self._key(self._number)
         try:
             with renewed(self._bucket, key):
                 yield
@@ -50,7 +50,16 @@ class RunLock:
                 self._bucket.put(f"{key}.released", b"")
             self._tidy()
 
-    def _take(self) -> int:
+    def is_taken(self) -> bool:
+        """Whether a run holds it that lives, as far as anybody can tell from here.
+
+        Raises:
+            S3Error: the server refused or could not be asked.
+        """
+        return self._look()[1]
+
+    def _look(self) -> tuple[int, bool]:
+        """Return the last number that was taken, 0 if none was, and whether it is still held."""
         listing = self._bucket.listing(f"{self._folder}/")
         # Nobody writes there any more once the next number is taken.
         self._old = tuple(v for v in listing.versions if _number_of(v.key))
@@ -67,10 +76,16 @@ class RunLock:
                 released = released or bool(found[2])
                 touched = touched if found[2] else version.modified
         held = touched is not None and listing.server_time - touched < LIFETIME
-        key = f"{self._folder}/{last:010d}"
-        if last and not released and held and not self._is_dead(key):
-            raise self._locked(key)
-        key = f"{self._folder}/{last + 1:010d}"
+        return last, bool(last) and not released and held and not self._is_dead(self._key(last))
+
+    def _key(self, number: int) -> str:
+        return f"{self._folder}/{number:010d}"
+
+    def _take(self) -> int:
+        last, held = self._look()
+        if held:
+            raise self._locked(self._key(last))
+        key = self._key(last + 1)
         try:
             mine = self._bucket.put(key, whoami(), if_absent=True)
         except S3Error as error:

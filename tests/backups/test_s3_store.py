@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from casedb.errors import (
 from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made
+from tests.s3.proxy import proxy
 from tests.s3.servers import SERVERS, Server, moto, s3_server
 
 NOW = datetime.now(UTC)
@@ -312,6 +315,90 @@ def test_a_backup_that_somebody_reads_stays(store: S3Store, made: Made) -> None:
 
     assert plan.in_use == (old,)
     assert old in store.labels(SAMPLE)
+    assert read_tombstones(store, SAMPLE) == {}
+
+
+def test_a_reader_who_comes_while_rotation_is_about_to_delete_keeps_the_backup(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After rotation has looked for readers, and before its tombstone tells them."""
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    write = S3Store.write_record
+
+    with ExitStack() as reader, monkeypatch.context() as patch:
+
+        def write_late(self: S3Store, *words: Any) -> None:
+            reader.enter_context(S3Store(store.location).lease(SAMPLE, old))
+            write(self, *words)
+
+        patch.setattr(S3Store, "write_record", write_late)
+        plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+        assert plan.in_use == (old,)
+        assert read_tombstones(store, SAMPLE) == {}
+        assert MANIFEST in store.files(SAMPLE, old)
+
+
+def test_a_reader_who_comes_when_rotation_deletes_is_turned_away_and_not_failed_half_way(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    remove, told = S3Store._remove, []
+
+    def remove_late(self: S3Store, *words: Any) -> None:
+        with pytest.raises(LockedError, match="is being deleted") as caught:
+            verify(S3Store(store.location), old)
+        told.append(caught.value)
+        remove(self, *words)
+
+    monkeypatch.setattr(S3Store, "_remove", remove_late)
+    plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert told
+    assert plan.deleted == (old,)
+    assert not [key for key in keys(store) if ".leases" in key]
+
+
+def test_a_killed_rotations_tombstone_keeps_nobody_from_reading_and_is_taken_back(
+    store: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    old = put_set(store, made, days=9)
+    store.write_record(SAMPLE, old, "expired", b"written, and then killed")
+
+    assert verify(store, old, tools=tools).outcome == "passed"
+
+    with store.lock(SAMPLE):
+        assert store.sweep(SAMPLE) == [f"the tombstone of {old}"]
+    assert not [key for key in keys(store) if "expired" in key]
+
+
+def test_who_may_not_delete_is_told_so_and_leaves_no_tombstone(store: S3Store, made: Made) -> None:
+    old, new = put_set(store, made, days=9), put_set(store, made)
+    with proxy(store.location.endpoint or "") as wall:
+        wall.fault = lambda method, _path: 403 if method == "DELETE" else None
+        pruner = S3Store(replace(store.location, endpoint=wall.endpoint))
+        with pytest.raises(ToolFailedError, match="may not be deleted"):
+            rotate(pruner, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert wall.count(403)
+    assert store.labels(SAMPLE) == [old, new]
+    assert read_tombstones(store, SAMPLE) == {}
+
+
+def test_a_reader_who_may_not_write_is_told_that_nothing_keeps_the_backup(
+    versioned: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    label = put_set(versioned, made)
+    with proxy(versioned.location.endpoint or "") as wall:
+        wall.fault = lambda method, _path: 403 if method == "PUT" else None
+        report = verify(
+            S3Store(replace(versioned.location, endpoint=wall.endpoint)), label, tools=tools
+        )
+
+    assert report.outcome == "passed"
+    assert any(note.startswith("nothing kept rotation off the backup") for note in report.notes)
 
 
 def test_a_dead_readers_lease_ends_by_itself(
