@@ -117,8 +117,9 @@ class S3Store:
         Whoever may not write here cannot keep anything either, and reads without.
         """
         key = self._key(database, f".leases/{label}/{secrets.token_hex(8)}")
+        holder = whoami()
         try:
-            self.bucket.put(key, whoami())
+            self.bucket.put(key, holder)
         except S3Error as error:
             if not error.is_denied:
                 with reading(self.location):
@@ -129,7 +130,7 @@ class S3Store:
             # In this order; `delete` does it the other way round, so that one of the two sees
             # the other.
             self._require_not_going(database, label)
-            with renewed(self.bucket, key):
+            with renewed(self.bucket, key, holder):
                 yield ()
         finally:
             self._forget(key)
@@ -392,7 +393,7 @@ class S3Set:
             raise AssertionError("the manifest is what makes a set complete")
         with writing(self._store.location):
             data = self._manifest.getvalue()
-            self._store.bucket.put(self._path(MANIFEST), data, if_absent=True, locked=True)
+            self._store.bucket.create(self._path(MANIFEST), data, locked=True)
         self.is_committed = True
         # A second version of it, which a repeated request makes, goes with the next sweep.
         self._store._forget(self._store._key(self._database, f".begun/{self._label}"), self._mark)

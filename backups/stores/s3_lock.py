@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from casedb.errors import LockedError, RefusedError
 from casedb.s3 import Bucket
-from casedb.s3_model import S3Error, Version
+from casedb.s3_model import Listing, S3Error, Version
 
 LIFETIME = timedelta(minutes=10)
 """How long a lock or lease holds without being renewed, by the server's clock."""
@@ -26,6 +27,8 @@ class RunLock:
         self._bucket = bucket
         self._folder = folder
         self._number = 0
+        # Two locks of one process are two holders.
+        self._holder = whoami() + f"\n{secrets.token_hex(8)}".encode()
         self._old: tuple[Version, ...] = ()
 
     def take(self) -> None:
@@ -43,7 +46,7 @@ class RunLock:
         """Renew it for the length of the block, and let it go at its end."""
         key = self._key(self._number)
         try:
-            with renewed(self._bucket, key):
+            with renewed(self._bucket, key, self._holder):
                 yield
         finally:
             with suppress(S3Error):
@@ -56,13 +59,10 @@ class RunLock:
         Raises:
             S3Error: the server refused or could not be asked.
         """
-        return self._look()[1]
+        return self._look(self._bucket.listing(f"{self._folder}/"))[1]
 
-    def _look(self) -> tuple[int, bool]:
+    def _look(self, listing: Listing) -> tuple[int, bool]:
         """Return the last number that was taken, 0 if none was, and whether it is still held."""
-        listing = self._bucket.listing(f"{self._folder}/")
-        # Nobody writes there any more once the next number is taken.
-        self._old = tuple(v for v in listing.versions if _number_of(v.key))
         newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
         last, released, touched = 0, False, None
         for key, version in newest.items():
@@ -82,12 +82,15 @@ class RunLock:
         return f"{self._folder}/{number:010d}"
 
     def _take(self) -> int:
-        last, held = self._look()
+        listing = self._bucket.listing(f"{self._folder}/")
+        # Nobody writes there any more once the next number is taken.
+        self._old = tuple(v for v in listing.versions if _number_of(v.key))
+        last, held = self._look(listing)
         if held:
             raise self._locked(self._key(last))
         key = self._key(last + 1)
         try:
-            mine = self._bucket.put(key, whoami(), if_absent=True)
+            mine = self._bucket.create(key, self._holder)
         except S3Error as error:
             if error.is_taken:
                 raise self._locked(key) from None
@@ -101,14 +104,15 @@ class RunLock:
     def _require_first(self, key: str, mine: str) -> None:
         """Where there are versions, the first one of a lock has it, whatever was put later."""
         first = next(v for v in self._bucket.listing(key).versions if v.key == key)
-        if first.version_id != mine:
+        # Another version may be ours too: a request without an answer is made again.
+        if first.version_id != mine and not self._bucket.is_content(first, self._holder):
             with suppress(S3Error):
                 self._bucket.delete(key, mine)
             raise self._locked(key)
 
     def _require_conditional_put(self, key: str) -> None:
         try:
-            self._bucket.put(key, whoami(), if_absent=True)
+            self._bucket.put(key, self._holder, if_absent=True)
         except S3Error as error:
             if error.is_taken:
                 return
@@ -148,14 +152,14 @@ def _number_of(key: str) -> re.Match[str] | None:
 
 
 @contextmanager
-def renewed(bucket: Bucket, key: str) -> Iterator[None]:
+def renewed(bucket: Bucket, key: str, holder: bytes) -> Iterator[None]:
     """Write `key` anew every now and then for the length of the block."""
     done = threading.Event()
 
     def renew() -> None:
         while not done.wait(_RENEW_S):
             with suppress(S3Error):
-                bucket.put(key, whoami())
+                bucket.put(key, holder)
 
     thread = threading.Thread(target=renew, name="casedb lease", daemon=True)
     thread.start()
@@ -177,7 +181,8 @@ def is_dead(holder: bytes) -> bool:
 
     Of another machine nobody here can tell, and the answer is no.
     """
-    found = holder.decode(errors="replace").partition("\n")[2].split()
+    lines = holder.decode(errors="replace").split("\n")
+    found = lines[1].split() if len(lines) > 1 else []
     if len(found) != 4 or not found[0].isdigit():
         return False
     here = _life(os.getpid()).split()[:2]

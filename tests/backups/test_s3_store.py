@@ -37,7 +37,7 @@ from casedb.errors import (
 from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made
-from tests.s3.proxy import proxy
+from tests.s3.proxy import Proxy, Seen, proxy
 from tests.s3.servers import SERVERS, Server, moto, s3_server
 
 NOW = datetime.now(UTC)
@@ -399,6 +399,38 @@ def test_a_reader_who_may_not_write_is_told_that_nothing_keeps_the_backup(
 
     assert report.outcome == "passed"
     assert any(note.startswith("nothing kept rotation off the backup") for note in report.notes)
+
+
+@pytest.mark.parametrize("lost", [f"/{MANIFEST}", "/.lock/0000000001"])
+def test_what_was_written_although_the_answer_was_lost_is_our_own(
+    store: S3Store, made: Made, lost: str
+) -> None:
+    """boto3 makes the request again, and is told that the object is there already."""
+    with proxy(store.location.endpoint or "") as wall:
+
+        def mute_the_first(method: str, path: str) -> bool:
+            return method == "PUT" and lost in path and len(puts(wall, lost)) == 1
+
+        wall.mute = mute_the_first
+        label = put_set(S3Store(replace(store.location, endpoint=wall.endpoint)), made)
+
+    assert len(puts(wall, lost)) > 1
+    (backup,) = catalog(store, SAMPLE)
+    assert (backup.label, backup.is_good) == (label, True)
+
+
+def puts(wall: Proxy, what: str) -> list[Seen]:
+    return [one for one in wall.seen if one.method == "PUT" and what in one.path]
+
+
+def test_what_somebody_else_has_written_is_not_taken_for_our_own(server: Server) -> None:
+    plain = store_in(server, server.new_bucket())
+    plain.bucket.create("some/where/x", b"another's")
+
+    with pytest.raises(S3Error) as caught:
+        plain.bucket.create("some/where/x", b"our own..")
+
+    assert caught.value.is_taken
 
 
 def test_a_dead_readers_lease_ends_by_itself(
