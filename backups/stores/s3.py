@@ -48,6 +48,7 @@ class S3Store:
         self.bucket = Bucket(location)
         self._kept: KeptParts | None = None
         self._seen: Listing | None = None
+        self._locks: dict[str, RunLock] = {}
 
     @property
     def url(self) -> str:
@@ -108,7 +109,11 @@ class S3Store:
         with writing(self.location):
             run.take()
         with run.held():
-            yield
+            self._locks[database] = run
+            try:
+                yield
+            finally:
+                del self._locks[database]
 
     @contextmanager
     def lease(self, database: str, label: str) -> Iterator[tuple[str, ...]]:
@@ -388,15 +393,28 @@ class S3Set:
             raise
 
     def commit(self) -> None:
-        """Make the set visible."""
+        """Make the set visible.
+
+        Raises:
+            LockedError: if another run has taken the lock meanwhile.
+        """
         if self._manifest is None:
             raise AssertionError("the manifest is what makes a set complete")
         with writing(self._store.location):
+            # A run that stood still for long may have been swept by another.
+            self._store._locks[self._database].require()
+            begun = self._store._key(self._database, f".begun/{self._label}")
+            if not _is_there(self._store.bucket.listing(begun), begun):
+                raise LockedError(
+                    f'"{self._label}" was swept by another run while it was written',
+                    detail=f"Its mark in {self._store.url} is gone.",
+                    hint="Run it again; what it had written does not count.",
+                )
             data = self._manifest.getvalue()
             self._store.bucket.create(self._path(MANIFEST), data, locked=True)
         self.is_committed = True
         # A second version of it, which a repeated request makes, goes with the next sweep.
-        self._store._forget(self._store._key(self._database, f".begun/{self._label}"), self._mark)
+        self._store._forget(begun, self._mark)
 
     def _path(self, name: str) -> str:
         return self._store._key(self._database, f"{self._label}/{name}")

@@ -41,6 +41,25 @@ class RunLock:
         """
         self._number = self._take()
 
+    def require(self) -> None:
+        """Make sure that it is still this run's, and renew it.
+
+        Raises:
+            LockedError: another run has taken it since.
+            S3Error: the server refused or could not be asked.
+        """
+        key = self._key(self._number)
+        self._bucket.put(key, self._holder)
+        versions = self._bucket.listing(f"{self._folder}/").versions
+        taken = [found for v in versions if not v.is_marker and (found := _number_of(v.key))]
+        if max(int(found[1]) for found in taken) != self._number:
+            raise LockedError(
+                f"this run has lost its lock on {self._bucket.location.url}",
+                detail=f"It could not renew it for {LIFETIME.total_seconds() / 60:g} minutes, and "
+                "another run has taken it since.",
+                hint="Run it again; what it had written does not count.",
+            )
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Renew it for the length of the block, and let it go at its end."""
