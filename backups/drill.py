@@ -72,7 +72,7 @@ def drill(
     began = time.monotonic()
     watch = Watch(on_progress)
     with ExitStack() as stack:
-        stack.enter_context(store.lease(database, label))
+        unkept = stack.enter_context(store.lease(database, label))
         with watch.phase("verify", "checking the bytes"):
             checked = _require_tools(store, database, label, tools, image)
             verify(store, label, tools=checked, keys=keys)
@@ -102,7 +102,7 @@ def drill(
             tool_version=tool_version(),
             server_version=server_version,
             differences=differences,
-            notes=found.notes,
+            notes=(*unkept, *found.notes),
         )
         report = write_record(store, database, report)
     if differences:

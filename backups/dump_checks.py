@@ -43,7 +43,13 @@ def require_same_major(tools: PostgresTools, server: ServerFacts) -> None:
 def require_room(
     store: Store | SeveralStores, database: str, size_bytes: int, ratio: float
 ) -> None:
-    """Refuse a store with less free space than `ratio` times the database's size."""
+    """Refuse a store with less free space than `ratio` times the database's size.
+
+    Of several, the full ones are left out.
+    """
+    if isinstance(store, SeveralStores):
+        store.check(lambda one: require_room(one, database, size_bytes, ratio))
+        return
     free = store.free_bytes(database)
     needed = int(size_bytes * ratio)
     if free is not None and free < needed:

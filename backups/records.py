@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic import ValidationError
 
 from backups.interrupts import too_late
-from backups.labels import database_of
 from backups.manifest import Frozen, Link
 from backups.sealing import Keys
 from backups.stores.base import RecordKind, Store
@@ -176,6 +175,10 @@ class Tombstone(Frozen):
     def _without_code(self) -> bytes:
         return self.model_copy(update={"code": ""}).model_dump_json().encode()
 
+    def to_bytes(self) -> bytes:
+        """Return it as it lies in a store."""
+        return self.model_dump_json(indent=1).encode() + b"\n"
+
     @classmethod
     def of(
         cls, backup: "Backup", *, at: datetime, reason: str, keys: Keys | None = None
@@ -259,17 +262,6 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
     except ValidationError:
         return None
     return found if _name(found) == label else None
-
-
-def write_tombstone(store: Store, tombstone: Tombstone) -> None:
-    """Leave a note that the backup is deleted on purpose, before it is.
-
-    Raises:
-        ToolFailedError: if the store cannot be written.
-    """
-    database = database_of(tombstone.label) or ""
-    data = tombstone.model_dump_json(indent=1).encode() + b"\n"
-    store.write_record(database, tombstone.label, "expired", data)
 
 
 def read_tombstones(store: Store, database: str) -> dict[str, Tombstone]:

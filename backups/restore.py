@@ -198,13 +198,13 @@ def prepare(
 
     Returns the connection, the plan with nothing against it, the manifest in clear, and notes.
     """
-    stack.enter_context(store.lease(database_named(wish.label), wish.label))
+    unkept = stack.enter_context(store.lease(database_named(wish.label), wish.label))
     connection = stack.enter_context(connect(admin, purpose="restore"))
     prepare_session(connection, {})
     stack.enter_context(maintenance_lock(connection))
     plan, manifest = _plan(store, wish, admin, connection, tools, keys, scratch)
     plan.require()
-    return connection, plan, manifest, beside.drop_debris(connection, wish.database)
+    return connection, plan, manifest, [*unkept, *beside.drop_debris(connection, wish.database)]
 
 
 def _plan(

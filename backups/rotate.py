@@ -1,14 +1,14 @@
 """Delete the backups that the retention policy no longer needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backups.catalog import catalog
-from backups.records import Tombstone, write_tombstone
+from backups.records import Tombstone
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
 from backups.sealing import Keys
 from backups.stores.base import RetainedError, Store
-from casedb.errors import LockedError, RefusedError
+from casedb.errors import CasedbError, LockedError, RefusedError
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class RotationPlan:
     """Expired, but left alone: somebody is reading them."""
     retained: tuple[str, ...] = ()
     """Expired, but the store keeps them for longer: it was told so when they were written."""
+    failure: CasedbError | None = None
+    """What ended it half-way; what was deleted before that is gone."""
 
     @property
     def expired(self) -> tuple[Entry, ...]:
@@ -51,37 +53,44 @@ def rotate(
 
     `confirmed` is how many backups the caller expects to go; without it, a deletion that looks
     like an accident is refused. A tombstone of each stays, so that expired is not missing;
-    with `keys`, one that nobody without them can forge.
+    with `keys`, one that nobody without them can forge. An error while deleting ends it and is in
+    the plan, for the caller to raise when he has told what was deleted before.
 
     Raises:
         RefusedError: if the newest backup is from the future, so that no age can be trusted; if
             unusually many would go; or if others than `confirmed` would.
+        ConfigurationError: if there is no store.
         LockedError: if another run adds or deletes backups of this database.
     """
     if not apply:
         return _plan(store, database, policy, now)
+    # The lock makes a new store where there is none, such as where a disk is not mounted.
+    store.databases()
     with store.lock(database):
         plan = _plan(store, database, policy, now)
         _require_confirmed(plan, confirmed)
         store.sweep(database)
         deleted, in_use, retained = [], [], []
+        failure = None
         for entry in reversed(plan.expired):
             label = entry.backup.label
+            tombstone = Tombstone.of(entry.backup, at=now, reason=entry.reason, keys=keys)
             try:
-                if store.retained_until(database, label):
-                    retained.append(label)
-                    continue
-                write_tombstone(
-                    store, Tombstone.of(entry.backup, at=now, reason=entry.reason, keys=keys)
-                )
-                store.delete(database, label)
+                store.delete(database, label, tombstone.to_bytes())
                 deleted.append(label)
             except LockedError:
                 in_use.append(label)
             except RetainedError:
                 retained.append(label)
-    return RotationPlan(
-        database, plan.entries, plan.warning, tuple(deleted), tuple(in_use), tuple(retained)
+            except CasedbError as error:
+                failure = error
+                break
+    return replace(
+        plan,
+        deleted=tuple(deleted),
+        in_use=tuple(in_use),
+        retained=tuple(retained),
+        failure=failure,
     )
 
 

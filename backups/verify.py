@@ -17,6 +17,8 @@ from backups.version import tool_version
 from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError, UnverifiedError
 from casedb.tools import PostgresTools, tools_of
 
+_SEALED = "encrypted: its bytes are right, what is in it was not looked at"
+
 
 def verify(
     store: Store,
@@ -39,7 +41,7 @@ def verify(
     """
     started = time.monotonic()
     database = database_named(label)
-    with store.lease(database, label):
+    with store.lease(database, label) as unkept:
         if not store.files(database, label):
             raise no_such_backup(store, label)
         try:
@@ -60,9 +62,7 @@ def verify(
             tool_version=tool_version(),
             client_version=tools.version,
             problems=tuple(problems),
-            notes=("encrypted: its bytes are right, what is in it was not looked at",)
-            if sealed and not problems
-            else (),
+            notes=(*unkept, *([_SEALED] if sealed and not problems else [])),
         )
         report = write_record(store, database, report)
     if problems:

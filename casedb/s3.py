@@ -11,7 +11,7 @@ import io
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -132,6 +132,33 @@ class Bucket:
                 **words,
             )
         return str(done.get("VersionId") or "null")
+
+    def create(self, key: str, data: bytes, *, locked: bool = False) -> str:
+        """Write a small object where none is, and return its version's id.
+
+        `data` has to be nobody else's: when an answer is lost, the request is made again and finds
+        what it wrote itself, which is no conflict.
+        """
+        try:
+            return self.put(key, data, if_absent=True, locked=locked)
+        except S3Error as error:
+            if not error.is_taken:
+                raise
+            versions = (v for v in self.listing(key).versions if v.key == key and not v.is_marker)
+            first = next(versions, None)
+            if first is None or not self.is_content(first, data):
+                raise
+            return first.version_id
+
+    def is_content(self, version: Version, data: bytes) -> bool:
+        """Whether a version is just `data`; told by its ETag if possible: some may only list."""
+        if version.etag == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return True
+        if version.size_bytes != len(data):
+            return False
+        with suppress(S3Error):
+            return self.part(version.key, version.version_id, 0, len(data)) == data
+        return False
 
     def delete(self, key: str, version_id: str) -> None:
         """Delete one version, or one marker, for good."""
@@ -302,6 +329,7 @@ def _version(entry: Mapping[str, Any], *, is_marker: bool) -> Version:
         size_bytes=entry.get("Size", 0),
         modified=entry["LastModified"],
         is_marker=is_marker,
+        etag=entry.get("ETag", "").strip('"'),
     )
 
 

@@ -50,6 +50,8 @@ class Version:
     size_bytes: int
     modified: datetime
     is_marker: bool
+    etag: str = ""
+    """The MD5 in hexadecimal digits, of what was put at once and without a KMS key."""
 
 
 @dataclass(frozen=True)

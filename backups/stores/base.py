@@ -122,26 +122,37 @@ class Store(Protocol):
         """
         ...
 
-    def lease(self, database: str, label: str) -> AbstractContextManager[None]:
-        """Keep one set from being deleted for the length of the block; many may do so at once."""
+    def lease(self, database: str, label: str) -> AbstractContextManager[tuple[str, ...]]:
+        """Keep one set from being deleted for the length of the block; many may do so at once.
+
+        Yields notes for people: that nothing keeps it, where these credentials may not write.
+
+        Raises:
+            LockedError: if it is being deleted.
+        """
         ...
 
     def sweep(self, database: str) -> list[str]:
-        """Remove what killed runs left, and return what it was. Needs the lock."""
+        """Remove what killed runs left, and return what it was. Needs the lock.
+
+        That is also the tombstone of a set that is still there.
+        """
         ...
 
     def new_set(self, database: str, label: str) -> AbstractContextManager[NewSet]:
         """Begin a backup. Unless committed, it is gone when the block ends. Needs the lock."""
         ...
 
-    def delete(self, database: str, label: str) -> None:
+    def delete(self, database: str, label: str, tombstone: bytes) -> None:
         """Delete one set and what verify and drill found: at once invisible, then gone.
 
-        Needs the lock.
+        `tombstone` becomes its record "expired" before it is invisible, and is taken back if it
+        stays: whenever this is killed, what is gone is told from what is missing. Needs the lock.
 
         Raises:
             LockedError: if somebody has a lease on it.
-            RetainedError: if the store does not let it go yet; it is then still complete.
+            RetainedError: if the store does not let it go yet.
+            ToolFailedError: if it cannot be deleted, for want of the right to, say.
         """
         ...
 

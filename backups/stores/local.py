@@ -96,7 +96,7 @@ class LocalStore:
             yield
 
     @contextmanager
-    def lease(self, database: str, label: str) -> Iterator[None]:
+    def lease(self, database: str, label: str) -> Iterator[tuple[str, ...]]:
         """Keep one set from being deleted.
 
         The lock is on the folder itself, which is read only: nothing in a set ever changes, and a
@@ -105,7 +105,7 @@ class LocalStore:
         path = self._set(database, label)
         # If there is no such set, whoever reads it says so better.
         with _locked_folder(path, fcntl.LOCK_SH) if path.is_dir() else nullcontext():
-            yield
+            yield ()
 
     def sweep(self, database: str) -> list[str]:
         """Remove what killed runs left, and return what it was."""
@@ -114,6 +114,10 @@ class LocalStore:
         with _writing(home):
             for name in left:
                 shutil.rmtree(home / name)
+            for label in self.recorded(database, "expired"):
+                if (home / label).is_dir():
+                    self._forget(home, label, "expired")
+                    left.append(f"the tombstone of {label}")
         return sorted(left)
 
     @contextmanager
@@ -129,7 +133,7 @@ class LocalStore:
             # After a commit it has another name.
             shutil.rmtree(partial, ignore_errors=True)
 
-    def delete(self, database: str, label: str) -> None:
+    def delete(self, database: str, label: str, tombstone: bytes) -> None:
         """Delete one set and its records: at once invisible, then gone."""
         home = self._home(database)
         path, going = home / label, home / f"{_DELETING}{label}"
@@ -137,7 +141,12 @@ class LocalStore:
             try:
                 # A reader who comes later finds the folder gone, never half of it.
                 with _locked_folder(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                    path.rename(going)
+                    self.write_record(database, label, "expired", tombstone)
+                    try:
+                        path.rename(going)
+                    except OSError:
+                        self._forget(home, label, "expired")
+                        raise
             except BlockingIOError:
                 raise LockedError(
                     f'backup "{label}" is in use',
@@ -146,8 +155,7 @@ class LocalStore:
                 ) from None
             _sync_folder(home)
             shutil.rmtree(going)
-            for kind in ("verify", "drill"):
-                (home / _RECORDS / f"{label}.{kind}.json").unlink(missing_ok=True)
+            self._forget(home, label, "verify", "drill")
 
     def retained_until(self, database: str, label: str) -> datetime | None:
         """Return None: a folder keeps nothing from its owner."""
@@ -190,6 +198,10 @@ class LocalStore:
 
     def safeguards(self) -> None:
         """Return None: whoever owns a folder deletes what is in it."""
+
+    def _forget(self, home: Path, label: str, *kinds: RecordKind) -> None:
+        for kind in kinds:
+            (home / _RECORDS / f"{label}.{kind}.json").unlink(missing_ok=True)
 
     def _require(self) -> None:
         # A store that is not mounted must not look like one without backups.

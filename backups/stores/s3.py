@@ -29,7 +29,7 @@ from backups.stores.base import (
     Safeguards,
     WriteOnlyError,
 )
-from backups.stores.s3_errors import reading, writing
+from backups.stores.s3_errors import deleting, reading, writing
 from backups.stores.s3_lock import LIFETIME, RunLock, renewed, whoami
 from casedb.errors import CasedbError, LockedError, UnverifiedError
 from casedb.kept_parts import KeptParts, kept_parts
@@ -48,6 +48,7 @@ class S3Store:
         self.bucket = Bucket(location)
         self._kept: KeptParts | None = None
         self._seen: Listing | None = None
+        self._locks: dict[str, RunLock] = {}
 
     @property
     def url(self) -> str:
@@ -108,26 +109,34 @@ class S3Store:
         with writing(self.location):
             run.take()
         with run.held():
-            yield
+            self._locks[database] = run
+            try:
+                yield
+            finally:
+                del self._locks[database]
 
     @contextmanager
-    def lease(self, database: str, label: str) -> Iterator[None]:
+    def lease(self, database: str, label: str) -> Iterator[tuple[str, ...]]:
         """Keep one set from being deleted.
 
         Whoever may not write here cannot keep anything either, and reads without.
         """
         key = self._key(database, f".leases/{label}/{secrets.token_hex(8)}")
+        holder = whoami()
         try:
-            self.bucket.put(key, whoami())
+            self.bucket.put(key, holder)
         except S3Error as error:
             if not error.is_denied:
                 with reading(self.location):
                     raise
-            yield
+            yield (f"nothing kept rotation off the backup: no right to write to {self.url}",)
             return
         try:
-            with renewed(self.bucket, key):
-                yield
+            # In this order; `delete` does it the other way round, so that one of the two sees
+            # the other.
+            self._require_not_going(database, label)
+            with renewed(self.bucket, key, holder):
+                yield ()
         finally:
             self._forget(key)
 
@@ -150,6 +159,11 @@ class S3Store:
             if removed:
                 listing = self._list(database)
             sets = self._sets(listing, database)
+            for label, files in sets.items():
+                tombstone = self._key(database, _record(label, "expired"))
+                if MANIFEST in files and _is_there(listing, tombstone):
+                    self._forget(tombstone)
+                    left.append(f"the tombstone of {label}")
             # Where nothing may be deleted, it is still there, and its mark says that it is nothing.
             unfinished = {label for label, files in sets.items() if MANIFEST not in files}
             left += [f"the unfinished set {label}" for label in removed if label not in unfinished]
@@ -169,16 +183,33 @@ class S3Store:
             yield new
         finally:
             if not new.is_committed:
-                with suppress(CasedbError, S3Error, RetainedError):
+                with suppress(CasedbError, S3Error):
                     self._remove(database, label, self._list(database, f"{label}/"))
                     # As long as something is left, the mark says that it is nothing.
                     if not self._list(database, f"{label}/").versions:
                         self._forget(self._key(database, f".begun/{label}"))
 
-    def delete(self, database: str, label: str) -> None:
+    def delete(self, database: str, label: str, tombstone: bytes) -> None:
         """Delete one set, manifest first, and what verify and drill found."""
         if self.retained_until(database, label):
             raise RetainedError(label)
+        self._require_unread(database, label)
+        self.write_record(database, label, "expired", tombstone)
+        try:
+            # Again: whoever takes a lease from now on sees the tombstone.
+            self._require_unread(database, label)
+            with deleting(self.location, label):
+                self._remove(database, label, self._list(database, f"{label}/"))
+        except CasedbError:
+            # If nobody can tell, the next sweep does.
+            with suppress(CasedbError):
+                if MANIFEST in self.files(database, label):
+                    self._forget(self._key(database, _record(label, "expired")))
+            raise
+        for kind in _KINDS_OF_A_SET:
+            self._forget(self._key(database, _record(label, kind)))
+
+    def _require_unread(self, database: str, label: str) -> None:
         leases = self._list(database, f".leases/{label}/")
         for version in {v.key: v for v in leases.versions}.values():
             # An empty one has ended, where it could not be deleted.
@@ -189,10 +220,21 @@ class S3Store:
                     detail="A verify, a drill or a restore is reading it, here or elsewhere.",
                     hint="Try again when it has ended.",
                 )
-        with writing(self.location):
-            self._remove(database, label, self._list(database, f"{label}/"))
-            for kind in _KINDS_OF_A_SET:
-                self._forget(self._key(database, f"{_RECORDS}/{label}.{kind}.json"))
+
+    def _require_not_going(self, database: str, label: str) -> None:
+        """Refuse a set whose tombstone was written, if whoever deletes is still at it."""
+        with reading(self.location):
+            tombstone = self._key(database, _record(label, "expired"))
+            if not _is_there(self.bucket.listing(tombstone), tombstone):
+                return
+            # A killed run's tombstone, which the next run takes back, keeps nobody from reading.
+            if RunLock(self.bucket, self._key(database, ".lock")).is_taken():
+                raise LockedError(
+                    f'backup "{label}" is being deleted',
+                    detail=f"It has expired, and a rotation is at work on {self.url}.",
+                    hint="Take another one, or try again: when the rotation has ended, it is gone, "
+                    "or free.",
+                )
 
     def retained_until(self, database: str, label: str) -> datetime | None:
         """Return until when the object lock keeps the set; None if it does not (any more)."""
@@ -211,7 +253,7 @@ class S3Store:
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
-        rest = f"{_RECORDS}/{label}.{kind}.json"
+        rest = _record(label, kind)
         if self._seen is not None and not self._list(database, rest).versions:
             return None
         with reading(self.location):
@@ -225,7 +267,7 @@ class S3Store:
     def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:
         """Write a record in one step, in place of an earlier one."""
         with writing(self.location):
-            self.bucket.put(self._key(database, f"{_RECORDS}/{label}.{kind}.json"), data)
+            self.bucket.put(self._key(database, _record(label, kind)), data)
 
     def safeguards(self) -> Safeguards:
         """Return whether deleted versions are kept, and for how long."""
@@ -260,16 +302,12 @@ class S3Store:
 
     def _is_debris(self, database: str, label: str) -> bool:
         """Whether a set without a manifest was never finished, or is half deleted on purpose."""
-        # By what is listed: who may only put cannot read either of them.
-        return self._has(database, f".begun/{label}") or self._has(
-            database, f"{_RECORDS}/{label}.expired.json"
+        begun, expired = f".begun/{label}", _record(label, "expired")
+        return any(
+            # By what is listed: who may only put cannot read either of them.
+            _is_there(self._list(database, rest), self._key(database, rest))
+            for rest in (begun, expired)
         )
-
-    def _has(self, database: str, rest: str) -> bool:
-        """Whether there is such an object, and not emptied."""
-        key = self._key(database, rest)
-        newest = [v for v in self._list(database, rest).versions if v.key == key][-1:]
-        return any(not v.is_marker and v.size_bytes > 0 for v in newest)
 
     def _remove(self, database: str, label: str, listing: Listing) -> None:
         folder = self._key(database, f"{label}/")
@@ -279,10 +317,9 @@ class S3Store:
             try:
                 self.bucket.delete(version.key, version.version_id)
             except S3Error as error:
-                if not error.is_denied:
+                is_manifest = version.key == folder + MANIFEST and not version.is_marker
+                if is_manifest or not error.is_denied:
                     raise
-                if version.key == folder + MANIFEST and not version.is_marker:
-                    raise RetainedError(label) from error
 
     def _forget(self, key: str, version_id: str | None = None) -> None:
         """Remove a small object of ours, or, where nothing may be deleted, empty it.
@@ -299,6 +336,16 @@ class S3Store:
         except S3Error:
             with suppress(S3Error):
                 self.bucket.put(key, b"")
+
+
+def _record(label: str, kind: RecordKind) -> str:
+    return f"{_RECORDS}/{label}.{kind}.json"
+
+
+def _is_there(listing: Listing, key: str) -> bool:
+    """Whether there is such an object, and not emptied where it could not be deleted."""
+    newest = [v for v in listing.versions if v.key == key][-1:]
+    return any(not v.is_marker and v.size_bytes > 0 for v in newest)
 
 
 class S3Set:
@@ -346,15 +393,28 @@ class S3Set:
             raise
 
     def commit(self) -> None:
-        """Make the set visible."""
+        """Make the set visible.
+
+        Raises:
+            LockedError: if another run has taken the lock meanwhile.
+        """
         if self._manifest is None:
             raise AssertionError("the manifest is what makes a set complete")
         with writing(self._store.location):
+            # A run that stood still for long may have been swept by another.
+            self._store._locks[self._database].require()
+            begun = self._store._key(self._database, f".begun/{self._label}")
+            if not _is_there(self._store.bucket.listing(begun), begun):
+                raise LockedError(
+                    f'"{self._label}" was swept by another run while it was written',
+                    detail=f"Its mark in {self._store.url} is gone.",
+                    hint="Run it again; what it had written does not count.",
+                )
             data = self._manifest.getvalue()
-            self._store.bucket.put(self._path(MANIFEST), data, if_absent=True, locked=True)
+            self._store.bucket.create(self._path(MANIFEST), data, locked=True)
         self.is_committed = True
         # A second version of it, which a repeated request makes, goes with the next sweep.
-        self._store._forget(self._store._key(self._database, f".begun/{self._label}"), self._mark)
+        self._store._forget(begun, self._mark)
 
     def _path(self, name: str) -> str:
         return self._store._key(self._database, f"{self._label}/{name}")

@@ -42,6 +42,23 @@ def writing(location: Location) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def deleting(location: Location, label: str) -> Iterator[None]:
+    """Say that a backup stays because of missing rights: no object lock keeps it."""
+    with writing(location):
+        try:
+            yield
+        except S3Error as error:
+            if not error.is_denied:
+                raise
+            raise ToolFailedError(
+                f'backup "{label}" may not be deleted with these credentials',
+                detail=f"{error}; no object lock and no legal hold on it is seen.",
+                hint="Rotate with the pruner's credentials: s3:DeleteObjectVersion, and "
+                "s3:GetObjectRetention to see locks.",
+            ) from error
+
+
 def _no_bucket(location: Location) -> ConfigurationError:
     return ConfigurationError(
         f"there is no bucket {location.bucket}",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from casedb.errors import LockedError, RefusedError
 from casedb.s3 import Bucket
-from casedb.s3_model import S3Error, Version
+from casedb.s3_model import Listing, S3Error, Version
 
 LIFETIME = timedelta(minutes=10)
 """How long a lock or lease holds without being renewed, by the server's clock."""
@@ -26,6 +27,8 @@ class RunLock:
         self._bucket = bucket
         self._folder = folder
         self._number = 0
+        # Two locks of one process are two holders.
+        self._holder = whoami() + f"\n{secrets.token_hex(8)}".encode()
         self._old: tuple[Version, ...] = ()
 
     def take(self) -> None:
@@ -38,22 +41,47 @@ class RunLock:
         """
         self._number = self._take()
 
+    def require(self) -> None:
+        """Make sure that it is still this run's, and renew it.
+
+        Raises:
+            LockedError: another run has taken it since.
+            S3Error: the server refused or could not be asked.
+        """
+        key = self._key(self._number)
+        self._bucket.put(key, self._holder)
+        versions = self._bucket.listing(f"{self._folder}/").versions
+        taken = [found for v in versions if not v.is_marker and (found := _number_of(v.key))]
+        if max(int(found[1]) for found in taken) != self._number:
+            raise LockedError(
+                f"this run has lost its lock on {self._bucket.location.url}",
+                detail=f"It could not renew it for {LIFETIME.total_seconds() / 60:g} minutes, and "
+                "another run has taken it since.",
+                hint="Run it again; what it had written does not count.",
+            )
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Renew it for the length of the block, and let it go at its end."""
-        key = f"{self._folder}/{self._number:010d}"
+        key = self._key(self._number)
         try:
-            with renewed(self._bucket, key):
+            with renewed(self._bucket, key, self._holder):
                 yield
         finally:
             with suppress(S3Error):
                 self._bucket.put(f"{key}.released", b"")
             self._tidy()
 
-    def _take(self) -> int:
-        listing = self._bucket.listing(f"{self._folder}/")
-        # Nobody writes there any more once the next number is taken.
-        self._old = tuple(v for v in listing.versions if _number_of(v.key))
+    def is_taken(self) -> bool:
+        """Whether a run holds it that lives, as far as anybody can tell from here.
+
+        Raises:
+            S3Error: the server refused or could not be asked.
+        """
+        return self._look(self._bucket.listing(f"{self._folder}/"))[1]
+
+    def _look(self, listing: Listing) -> tuple[int, bool]:
+        """Return the last number that was taken, 0 if none was, and whether it is still held."""
         newest: dict[str, Version] = {v.key: v for v in listing.versions if not v.is_marker}
         last, released, touched = 0, False, None
         for key, version in newest.items():
@@ -67,12 +95,21 @@ class RunLock:
                 released = released or bool(found[2])
                 touched = touched if found[2] else version.modified
         held = touched is not None and listing.server_time - touched < LIFETIME
-        key = f"{self._folder}/{last:010d}"
-        if last and not released and held and not self._is_dead(key):
-            raise self._locked(key)
-        key = f"{self._folder}/{last + 1:010d}"
+        return last, bool(last) and not released and held and not self._is_dead(self._key(last))
+
+    def _key(self, number: int) -> str:
+        return f"{self._folder}/{number:010d}"
+
+    def _take(self) -> int:
+        listing = self._bucket.listing(f"{self._folder}/")
+        # Nobody writes there any more once the next number is taken.
+        self._old = tuple(v for v in listing.versions if _number_of(v.key))
+        last, held = self._look(listing)
+        if held:
+            raise self._locked(self._key(last))
+        key = self._key(last + 1)
         try:
-            mine = self._bucket.put(key, whoami(), if_absent=True)
+            mine = self._bucket.create(key, self._holder)
         except S3Error as error:
             if error.is_taken:
                 raise self._locked(key) from None
@@ -86,14 +123,15 @@ class RunLock:
     def _require_first(self, key: str, mine: str) -> None:
         """Where there are versions, the first one of a lock has it, whatever was put later."""
         first = next(v for v in self._bucket.listing(key).versions if v.key == key)
-        if first.version_id != mine:
+        # Another version may be ours too: a request without an answer is made again.
+        if first.version_id != mine and not self._bucket.is_content(first, self._holder):
             with suppress(S3Error):
                 self._bucket.delete(key, mine)
             raise self._locked(key)
 
     def _require_conditional_put(self, key: str) -> None:
         try:
-            self._bucket.put(key, whoami(), if_absent=True)
+            self._bucket.put(key, self._holder, if_absent=True)
         except S3Error as error:
             if error.is_taken:
                 return
@@ -133,14 +171,14 @@ def _number_of(key: str) -> re.Match[str] | None:
 
 
 @contextmanager
-def renewed(bucket: Bucket, key: str) -> Iterator[None]:
+def renewed(bucket: Bucket, key: str, holder: bytes) -> Iterator[None]:
     """Write `key` anew every now and then for the length of the block."""
     done = threading.Event()
 
     def renew() -> None:
         while not done.wait(_RENEW_S):
             with suppress(S3Error):
-                bucket.put(key, whoami())
+                bucket.put(key, holder)
 
     thread = threading.Thread(target=renew, name="casedb lease", daemon=True)
     thread.start()
@@ -162,7 +200,8 @@ def is_dead(holder: bytes) -> bool:
 
     Of another machine nobody here can tell, and the answer is no.
     """
-    found = holder.decode(errors="replace").partition("\n")[2].split()
+    lines = holder.decode(errors="replace").split("\n")
+    found = lines[1].split() if len(lines) > 1 else []
     if len(found) != 4 or not found[0].isdigit():
         return False
     here = _life(os.getpid()).split()[:2]

@@ -51,11 +51,9 @@ class SeveralStores:
         self._each(lambda store: left.extend(store.sweep(database)))
         return left
 
-    def free_bytes(self, database: str) -> int | None:
-        """Return what the fullest of them can still take."""
-        found: list[int | None] = []
-        self._each(lambda store: found.append(store.free_bytes(database)))
-        return min((free for free in found if free is not None), default=None)
+    def check(self, action: Callable[[Store], None]) -> None:
+        """Do `action` with each; whoever fails is left out."""
+        self._each(action)
 
     @contextmanager
     def new_set(self, database: str, label: str) -> Iterator[NewSet]:

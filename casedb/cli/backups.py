@@ -10,7 +10,7 @@ from backups.manifest import Manifest
 from backups.stores import open_store
 from casedb.ages import format_age
 from casedb.cli.options import json_option, settings_options
-from casedb.cli.output import print_json, print_table, seconds, size
+from casedb.cli.output import each_store, print_json, print_table, seconds, size
 from casedb.settings import Settings
 
 
@@ -20,26 +20,35 @@ from casedb.settings import Settings
 def backups(settings: Settings, as_json: bool) -> None:
     """List the backups: age, size, when proven, restores in.
 
-    Newest first. Needs no server. Damaged backups are listed, not hidden.
+    Newest first. Needs no server. Damaged backups are listed, not hidden. A store that cannot be
+    read does not hide the others, and the exit code tells.
 
     \b
     Example:
         casedb backups
     """
     database = settings.values.database
-    found = {url: catalog(open_store(url), database) for url in settings.store_urls}
+    found: dict[str, Sequence[Backup]] = {}
+
+    def look_into(url: str) -> None:
+        found[url] = catalog(open_store(url), database)
+
+    failure = each_store(settings.store_urls, look_into)
+    several = len(settings.store_urls) > 1
     now = datetime.now(UTC)
-    if as_json:
+    if as_json and found:
         shown = [
             {"store": url, "database": database, "backups": [_shown(b, now) for b in backups]}
             for url, backups in found.items()
         ]
-        print_json({"stores": shown} if len(shown) > 1 else shown[0])
-        return
-    for url, backups in found.items():
-        if len(found) > 1:
-            click.echo(url)
-        _print(backups, url, database, now)
+        print_json({"stores": shown} if several else shown[0])
+    elif not as_json:
+        for url, backups in found.items():
+            if several:
+                click.echo(url)
+            _print(backups, url, database, now)
+    if failure:
+        raise failure
 
 
 def _print(found: Sequence[Backup], url: str, database: str, now: datetime) -> None:

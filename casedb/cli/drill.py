@@ -1,5 +1,6 @@
 """`casedb drill`: restore a backup for real, and compare."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from backups.drill import drill as restore_and_compare
 from backups.records import DrillReport
 from backups.sealing import Keys
 from backups.stores import Store, open_store
-from casedb.cli.options import json_option, key_option, keys_of, settings_options
+from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_error, print_json, print_table, progress, seconds
 from casedb.cli.signals import Story, signals_after
 from casedb.connections import client_tools
@@ -68,7 +69,10 @@ def drill(
     reports, worst = [], ExitCode.WELL
     for url in urls:
         try:
-            with signals_after(settings, "drill", (url,)) as story:
+            with (
+                nullcontext() if all_stores else another_store(settings),
+                signals_after(settings, "drill", (url,)) as story,
+            ):
                 report = _drill(
                     settings,
                     story,

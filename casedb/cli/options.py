@@ -2,16 +2,19 @@
 
 import functools
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from backups.interrupts import add_way_out
 from backups.sealing import Keys, read_keys
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
 from casedb.conninfo_values import require_sound
-from casedb.errors import RefusedError, UsageError
+from casedb.errors import CasedbError, RefusedError, UsageError
 from casedb.settings import Settings, read_settings
 
 _OPTIONS = (
@@ -77,6 +80,18 @@ def keys_of(settings: Settings, given: Path | None) -> Keys | None:
     """Return the secret keys of --key or of the settings; None if there are none."""
     path = given or settings.key_path
     return read_keys(path) if path else None
+
+
+@contextmanager
+def another_store(settings: Settings) -> Iterator[None]:
+    """Let an error of the block, which looks into the first store, name the others."""
+    try:
+        yield
+    except CasedbError as error:
+        others = " or ".join(f"--store {shlex.quote(url)}" for url in settings.store_urls[1:])
+        if others:
+            add_way_out(error, f"There is another store: {others}")
+        raise
 
 
 def pooler_of(settings: Settings, given: str | None) -> Conninfo | None:

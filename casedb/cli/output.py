@@ -80,6 +80,24 @@ def print_error(error: CasedbError, *, as_json: bool = False) -> None:
         print_json({"error": shown})
 
 
+def each_store(urls: Sequence[str], action: Callable[[str], None]) -> CasedbError | None:
+    """Do `action` with each store, whichever of them fails.
+
+    Tells of every failure but the worst by its exit code, which is returned: to be raised when what
+    the others had was shown.
+    """
+    failures: list[CasedbError] = []
+    for url in urls:
+        try:
+            action(url)
+        except CasedbError as error:
+            failures.append(error)
+    failures.sort(key=lambda error: error.exit_code)
+    for milder in failures[:-1]:
+        print_error(milder)
+    return failures[-1] if failures else None
+
+
 Tell = Callable[[str | Progress], None]
 
 

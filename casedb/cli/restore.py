@@ -13,6 +13,7 @@ from backups.restore import Wish, plan_restore
 from backups.restore import restore as load
 from backups.stores import Store, open_store
 from casedb.cli.options import (
+    another_store,
     confirm_option,
     json_option,
     key_option,
@@ -108,7 +109,8 @@ def restore(
     run = signals_after(settings, "restore", (settings.store_url,))
     with nullcontext(Story()) if plan_only else run as story:
         store = open_store(settings.store_url)
-        backup = _chosen(store, settings.values.database, label, before)
+        with another_store(settings):
+            backup = _chosen(store, settings.values.database, label, before)
         story.label, story.size_bytes = backup.label, backup.size_bytes
         database = new_name or settings.values.database
         admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")

@@ -14,7 +14,7 @@ from backups.rotate import rotate as expire
 from backups.stores import open_store
 from casedb.ages import format_age, parse_age
 from casedb.cli.options import json_option, keys_of, settings_options
-from casedb.cli.output import print_json, print_table
+from casedb.cli.output import each_store, print_json, print_table
 from casedb.cli.signals import signals_after
 from casedb.settings import Settings
 
@@ -61,7 +61,8 @@ def rotate(
 
     What any one rule keeps stays, and so do the newest and the newest that passed a drill; a
     damaged one counts for nothing and stays too. Unusually many at once, as after a jump of the
-    clock, have to be confirmed by their number.
+    clock, have to be confirmed by their number. A store that fails does not keep the others from
+    it, and the exit code tells.
 
     \b
     Example:
@@ -71,32 +72,44 @@ def rotate(
     now = datetime.now(UTC)
     if confirmed is not None and len(settings.store_urls) > 1:
         raise click.UsageError("--confirm N is for one store: name it with --store.")
-    plans = {}
+    plans: dict[str, RotationPlan] = {}
+
+    def expire_in(url: str) -> None:
+        plans[url] = expire(
+            open_store(url),
+            settings.values.database,
+            policy,
+            now=now,
+            apply=apply_it,
+            confirmed=confirmed,
+            keys=keys_of(settings, None) if apply_it else None,
+        )
+        if failure := plans[url].failure:
+            raise failure
+
+    several = len(settings.store_urls) > 1
     # Saying what would go is no run that monitoring waits for.
     signals = signals_after(settings, "rotate", settings.store_urls) if apply_it else nullcontext()
     with signals:
-        for url in settings.store_urls:
-            plans[url] = expire(
-                open_store(url),
-                settings.values.database,
-                policy,
-                now=now,
-                apply=apply_it,
-                confirmed=confirmed,
-                keys=keys_of(settings, None) if apply_it else None,
-            )
-    if as_json:
-        shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
-        print_json({"stores": shown} if len(shown) > 1 else shown[0])
-        return
-    for url, plan in plans.items():
-        if len(plans) > 1:
-            click.echo(url)
-        _print(plan, now)
-        if plan.expired and not apply_it:
-            click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)
-            if plan.warning:
-                click.echo(f"That needs --confirm {len(plan.expired)}: {plan.warning}.", err=True)
+        failure = each_store(settings.store_urls, expire_in)
+        if as_json and plans:
+            shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
+            print_json({"stores": shown} if several else shown[0])
+        elif not as_json:
+            for url, plan in plans.items():
+                if several:
+                    click.echo(url)
+                _print(plan, now)
+                _print_how_to_delete(plan, apply_it)
+        if failure:
+            raise failure
+
+
+def _print_how_to_delete(plan: RotationPlan, applied: bool) -> None:
+    if plan.expired and not applied:
+        click.echo("Nothing was deleted. To delete: casedb rotate --apply", err=True)
+        if plan.warning:
+            click.echo(f"That needs --confirm {len(plan.expired)}: {plan.warning}.", err=True)
 
 
 def _shown(url: str, plan: RotationPlan, applied: bool) -> dict[str, Any]:
@@ -126,8 +139,9 @@ def policy_of(settings: Settings, given: dict[str, Any]) -> Retention:
 
 
 def _print(plan: RotationPlan, now: datetime) -> None:
+    undone = "not deleted" if plan.failure else "would delete"
     fates = {
-        **{e.backup.label: "keep" if e.kept else "would delete" for e in plan.entries},
+        **{e.backup.label: "keep" if e.kept else undone for e in plan.entries},
         **dict.fromkeys(plan.deleted, "deleted"),
         **dict.fromkeys(plan.in_use, "in use, kept"),
         **dict.fromkeys(plan.retained, "locked, kept"),

@@ -9,7 +9,7 @@ from backups.chain import check_chain, read_head
 from backups.sealing import Keys
 from backups.stores import Store, open_store
 from backups.verify import verify as check_bytes
-from casedb.cli.options import json_option, key_option, keys_of, settings_options
+from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress, seconds, size
 from casedb.cli.signals import signals_after
 from casedb.errors import BackupDamagedError
@@ -42,7 +42,8 @@ def verify(
         if chain:
             _verify_chain(settings, store, keys, as_json)
             return
-        backup = resolve_label(store, settings.values.database, label, good_only=False)
+        with another_store(settings):
+            backup = resolve_label(store, settings.values.database, label, good_only=False)
         story.label, story.size_bytes = backup.label, backup.size_bytes
         with progress("verify") as tell:
             report = check_bytes(store, backup.label, keys=keys, on_progress=tell)

@@ -309,7 +309,7 @@ def test_a_backup_is_not_rotated_away_while_it_is_restored(
         if progress.phase == "restoring":
             with copy.store.lock("sample db"):
                 try:
-                    copy.store.delete("sample db", copy.label)
+                    copy.store.delete("sample db", copy.label, b"")
                 except Exception as error:
                     seen.append(type(error).__name__)
 

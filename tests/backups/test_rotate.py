@@ -9,12 +9,12 @@ import pytest
 
 from backups.catalog import catalog, read_backup
 from backups.manifest import DUMP, MANIFEST
-from backups.records import read_tombstones
+from backups.records import Tombstone, read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore
 from backups.verify import verify
-from casedb.errors import LockedError, RefusedError
+from casedb.errors import LockedError, RefusedError, ToolFailedError
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
@@ -111,6 +111,56 @@ def test_a_backup_that_somebody_reads_stays(aged: LocalStore) -> None:
     assert plan.deleted == (label_of_age(10),)
     assert plan.in_use == (label_of_age(20),)
     assert label_of_age(20) in labels(aged)
+    # It was not deleted: should it vanish one day, it is missing and not expired.
+    assert list(read_tombstones(aged, DATABASE)) == [label_of_age(10)]
+
+
+def test_a_rotation_killed_before_it_deleted_leaves_no_tombstone_to_the_next_run(
+    aged: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_from: Path, _to: Path) -> None:
+        raise KeyboardInterrupt
+
+    tombstone = Tombstone.of(
+        read_backup(aged, DATABASE, label_of_age(20)), at=NOW, reason="too old"
+    )
+    rename = Path.rename
+    with aged.lock(DATABASE), monkeypatch.context() as patch:
+        patch.setattr(
+            Path,
+            "rename",
+            lambda self, to: (killed if ".deleting-" in to.name else rename)(self, to),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            aged.delete(DATABASE, label_of_age(20), tombstone.to_bytes())
+    assert list(read_tombstones(aged, DATABASE)) == [label_of_age(20)]
+
+    with aged.lock(DATABASE):
+        assert aged.sweep(DATABASE) == [f"the tombstone of {label_of_age(20)}"]
+
+    assert read_tombstones(aged, DATABASE) == {}
+    assert label_of_age(20) in labels(aged)
+
+
+def test_a_store_that_does_not_let_go_of_a_backup_has_no_tombstone_of_it(
+    aged: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refusing(self: Path, target: Path) -> Path:
+        if target.name == f".deleting-{label_of_age(10)}":
+            raise PermissionError(1, "Operation not permitted", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+
+    plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+
+    assert isinstance(plan.failure, ToolFailedError)
+    # What was deleted before is not forgotten.
+    assert plan.deleted == (label_of_age(20),)
+    assert list(read_tombstones(aged, DATABASE)) == [label_of_age(20)]
+    assert label_of_age(10) in labels(aged)
 
 
 def test_a_running_dump_keeps_rotation_out(aged: LocalStore) -> None:

@@ -13,13 +13,14 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import DUMP, Manifest
 from backups.progress import Progress
+from backups.records import read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores.s3 import S3Store
 from backups.verify import verify
 from casedb import s3_streams
 from casedb.conninfo import Conninfo
-from casedb.errors import UnverifiedError
+from casedb.errors import ToolFailedError, UnverifiedError
 from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE
@@ -108,6 +109,33 @@ def test_a_host_that_may_only_put_dumps_and_says_that_nothing_was_read_back(
     plan = rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
     assert plan.deleted == (made[0].label,)
     assert pruner.labels(SAMPLE) == [newest]
+
+
+def test_who_may_read_and_not_delete_is_told_so_and_not_that_it_is_locked(
+    server: Server,
+    bucket: str,
+    host: S3Store,
+    pruner: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+) -> None:
+    made = [take(host, sample, tools).label for _ in range(2)]
+    # A pruner that lost its right to delete; the objects are the host's.
+    reading = policy(bucket).replace('"s3:PutObject",', '"s3:PutObject", "s3:GetObject*",')
+    reading = reading.replace('"s3:GetObject", "s3:GetObjectVersion", ', "")
+    server.client().put_bucket_policy(Bucket=bucket, Policy=reading)
+
+    refused = rotate(host, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+
+    assert isinstance(refused.failure, ToolFailedError)
+    assert "may not be deleted" in refused.failure.message
+    assert refused.retained == ()
+    assert pruner.labels(SAMPLE) == made
+    assert read_tombstones(pruner, SAMPLE) == {}
+    server.client().put_bucket_policy(Bucket=bucket, Policy=policy(bucket))
+    plan = rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert plan.deleted == (made[0],)
+    assert list(read_tombstones(pruner, SAMPLE)) == [made[0]]
 
 
 def test_uploads_that_the_host_left_unfinished_are_swept_by_the_pruner(

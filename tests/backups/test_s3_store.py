@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from casedb.errors import (
 from casedb.s3_model import S3Error, parse_location
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made
+from tests.s3.proxy import Proxy, Seen, proxy
 from tests.s3.servers import SERVERS, Server, moto, s3_server
 
 NOW = datetime.now(UTC)
@@ -143,7 +146,7 @@ def test_a_dump_asks_no_more_where_there_are_more_backups(
         took.append(len(asked))
 
     # Small files are sent whole: one request each, and the fewest around them.
-    assert took[0] == took[1] == took[2] <= 21, asked
+    assert took[0] == took[1] == took[2] <= 24, asked
 
 
 def test_a_copy_of_the_bucket_is_a_local_store(
@@ -312,6 +315,124 @@ def test_a_backup_that_somebody_reads_stays(store: S3Store, made: Made) -> None:
 
     assert plan.in_use == (old,)
     assert old in store.labels(SAMPLE)
+    assert read_tombstones(store, SAMPLE) == {}
+
+
+def test_a_reader_who_comes_while_rotation_is_about_to_delete_keeps_the_backup(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After rotation has looked for readers, and before its tombstone tells them."""
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    write = S3Store.write_record
+
+    with ExitStack() as reader, monkeypatch.context() as patch:
+
+        def write_late(self: S3Store, *words: Any) -> None:
+            reader.enter_context(S3Store(store.location).lease(SAMPLE, old))
+            write(self, *words)
+
+        patch.setattr(S3Store, "write_record", write_late)
+        plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+        assert plan.in_use == (old,)
+        assert read_tombstones(store, SAMPLE) == {}
+        assert MANIFEST in store.files(SAMPLE, old)
+
+
+def test_a_reader_who_comes_when_rotation_deletes_is_turned_away_and_not_failed_half_way(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    remove, told = S3Store._remove, []
+
+    def remove_late(self: S3Store, *words: Any) -> None:
+        with pytest.raises(LockedError, match="is being deleted") as caught:
+            verify(S3Store(store.location), old)
+        told.append(caught.value)
+        remove(self, *words)
+
+    monkeypatch.setattr(S3Store, "_remove", remove_late)
+    plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert told
+    assert plan.deleted == (old,)
+    assert not [key for key in keys(store) if ".leases" in key]
+
+
+def test_a_killed_rotations_tombstone_keeps_nobody_from_reading_and_is_taken_back(
+    store: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    old = put_set(store, made, days=9)
+    store.write_record(SAMPLE, old, "expired", b"written, and then killed")
+
+    assert verify(store, old, tools=tools).outcome == "passed"
+
+    with store.lock(SAMPLE):
+        assert store.sweep(SAMPLE) == [f"the tombstone of {old}"]
+    assert not [key for key in keys(store) if "expired" in key]
+
+
+def test_who_may_not_delete_is_told_so_and_leaves_no_tombstone(store: S3Store, made: Made) -> None:
+    old, new = put_set(store, made, days=9), put_set(store, made)
+    with proxy(store.location.endpoint or "") as wall:
+        wall.fault = lambda method, _path: 403 if method == "DELETE" else None
+        pruner = S3Store(replace(store.location, endpoint=wall.endpoint))
+        plan = rotate(pruner, SAMPLE, EVERYTHING, now=NOW, apply=True)
+
+    assert wall.count(403)
+    assert isinstance(plan.failure, ToolFailedError)
+    assert "may not be deleted" in plan.failure.message
+    assert plan.retained == ()
+    assert store.labels(SAMPLE) == [old, new]
+    assert read_tombstones(store, SAMPLE) == {}
+
+
+def test_a_reader_who_may_not_write_is_told_that_nothing_keeps_the_backup(
+    versioned: S3Store, made: Made, tools: PostgresTools
+) -> None:
+    label = put_set(versioned, made)
+    with proxy(versioned.location.endpoint or "") as wall:
+        wall.fault = lambda method, _path: 403 if method == "PUT" else None
+        report = verify(
+            S3Store(replace(versioned.location, endpoint=wall.endpoint)), label, tools=tools
+        )
+
+    assert report.outcome == "passed"
+    assert any(note.startswith("nothing kept rotation off the backup") for note in report.notes)
+
+
+@pytest.mark.parametrize("lost", [f"/{MANIFEST}", "/.lock/0000000001"])
+def test_what_was_written_although_the_answer_was_lost_is_our_own(
+    store: S3Store, made: Made, lost: str
+) -> None:
+    """boto3 makes the request again, and is told that the object is there already."""
+    with proxy(store.location.endpoint or "") as wall:
+
+        def mute_the_first(method: str, path: str) -> bool:
+            return method == "PUT" and lost in path and len(puts(wall, lost)) == 1
+
+        wall.mute = mute_the_first
+        label = put_set(S3Store(replace(store.location, endpoint=wall.endpoint)), made)
+
+    assert len(puts(wall, lost)) > 1
+    (backup,) = catalog(store, SAMPLE)
+    assert (backup.label, backup.is_good) == (label, True)
+
+
+def puts(wall: Proxy, what: str) -> list[Seen]:
+    return [one for one in wall.seen if one.method == "PUT" and what in one.path]
+
+
+def test_what_somebody_else_has_written_is_not_taken_for_our_own(server: Server) -> None:
+    plain = store_in(server, server.new_bucket())
+    plain.bucket.create("some/where/x", b"another's")
+
+    with pytest.raises(S3Error) as caught:
+        plain.bucket.create("some/where/x", b"our own..")
+
+    assert caught.value.is_taken
 
 
 def test_a_dead_readers_lease_ends_by_itself(
@@ -388,6 +509,31 @@ def test_a_killed_runs_lock_on_another_machine_ends_by_itself(
     monkeypatch.setattr(s3_lock, "LIFETIME", -timedelta(minutes=1))
     with store.lock(SAMPLE):
         assert f"some/where/{SAMPLE}/.lock/0000000042" in keys(store)
+
+
+@pytest.mark.parametrize("lost", ["its lock", "its mark"])
+def test_a_run_that_stood_still_and_was_swept_commits_nothing(
+    store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    label = f"{SAMPLE}-{NOW:%Y%m%dT%H%M%SZ}"
+    other = S3Store(store.location)
+    with store.lock(SAMPLE), store.new_set(SAMPLE, label) as new:
+        for path in made.folder.iterdir():
+            with new.create(path.name) as file:
+                file.write(path.read_bytes())
+        if lost == "its mark":
+            assert f"the unfinished set {label}" in other.sweep(SAMPLE)
+        else:
+            monkeypatch.setattr(s3_lock, "LIFETIME", -timedelta(minutes=1))
+            with other.lock(SAMPLE):
+                pass
+            monkeypatch.undo()
+        with pytest.raises(LockedError, match=r"lost its lock|swept by another"):
+            new.commit()
+
+    assert catalog(other, SAMPLE) == []
+    with other.lock(SAMPLE):
+        assert other.sweep(SAMPLE) == []
 
 
 def test_one_changed_byte_in_a_bucket_is_found(

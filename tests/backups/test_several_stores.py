@@ -16,8 +16,9 @@ from backups.stores.local import LocalSet
 from backups.stores.several import SeveralStores
 from backups.verify import verify
 from casedb.conninfo import Conninfo
-from casedb.errors import LockedError, ToolFailedError
+from casedb.errors import LockedError, RefusedError, ToolFailedError
 from casedb.tools import PostgresTools
+from tests.matrix.disk import small_disk
 
 
 def stores_in(folder: Path) -> tuple[LocalStore, LocalStore]:
@@ -122,6 +123,26 @@ def test_one_that_another_run_holds_does_not_stop_the_other(
 
     assert isinstance(several.failures[one.url], LockedError)
     assert (two.root / small.dbname / manifest.label / MANIFEST).exists()
+
+
+def test_a_full_disk_does_not_keep_the_backup_from_the_other_store(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "tiny", megabytes=1) as disk:
+        one, two = LocalStore(disk.path / "one"), LocalStore(tmp_path / "two")
+        several = SeveralStores([one, two])
+
+        manifest = dump(small, several, tools=tools)
+
+        error = several.failures[one.url]
+        assert isinstance(error, RefusedError)
+        assert "too little room" in error.message
+        assert left_in(one) == []
+        assert verify(two, manifest.label, tools=tools).outcome == "passed"
+
+        full = SeveralStores([one, LocalStore(disk.path / "three")])
+        with pytest.raises(RefusedError, match="too little room"):
+            dump(small, full, tools=tools)
 
 
 def test_a_failing_database_leaves_nothing_in_any(

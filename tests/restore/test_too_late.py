@@ -142,8 +142,8 @@ def test_an_error_after_the_swap_is_a_note_and_not_a_failure(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def lease(_store: object, _database: str, _label: str) -> Iterator[None]:
-        yield
+    def lease(_store: object, _database: str, _label: str) -> Iterator[tuple[str, ...]]:
+        yield ()
         raise ToolFailedError("the lease could not be given back", detail="The store is gone.")
 
     monkeypatch.setattr(LocalStore, "lease", lease)

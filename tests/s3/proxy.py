@@ -51,6 +51,8 @@ class Proxy:
     """Whether what was held is thrown away instead of passed on."""
     cut: Callable[[str, str], bool] = lambda _method, _path: False
     """Whether the connection ends in the middle of an answer's body."""
+    mute: Callable[[str, str], bool] = lambda _method, _path: False
+    """Whether the answer is lost: the server did it, and the client never hears of it."""
     bytes_per_s: int = 0
     """How fast bodies are passed on; 0: as fast as they come."""
 
@@ -113,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._note(status)
+        if between.mute(self.command, self.path):
+            self.close_connection = True
+            return
         self._answer(status, headers, data, cut=between.cut(self.command, self.path))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
