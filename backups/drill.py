@@ -104,7 +104,7 @@ def drill(
             differences=differences,
             notes=found.notes,
         )
-        report = write_record(store, database, report)
+        report = write_record(store, database, report, manifest.recipients)
     if differences:
         raise different(f'backup "{label}" does not restore to what was dumped', differences)
     return report
