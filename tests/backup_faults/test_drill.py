@@ -1,5 +1,6 @@
 """A drill that is hit proves nothing, records nothing, and leaves no server for long."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -100,11 +101,18 @@ CELLS = [
     ("restoring", "SIGTERM"),
     ("restoring", "server crash"),
     ("restoring", "disk full"),
+    ("restoring", "pg_restore killed"),
     ("comparing", "SIGKILL"),
     ("comparing", "server crash"),
     ("probing", "SIGTERM"),
 ]
-EXIT = {"SIGKILL": -9, "SIGTERM": 143, "server crash": 10, "disk full": 10}
+EXIT = {
+    "SIGKILL": -9,
+    "SIGTERM": 143,
+    "server crash": 10,
+    "disk full": 10,
+    "pg_restore killed": 10,
+}
 
 
 @pytest.mark.parametrize(("phase", "fault"), CELLS)
@@ -144,6 +152,10 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
     elif fault == "disk full":
         assert bench.disk
         bench.disk.fill()
+    elif fault == "pg_restore killed":
+        # As the kernel does when memory runs out.
+        for pid in caught.frozen:
+            os.kill(pid, signal.SIGKILL)
     else:
         home = bench.cluster()
         assert home
