@@ -162,24 +162,22 @@ def _predecessor(job: Job, store: Store | SeveralStores) -> Link | None:
 
 def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, str]:
     """Write everything, to be committed; return the manifest and its checksum as it lies there."""
-    properties = facts.read_properties(job.connection)
-    roles = facts.read_roles(job.connection)
     files: dict[str, FileFacts] = {}
     job.on_progress(Progress("writing the roles"))
     write(job, new, files, GLOBALS, _globals(job).encode())
-    proof = proven_archive(job, new, roles)
+    proof = proven_archive(job, new)
     files[job.stored_name(DUMP)] = proof.archive
     if proof.heads:
         files[job.stored_name(HEADS)] = proof.heads
     write(job, new, files, CATALOG, fingerprint.to_bytes(proof.catalog))
     if job.recipients:
-        write(job, new, files, PROPERTIES, property_script(properties, job.database).encode())
+        write(job, new, files, PROPERTIES, property_script(proof.properties, job.database).encode())
     text = instructions(
         label=new.label,
         database=job.database,
         server_version=job.server.version,
         started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
-        properties=properties,
+        properties=proof.properties,
         files=files,
         sealed=bool(job.recipients),
     )
@@ -198,11 +196,11 @@ def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, 
         started_at=proof.taken_at,
         ended_at=datetime.now(UTC),
         snapshot=proof.snapshot,
-        properties=properties,
-        roles=roles,
-        extensions=facts.read_extensions(job.connection),
-        collations=facts.read_collations(job.connection),
-        migration_head=facts.read_migration_head(job.connection),
+        properties=proof.properties,
+        roles=proof.roles,
+        extensions=proof.extensions,
+        collations=proof.collations,
+        migration_head=proof.migration_head,
         database_size_bytes=job.size_bytes,
         files=files,
         tables=proof.tables,
