@@ -122,6 +122,11 @@ def same_roots(
     return wanted.digest() == found.digest()
 
 
+def is_unanchored(connection: Connection[Any], manifest: Manifest) -> bool:
+    """Whether the connected database has an audit trail, and the backup no heads to hold it to."""
+    return not _has_heads(manifest) and audit.has_audit(connection)
+
+
 def check(
     connection: Connection[Any],
     store: Store,
@@ -132,19 +137,24 @@ def check(
 ) -> list[str]:
     """Return how the connected database's audit trail differs from the backup's, a line each.
 
-    For a database just restored from that backup. A backup without heads has nothing to check.
+    For a database just restored from that backup. Without heads (`is_unanchored`) the chains are
+    walked all the same, which finds what was not rehashed.
     """
-    if stored_name(manifest, HEADS) not in manifest.files:
-        return []
+    if not audit.has_audit(connection):
+        return ["audit trail: there is none any more"] if _has_heads(manifest) else []
 
     def tell(phase: str, done: int, total: int | None) -> None:
         on_progress(Progress(phase, done, total, "cases"))
 
     report = audit.verify(
         connection,
-        heads=read_heads(store, manifest, keys),
+        heads=read_heads(store, manifest, keys) if _has_heads(manifest) else None,
         anchor=manifest.label,
         on_checked=tell,
     )
     lines = [f"audit trail: {problem}" for problem in report.problems]
     return lines[:_SHOWN] + ([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
+
+
+def _has_heads(manifest: Manifest) -> bool:
+    return stored_name(manifest, HEADS) in manifest.files

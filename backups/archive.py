@@ -14,7 +14,7 @@ from backups.streams import HashingReader, ZstdError, decompressed
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
-from casedb.tools import PostgresTools
+from casedb.tools import PostgresTools, ToolStoppedError
 
 _TOLD_EVERY_S = 0.25
 
@@ -51,7 +51,7 @@ def read_back(
 
     Raises:
         UnreadableArchiveError: if zstd or pg_restore cannot read it.
-        ToolFailedError: if pg_restore cannot be run.
+        ToolStoppedError: if pg_restore cannot be run, or is killed.
     """
     reader = HashingReader(source)
     argv = [tools["pg_restore"], "--list"]
@@ -69,6 +69,8 @@ def read_back(
         out.seek(0)
         try:
             programs.check(argv, returncode, err.read().decode(errors="replace"))
+        except ToolStoppedError:
+            raise
         except ToolFailedError as error:
             raise UnreadableArchiveError(f"{error.message}: {error.detail}") from error
         entries = [line for line in out if line.strip() and not line.startswith(b";")]

@@ -98,6 +98,19 @@ def newest_manifest(store: Store, database: str) -> Manifest | None:
         return None
 
 
+def recipients_of(store: Store, database: str, label: str | None) -> tuple[str, ...]:
+    """Return to whom the backup `label` is encrypted; of another or none, to whom a recent one is.
+
+    Empty: to nobody.
+    """
+    try:
+        manifest = read_manifest(store, database, label) if label else None
+    except CasedbError:
+        manifest = None
+    manifest = manifest or newest_manifest(store, database)
+    return manifest.recipients if manifest else ()
+
+
 def read_manifest(store: Store, database: str, label: str) -> Manifest:
     """Return the manifest of one backup.
 

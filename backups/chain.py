@@ -6,7 +6,8 @@ open: whoever holds the store and the newest backup's host can forge both.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +35,8 @@ class State(StrEnum):
     DOUBTFUL = "doubtful"
     """Deleted, and its tombstone fits, but not the key: somebody else has written it."""
     ELSEWHERE = "elsewhere"
-    """Not there, and it was never put there: the store is newer, or failed that day."""
+    """Not there, and it was never put there: the store is newer, or failed that day. Of a store
+    under an address that no link names, such as a copy, nobody can say that."""
     MISSING = "missing"
     ALTERED = "altered"
 
@@ -52,30 +54,30 @@ class ChainEntry:
         return self.state in (State.MISSING, State.ALTERED, State.DOUBTFUL)
 
 
-def read_head(folder: Path, database: str) -> Link | None:
+def read_head(folder: Path, database: str, there: Collection[str] = ()) -> Link | None:
     """Return the newest backup this host took, as it remembers it; None if it took none.
+
+    `there` are the labels in the store: a backup that was announced (`announce`) counts if it is
+    among them, although its run was killed before it could say so.
 
     Raises:
         ConfigurationError: if what it remembers cannot be read.
     """
-    path = _path(folder, database)
-    try:
-        return Link.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise ConfigurationError(
-            "the head of the chain of backups cannot be read",
-            detail=f"{path}: {' '.join(str(error).split())}.",
-            hint="`casedb verify --chain` without it shows the rest; move it away to begin anew.",
-        ) from error
+    pending = _read(_pending(folder, database))
+    if pending and pending.label in there:
+        return pending
+    return _read(_path(folder, database))
 
 
-def write_head(folder: Path, database: str, head: Link) -> None:
-    """Remember the newest backup, in one step and durably."""
-    path = _path(folder, database)
+def announce(folder: Path, database: str, head: Link) -> None:
+    """Write down durably which backup is about to be committed; `settle` says what came of it.
+
+    Before and not after: a run that is killed in between would leave a backup that no host and no
+    successor knows of, so that nobody would miss it.
+    """
+    path = _pending(folder, database)
     new = path.with_suffix(f".{os.getpid()}")
-    try:
+    with _keeping(path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -83,12 +85,25 @@ def write_head(folder: Path, database: str, head: Link) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
-    except OSError as error:
-        raise ConfigurationError(
-            "the head of the chain of backups cannot be kept",
-            detail=f"{error.filename or path}: {error.strerror}.",
-            hint="The backup itself is complete; without the head, the next begins a new chain.",
-        ) from error
+        _sync(folder)
+
+
+def settle(folder: Path, database: str, there: Collection[str]) -> None:
+    """Make what was announced the head if it is among the labels `there`; forget it if not.
+
+    By what is listed, which a host that may only put can do as well: what it put there it knows
+    itself, and whether it is still that is for `check_chain` to tell.
+    """
+    pending = _read(_pending(folder, database))
+    if pending is None:
+        return
+    path = _pending(folder, database)
+    with _keeping(path):
+        if pending.label in there:
+            path.rename(_path(folder, database))
+        else:
+            path.unlink()
+        _sync(folder)
 
 
 def check_chain(
@@ -129,13 +144,15 @@ def judge(
 
     `there` and `expired` are manifests' checksums by label, `broken` has sets whose manifest cannot
     be read, `links` is what successors say of their predecessors, and the host of the newest;
-    `url` is where the store is; `doubtful` are the expired for whose tombstone nobody vouches.
+    `url` is where the store is: if no link names it, all should be there. `doubtful` are the
+    expired for whose tombstone nobody vouches.
     """
     said: dict[str, set[str]] = {}
     expected_here = set()
+    is_known = any(url in link.stores for link in links)
     for link in links:
         said.setdefault(link.label, set()).add(link.manifest_sha256)
-        if not link.stores or url in link.stores:
+        if not is_known or not link.stores or url in link.stores:
             expected_here.add(link.label)
     entries = []
     for label in sorted({*there, *broken, *expired, *said}, reverse=True):
@@ -153,6 +170,44 @@ def judge(
             state = State.MISSING if label in expected_here else State.ELSEWHERE
         entries.append(ChainEntry(label, state))
     return entries
+
+
+def _read(path: Path) -> Link | None:
+    try:
+        return Link.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(
+            "the head of the chain of backups cannot be read",
+            detail=f"{path}: {' '.join(str(error).split())}.",
+            hint="`casedb verify --chain` without it shows the rest; move it away to begin anew.",
+        ) from error
+
+
+@contextmanager
+def _keeping(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            "the head of the chain of backups cannot be kept",
+            detail=f"{error.filename or path}: {error.strerror}.",
+            hint="Make that folder writable, and dump again.",
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    # A name that was changed outlives a power cut only when its folder is on the disk.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _pending(folder: Path, database: str) -> Path:
+    return folder / f"{folder_of(database)}.pending"
 
 
 def _path(folder: Path, database: str) -> Path:

@@ -38,7 +38,7 @@ from casedb.errors import (
 )
 from casedb.roles import apply_roles
 from casedb.throwaway import throwaway_cluster
-from casedb.tools import PostgresTools
+from casedb.tools import PostgresTools, ToolStoppedError
 
 _SHOWN = 20
 
@@ -87,7 +87,7 @@ def drill(
         differences = (failure,) if failure else found.differences
         if unchecked and not differences:
             # Neither passed nor failed; a drill before this one still says what it said.
-            raise _access_unchecked(label, unchecked)
+            raise unchecked
         report = DrillReport(
             label=label,
             outcome="failed" if differences else "passed",
@@ -104,7 +104,7 @@ def drill(
             differences=differences,
             notes=(*unkept, *found.notes),
         )
-        report = write_record(store, database, report)
+        report = write_record(store, database, report, manifest.recipients)
     if differences:
         raise different(f'backup "{label}" does not restore to what was dumped', differences)
     return report
@@ -149,8 +149,8 @@ def _try(
     watch: Watch,
     *,
     with_access: bool,
-) -> tuple[Comparison, str | None, str | None]:
-    """Return what was compared, why the restore failed, and why access could not be checked."""
+) -> tuple[Comparison, str | None, UnverifiedError | None]:
+    """Return what was compared, why the restore failed, and what could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
     restored = admin.replace(dbname=manifest.database)
     try:
@@ -171,6 +171,7 @@ def _try(
                 with_roles=True,
                 on_progress=watch.on_progress,
             )
+            unanchored = anchors.is_unanchored(connection, manifest)
             audited = anchors.check(
                 connection, store, manifest, keys=keys, on_progress=watch.on_progress
             )
@@ -186,13 +187,20 @@ def _try(
             apply_roles(restored)
     except ServerUnreachableError as error:
         raise _could_not("the throwaway server went away", error) from error
+    except ToolStoppedError as error:
+        # By the kernel, say, when memory ran out: another attempt may well pass.
+        raise _could_not("a program was killed or cannot be run", error) from error
     except ToolFailedError as error:
         if is_disk_full(error):
             raise _could_not("the disk is full", error) from error
         if not _answers(admin):
             raise _could_not("the throwaway server went away", error) from error
         return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None
-    return found, None, probed.unchecked
+    if unanchored:
+        return found, None, _unanchored(manifest.label)
+    if probed.unchecked:
+        return found, None, _access_unchecked(manifest.label, probed.unchecked)
+    return found, None, None
 
 
 def _restore(
@@ -290,6 +298,16 @@ def _answers(admin: Conninfo) -> bool:
             return bool(scalar(connection, "SELECT true"))
     except ServerUnreachableError:
         return False
+
+
+def _unanchored(label: str) -> UnverifiedError:
+    return UnverifiedError(
+        f'backup "{label}" restores, but its audit trail could not be checked',
+        detail="The set keeps no heads of the chains, so what was cut off or computed anew would "
+        "not show. The chains as they are now, and everything else, were looked at.",
+        hint="Dump again and drill that one. If this version dumped it, somebody took them away: "
+        "keep it for the inquiry.",
+    )
 
 
 def _access_unchecked(label: str, reason: str) -> UnverifiedError:

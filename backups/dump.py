@@ -6,6 +6,7 @@ Nothing appears under its label before it is complete, read back, and on the dis
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from backups import content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
 from backups.archive import UnreadableArchiveError, hash_of, read_back
-from backups.chain import read_head, write_head
+from backups.chain import announce, read_head, settle
 from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
 from backups.dump_job import Job, write, write_clear
@@ -42,7 +43,7 @@ from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import ToolFailedError
+from casedb.errors import ConfigurationError, ToolFailedError
 from casedb.locks import maintenance_lock
 from casedb.tools import PostgresTools
 
@@ -76,7 +77,9 @@ def dump(
 
     Raises:
         RefusedError: the role does not see all rows, or the store has too little room.
-        ConfigurationError: the programs are of another major version than the server.
+        ConfigurationError: the programs are of another major version than the server, or what this
+            host remembers cannot be read; or, as it says then, the backup is complete, but this
+            host cannot remember it.
         LockedError: another dump, rotation or migration is at work, or somebody keeps a table.
         ToolFailedError: pg_dump or the server failed, the store is full, or what was written
             cannot be read back. The store is then as it was before.
@@ -108,8 +111,9 @@ def dump(
                 on_progress(Progress(f"removed {left}, which an interrupted run had left"))
             checks.require_room(store, job.database, job.size_bytes, space_ratio)
             label = _free_label(store, job.database)
+            previous = _predecessor(job, store)
             with maintenance_lock(connection), store.new_set(job.database, label) as new:
-                manifest, checksum = _write_set(job, new)
+                manifest, checksum = _write_set(job, new, previous)
                 # From here on it is a backup, and this host has to know of it.
                 with held():
                     _commit(job, store, new, manifest, checksum, complete)
@@ -124,34 +128,56 @@ def _commit(
     checksum: str,
     complete: list[Manifest],
 ) -> None:
+    def link() -> Link:
+        where = store.urls if isinstance(store, SeveralStores) else (store.url,)
+        return Link(label=manifest.label, manifest_sha256=checksum, stores=where)
+
+    if job.chain:
+        # What stands in the way is told below: a backup that nobody remembers is better than none.
+        with suppress(ConfigurationError):
+            announce(job.chain, job.database, link())
     new.commit()
     complete.append(manifest)
     if job.chain:
-        where = store.urls if isinstance(store, SeveralStores) else (store.url,)
-        link = Link(label=manifest.label, manifest_sha256=checksum, stores=where)
-        write_head(job.chain, job.database, link)
+        try:
+            # Anew, because a store that failed meanwhile does not hold it.
+            announce(job.chain, job.database, link())
+            settle(job.chain, job.database, [manifest.label])
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f'backup "{manifest.label}" is complete, but this host cannot remember it',
+                detail=error.detail,
+                hint="Make the folder writable and dump again: until then `casedb verify --chain` "
+                "would not miss this backup.",
+            ) from error
 
 
-def _write_set(job: Job, new: NewSet) -> tuple[Manifest, str]:
+def _predecessor(job: Job, store: Store | SeveralStores) -> Link | None:
+    """Return the newest backup of this host; before hours of work, because it can be unreadable."""
+    if job.chain is None:
+        return None
+    settle(job.chain, job.database, store.labels(job.database))
+    return read_head(job.chain, job.database)
+
+
+def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, str]:
     """Write everything, to be committed; return the manifest and its checksum as it lies there."""
-    properties = facts.read_properties(job.connection)
-    roles = facts.read_roles(job.connection)
     files: dict[str, FileFacts] = {}
     job.on_progress(Progress("writing the roles"))
     write(job, new, files, GLOBALS, _globals(job).encode())
-    proof = proven_archive(job, new, roles)
+    proof = proven_archive(job, new)
     files[job.stored_name(DUMP)] = proof.archive
     if proof.heads:
         files[job.stored_name(HEADS)] = proof.heads
     write(job, new, files, CATALOG, fingerprint.to_bytes(proof.catalog))
     if job.recipients:
-        write(job, new, files, PROPERTIES, property_script(properties, job.database).encode())
+        write(job, new, files, PROPERTIES, property_script(proof.properties, job.database).encode())
     text = instructions(
         label=new.label,
         database=job.database,
         server_version=job.server.version,
         started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
-        properties=properties,
+        properties=proof.properties,
         files=files,
         sealed=bool(job.recipients),
     )
@@ -170,11 +196,11 @@ def _write_set(job: Job, new: NewSet) -> tuple[Manifest, str]:
         started_at=proof.taken_at,
         ended_at=datetime.now(UTC),
         snapshot=proof.snapshot,
-        properties=properties,
-        roles=roles,
-        extensions=facts.read_extensions(job.connection),
-        collations=facts.read_collations(job.connection),
-        migration_head=facts.read_migration_head(job.connection),
+        properties=proof.properties,
+        roles=proof.roles,
+        extensions=proof.extensions,
+        collations=proof.collations,
+        migration_head=proof.migration_head,
         database_size_bytes=job.size_bytes,
         files=files,
         tables=proof.tables,
@@ -182,7 +208,7 @@ def _write_set(job: Job, new: NewSet) -> tuple[Manifest, str]:
         large_objects=proof.large_objects,
         catalog_sha256=fingerprint.sha256(proof.catalog),
         recipients=job.recipients,
-        previous=read_head(job.chain, job.database) if job.chain else None,
+        previous=previous,
     )
     if job.recipients:
         write(job, new, files, PROOF, manifest.to_bytes())

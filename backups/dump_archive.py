@@ -17,6 +17,9 @@ from backups.manifest import (
     DUMP,
     HEADS,
     SEALED_SUFFIX,
+    CollationFacts,
+    DatabaseProperties,
+    ExtensionFacts,
     FileFacts,
     LargeObjects,
     Manifest,
@@ -44,6 +47,11 @@ class Proof:
 
     taken_at: datetime
     snapshot: str
+    properties: DatabaseProperties
+    roles: tuple[RoleFacts, ...]
+    extensions: tuple[ExtensionFacts, ...]
+    collations: tuple[CollationFacts, ...]
+    migration_head: str | None
     sequences: tuple[SequenceFacts, ...]
     catalog: tuple[fingerprint.Fact, ...]
     tables: tuple[TableFacts, ...]
@@ -66,7 +74,7 @@ def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
     return int(size_bytes * _ARCHIVE_RATIO)
 
 
-def proven_archive(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
+def proven_archive(job: Job, new: NewSet) -> Proof:
     """Put the archive and the heads into the set, and return what their snapshot held.
 
     Raises:
@@ -76,7 +84,7 @@ def proven_archive(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
     blocker, reason = None, ""
     for _ in range(job.attempts):
         try:
-            return _attempt(job, new, roles)
+            return _attempt(job, new)
         except snapshot.Overtaken as overtaken:
             blocker, reason = overtaken.blocker or blocker, overtaken.reason
             job.on_progress(Progress(f"letting another session go first ({reason})"))
@@ -88,12 +96,16 @@ def proven_archive(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
     )
 
 
-def _attempt(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
+def _attempt(job: Job, new: NewSet) -> Proof:
     """Write the archive, and prove meanwhile what its snapshot holds, on the second core."""
     with snapshot.hold(job.connection, lock_wait_s=job.lock_wait_s) as held:
         taken_at = datetime.now(UTC)
         # Before pg_dump reads them: sequences know no snapshot, and only go forward.
         sequences = facts.read_sequences(job.connection)
+        properties, roles = facts.read_properties(job.connection), facts.read_roles(job.connection)
+        extensions = facts.read_extensions(job.connection)
+        collations = facts.read_collations(job.connection)
+        migration_head = facts.read_migration_head(job.connection)
         argv = programs.pg_dump_argv(
             job.tools, snapshot=held.identifier, lock_wait_ms=job.lock_wait_ms
         )
@@ -128,7 +140,19 @@ def _attempt(job: Job, new: NewSet, roles: Sequence[RoleFacts]) -> Proof:
             errors.seek(0)
             _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
     return Proof(
-        taken_at, held.identifier, sequences, catalog, tables, large_objects, archive, heads
+        taken_at,
+        held.identifier,
+        properties,
+        roles,
+        extensions,
+        collations,
+        migration_head,
+        sequences,
+        catalog,
+        tables,
+        large_objects,
+        archive,
+        heads,
     )
 
 

@@ -2,16 +2,16 @@
 change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from backups.interrupts import too_late
 from backups.manifest import Frozen, Link
-from backups.sealing import Keys
+from backups.sealing import Keys, seal_text
 from backups.stores.base import RecordKind, Store
 from backups.version import tool_version
 from backups.vouching import is_vouched, vouch
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from backups.catalog import Backup
 
 Outcome = Literal["passed", "failed"]
+
+_COUNTS = frozenset({"tables", "rows", "sequences", "catalog_rows", "large_objects"})
+_SEALED = "encrypted to the recipients of the backup"
+
+
+class Sealable(Frozen):
+    """What may name rows, tables and roles of a backup, which only its recipients may read."""
+
+    sealed: str = ""
+    """All of the report, encrypted as the backup is (age's ASCII form); then the counts here are 0,
+    and lines only say so. Empty: this is all of it."""
 
 
 class VerifyReport(Frozen):
@@ -39,7 +50,7 @@ class VerifyReport(Frozen):
     notes: tuple[str, ...] = ()
 
 
-class DrillReport(Frozen):
+class DrillReport(Sealable):
     """Whether a backup restores, and into the same content; and how long that takes."""
 
     schema_version: Literal[1] = 1
@@ -80,7 +91,7 @@ class SwapFacts(Frozen):
     looked."""
 
 
-class RestoreReport(Frozen):
+class RestoreReport(Sealable):
     """What a restore brought back, how that was checked, and how long it took."""
 
     schema_version: Literal[1] = 1
@@ -110,7 +121,7 @@ class RestoreReport(Frozen):
     once. Empty in reports of before, whose name is the backup's label."""
 
 
-class UndoReport(Frozen):
+class UndoReport(Sealable):
     """What swapping back did."""
 
     schema_version: Literal[1] = 1
@@ -233,14 +244,23 @@ def with_notes(report: Report, *notes: str) -> Report:
     return report.model_copy(update={"notes": (*report.notes, *notes)})
 
 
-def write_record(store: Store, database: str, report: Report) -> Report:
+def write_record(
+    store: Store, database: str, report: Report, recipients: Sequence[str] = ()
+) -> Report:
     """Put `report` beside its backup, in place of an earlier one of that name, and return it.
+
+    With the `recipients` of an encrypted backup, only when, how long and how it ended lies there in
+    clear, for those who go by it without a key.
 
     A store that lets nobody write, such as a read-only mount, or one that is not there tonight,
     does not change what was found: then the report comes back with a note that says so.
     """
     kind = _KINDS[type(report)]
-    data = report.model_dump_json(indent=1).encode() + b"\n"
+    stored: Frozen = report
+    if recipients:
+        whole = seal_text(report.model_dump_json(indent=1) + "\n", recipients)
+        stored = _in_clear(report).model_copy(update={"sealed": whole})
+    data = stored.model_dump_json(indent=1).encode() + b"\n"
     try:
         store.write_record(database, _name(report), kind, data)
     except CasedbError as error:
@@ -262,6 +282,19 @@ def read_record(store: Store, database: str, label: str, model: type[Report]) ->
     except ValidationError:
         return None
     return found if _name(found) == label else None
+
+
+def _in_clear(model: Frozen) -> Frozen:
+    return model.model_copy(update={name: _public(name, value) for name, value in model})
+
+
+def _public(name: str, value: Any) -> Any:
+    # By kind and not field by field: a line that is added later is hidden as well.
+    if name in _COUNTS:
+        return 0
+    if isinstance(value, Frozen):
+        return _in_clear(value)
+    return (_SEALED,) if isinstance(value, tuple) and value else value
 
 
 def read_tombstones(store: Store, database: str) -> dict[str, Tombstone]:

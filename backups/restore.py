@@ -181,7 +181,7 @@ def restore(
         )
         reports.append(report)
         if record:
-            reports.append(write_record(store, source, report))
+            reports.append(write_record(store, source, report, manifest.recipients))
     return reports[-1]
 
 

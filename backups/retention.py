@@ -25,6 +25,16 @@ _CALENDAR: dict[str, Callable[[datetime], Hashable]] = {
 }
 
 
+# How long each of them is at most.
+_LASTS: dict[str, timedelta] = {
+    "hourly": timedelta(hours=1),
+    "daily": timedelta(days=1),
+    "weekly": timedelta(weeks=1),
+    "monthly": timedelta(days=31),
+    "yearly": timedelta(days=366),
+}
+
+
 @dataclass(frozen=True)
 class Retention:
     """What is kept. Only good backups count; 0 turns a rule off."""
@@ -50,6 +60,15 @@ class Retention:
     def calendar(self) -> dict[str, int]:
         """How many hours, days and so on are kept, by the rule's name."""
         return {name: getattr(self, f"keep_{name}") for name in _CALENDAR}
+
+    @property
+    def longest(self) -> timedelta:
+        """How long the oldest backup is promised to stay, where there is one for each rule.
+
+        >>> Retention(keep_daily=14, keep_monthly=12).longest.days
+        372
+        """
+        return max(self.keep_within, *(_LASTS[n] * count for n, count in self.calendar.items()))
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,12 @@ def seal_bytes(data: bytes, recipients: Sequence[str]) -> bytes:
     return bytes(pyrage.encrypt(data, [_recipient(text) for text in recipients]))
 
 
+def seal_text(text: str, recipients: Sequence[str]) -> str:
+    """Return `text` encrypted to `recipients`, as text that a JSON file can hold."""
+    keys = [_recipient(recipient) for recipient in recipients]
+    return bytes(pyrage.encrypt(text.encode(), keys, armored=True)).decode()
+
+
 def compress_for(source: Readable, sink: BinaryIO, recipients: Sequence[str]) -> FileFacts:
     """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them."""
     if not recipients:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backups import kept
+from backups.catalog import recipients_of
 from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
@@ -172,7 +173,8 @@ def undo_restore(
             )
             reports.append(report)
             if store is not None:
-                reports.append(write_record(store, home, report))
+                recipients = recipients_of(store, home, backup)
+                reports.append(write_record(store, home, report, recipients))
     return reports[-1]
 
 

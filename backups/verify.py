@@ -178,7 +178,7 @@ def _check_file(
     tools: PostgresTools,
     keys: Keys | None,
 ) -> str | None:
-    unreadable = None
+    unreadable, unlisted = None, None
     sealed = bool(manifest.recipients)
     if name == stored_name(manifest, DUMP) and not (sealed and keys is None):
         try:
@@ -190,9 +190,13 @@ def _check_file(
         except CasedbError as error:
             if isinstance(error, UnverifiedError):
                 raise
-            raise UnverifiedError(
-                f"pg_restore cannot be run to list {name}", detail=error.detail, hint=error.hint
-            ) from error
+            # Bytes that are wrong are damage, whatever became of pg_restore.
+            found = _hash(store, manifest, name)
+            unlisted = UnverifiedError(
+                f"pg_restore cannot be run to list {name}",
+                detail=f"{error.message}: {error.detail}",
+                hint=error.hint,
+            )
     else:
         found = _hash(store, manifest, name)
     if found.size_bytes != facts.size_bytes:
@@ -205,6 +209,8 @@ def _check_file(
         and fingerprint.sha256(read_catalog(store, manifest)) != (manifest.catalog_sha256)
     ):
         return f"{name} does not have the fingerprint that the manifest says."
+    if unlisted:
+        raise unlisted
     return unreadable
 
 

@@ -35,6 +35,8 @@ class BucketFacts:
     """When a deleted version goes for good; None: never."""
     lock_days: int
     """How long nobody can delete a backup; 0: no lock."""
+    expires_after_days: int | None = None
+    """When the bucket deletes what nobody has deleted; None: never."""
     unknown: str | None = None
     """Why nobody could tell; the rest then means nothing."""
 
@@ -72,6 +74,8 @@ class Limits:
     drill_max_age: timedelta
     keep_within: timedelta
     """How long every backup is promised to be there."""
+    keep_longest: timedelta
+    """How long the oldest is."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list
         advice = None if enough else "casedb rotate --apply, or a larger disk"
         findings.append(Finding("disk", enough, f"{gib:.1f} GiB free for backups", advice))
     if facts.bucket:
-        findings.append(_bucket(facts.bucket, limits.keep_within))
+        findings.append(_bucket(facts.bucket, limits))
     return [replace(finding, store=facts.store) for finding in findings]
 
 
@@ -161,8 +165,8 @@ def _drill(facts: BackupFacts, limits: Limits, now: datetime) -> Finding:
     return _age("drill", facts.drilled_label, at, limit, now, "drill latest")
 
 
-def _bucket(bucket: BucketFacts, keep_within: timedelta) -> Finding:
-    promised = format_age(keep_within)
+def _bucket(bucket: BucketFacts, limits: Limits) -> Finding:
+    longest = format_age(limits.keep_longest)
     if bucket.unknown:
         return Finding(
             "bucket",
@@ -174,11 +178,15 @@ def _bucket(bucket: BucketFacts, keep_within: timedelta) -> Finding:
         return Finding(
             "bucket", False, "it keeps nothing that somebody deletes", "turn its versioning on"
         )
-    days = bucket.forgets_after_days
-    if days is not None and timedelta(days=days) < keep_within:
-        state = f"it forgets what was deleted after {days}d, backups are kept for {promised}"
+    days, expires = bucket.forgets_after_days, bucket.expires_after_days
+    if expires is not None and timedelta(days=expires) < limits.keep_longest:
+        state = f"it deletes backups after {expires}d, they are kept for up to {longest}"
+        return Finding("bucket", False, state, "take Expiration out of its lifecycle")
+    if days is not None and timedelta(days=days) < limits.keep_longest:
+        state = f"it forgets what was deleted after {days}d, backups are kept for up to {longest}"
         return Finding("bucket", False, state, "lengthen NoncurrentDays of its lifecycle")
-    if bucket.lock_days > 0 and timedelta(days=bucket.lock_days) < keep_within:
+    if bucket.lock_days > 0 and timedelta(days=bucket.lock_days) < limits.keep_within:
+        promised = format_age(limits.keep_within)
         state = f"it locks backups for {bucket.lock_days}d, they are kept for {promised}"
         return Finding("bucket", False, state, "raise lock_days in the store's address")
     kept = "for ever" if days is None else f"for {days}d"

@@ -186,8 +186,11 @@ class Bucket:
             found = self._client.get_bucket_versioning(Bucket=self.location.bucket)
         return bool(found.get("Status") == "Enabled")
 
-    def noncurrent_days(self) -> int | None:
-        """Return after how many days the bucket forgets deleted versions; None if it never does."""
+    def lifecycle_days(self) -> tuple[int | None, int | None]:
+        """Return after how many days the bucket forgets deleted versions, and deletes present ones.
+
+        Each None if it never does.
+        """
         try:
             with _errors():
                 rules = self._client.get_bucket_lifecycle_configuration(
@@ -195,14 +198,19 @@ class Bucket:
                 )["Rules"]
         except S3Error as error:
             if error.code == "NoSuchLifecycleConfiguration":
-                return None
+                return None, None
             raise
-        days = [
+        enabled = [rule for rule in rules if rule.get("Status") == "Enabled"]
+        forgets = [
             rule["NoncurrentVersionExpiration"].get("NoncurrentDays", 0)
-            for rule in rules
-            if rule.get("Status") == "Enabled" and "NoncurrentVersionExpiration" in rule
+            for rule in enabled
+            if "NoncurrentVersionExpiration" in rule
         ]
-        return min(days, default=None)
+        # An Expiration can also name a date, or markers of deletion alone.
+        expires = [
+            rule["Expiration"]["Days"] for rule in enabled if "Days" in rule.get("Expiration", {})
+        ]
+        return min(forgets, default=None), min(expires, default=None)
 
     def abort_uploads(self, prefix: str) -> list[str]:
         """Abort the unfinished uploads below `prefix`, which cost money unseen; return the keys."""

@@ -23,6 +23,10 @@ _SYSTEM_BINDIR = "/usr/lib/postgresql/{major}/bin"
 _STDERR_LINES_SHOWN = 6
 
 
+class ToolStoppedError(ToolFailedError):
+    """A program was killed, or did not even start: that says nothing of what it worked on."""
+
+
 @dataclass(frozen=True)
 class PostgresTools:
     """One folder of PostgreSQL programs, all of one version."""
@@ -233,7 +237,7 @@ def start(
     `pass_fds` are open files that it inherits, and can open anew as /dev/fd/N.
 
     Raises:
-        ToolFailedError: if it cannot be started.
+        ToolStoppedError: if it cannot be started.
     """
     environment = {**child_environment(target), **(env or {})}
     try:
@@ -248,7 +252,7 @@ def start(
             start_new_session=True,
         )
     except OSError as error:
-        raise ToolFailedError(
+        raise ToolStoppedError(
             f"cannot run {program_name(argv)}",
             detail=f"{argv[0]}: {error.strerror}.",
             hint="`casedb config show` tells which PostgreSQL programs are used.",
@@ -270,7 +274,10 @@ def with_large_writes(argv: Sequence[str]) -> list[str]:
 
 
 def check(argv: Sequence[str], returncode: int, stderr: str) -> None:
-    """Raise ToolFailedError with what matters of `stderr` unless `returncode` is 0."""
+    """Raise ToolFailedError with what matters of `stderr` unless `returncode` is 0.
+
+    One that a signal ended raises ToolStoppedError.
+    """
     if returncode == 0:
         return
     reason = (
@@ -278,7 +285,8 @@ def check(argv: Sequence[str], returncode: int, stderr: str) -> None:
         if returncode < 0
         else f"exit code {returncode}"
     )
-    raise ToolFailedError(
+    kind = ToolStoppedError if returncode < 0 else ToolFailedError
+    raise kind(
         f"{program_name(argv)} failed ({reason})",
         detail=from_first_error(redact(stderr)) or "It printed nothing.",
     )

@@ -34,6 +34,8 @@ class Safeguards:
     keeps_versions: bool
     forgets_after_days: int | None
     """When a deleted version goes for good; None: never."""
+    expires_after_days: int | None
+    """When the bucket deletes what nobody has deleted; None: never."""
     lock_days: int
     """How long nobody can delete a backup; 0: no lock."""
 

@@ -272,9 +272,11 @@ class S3Store:
     def safeguards(self) -> Safeguards:
         """Return whether deleted versions are kept, and for how long."""
         with reading(self.location):
+            forgets, expires = self.bucket.lifecycle_days()
             return Safeguards(
                 keeps_versions=self.bucket.keeps_versions(),
-                forgets_after_days=self.bucket.noncurrent_days(),
+                forgets_after_days=forgets,
+                expires_after_days=expires,
                 lock_days=self.location.lock_days,
             )
 

@@ -9,6 +9,7 @@ from backups.stores import Store, open_store
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
+from casedb.cli.rotate import policy_of
 from casedb.connections import Verb, target_for
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError, ExitCode, ServerUnreachableError
@@ -50,7 +51,12 @@ def status(settings: Settings, without_server: bool, as_json: bool) -> int:
         findings = [Finding("server", False, error.message, error.hint)]
         code = ExitCode.UNREACHABLE
     values, now = settings.values, datetime.now(UTC)
-    limits = Limits(values.backup_max_age, values.drill_max_age, values.keep_within)
+    limits = Limits(
+        values.backup_max_age,
+        values.drill_max_age,
+        values.keep_within,
+        keep_longest=policy_of(settings, {}).longest,
+    )
     loss_h: dict[str, float | None] = {}
     stores = []
     for url in settings.store_urls:
@@ -139,4 +145,9 @@ def _bucket_facts(store: Store) -> BucketFacts | None:
         return BucketFacts(False, None, 0, unknown=error.message)
     if found is None:
         return None
-    return BucketFacts(found.keeps_versions, found.forgets_after_days, found.lock_days)
+    return BucketFacts(
+        found.keeps_versions,
+        found.forgets_after_days,
+        found.lock_days,
+        expires_after_days=found.expires_after_days,
+    )

@@ -60,7 +60,7 @@ def verify(
 
 def _verify_chain(settings: Settings, store: Store, keys: Keys | None, as_json: bool) -> None:
     database = settings.values.database
-    head = read_head(settings.chain_dir, database)
+    head = read_head(settings.chain_dir, database, store.labels(database))
     entries = check_chain(store, database, head, keys=keys)
     faults = [entry for entry in entries if entry.is_fault]
     if as_json:

@@ -1,5 +1,6 @@
 """A drill that is hit proves nothing, records nothing, and leaves no server for long."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,7 @@ CELLS = [
     *((phase, "server crash") for phase in SERVED),
     *((phase, "disk full") for phase in ("initdb", *SERVED)),
     *((phase, "connection dropped") for phase in ("restoring", "comparing")),
+    ("restoring", "pg_restore killed"),
 ]
 EXIT = {
     "SIGKILL": -9,
@@ -150,6 +152,7 @@ EXIT = {
     "server crash": 10,
     "disk full": 10,
     "connection dropped": 10,
+    "pg_restore killed": 10,
 }
 
 
@@ -197,6 +200,10 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
     elif fault == "connection dropped":
         # All but the one that asks.
         assert bench.ask(DROPPED) >= 1
+    elif fault == "pg_restore killed":
+        # As the kernel does when memory runs out.
+        for pid in caught.frozen:
+            os.kill(pid, signal.SIGKILL)
     else:
         home = bench.cluster()
         assert home

@@ -137,7 +137,8 @@ def after_commit(site: Site) -> Caught:
     assert site.new_labels() == []
     site.marker.unlink()
     process.communicate(timeout=120)
-    process = site.start("event:open:/chain/case_management.:2", "dump")
+    # Before the commit: twice what was announced and once the head are read, then it announces.
+    process = site.start("event:open:/chain/case_management.:5", "dump")
     site.wait_until_stopped()
     assert site.partial() == set()
     label = max(site.new_labels())

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from backups.anchors import _Pieces, check, read_heads
+from backups.catalog import read_backup
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import HEADS, MANIFEST, FileFacts, Manifest
@@ -20,7 +21,7 @@ from backups.verify import verify
 from casedb import audit
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import BackupDamagedError, ConfigurationError, DifferenceError
+from casedb.errors import BackupDamagedError, ConfigurationError, DifferenceError, UnverifiedError
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
@@ -164,6 +165,44 @@ def test_a_drill_tells_of_a_trail_that_was_broken_before_the_dump(
     assert f"audit trail: case {CASE}: entry 1 is not what was written" in (
         caught.value.detail or ""
     )
+
+
+def without_heads(store: LocalStore, manifest: Manifest) -> None:
+    """Take the heads away and put the manifest right, as somebody could who writes to the store."""
+    folder = store.root / manifest.database / manifest.label
+    (folder / HEADS).unlink()
+    files = {name: facts for name, facts in manifest.files.items() if name != HEADS}
+    changed = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST).write_bytes(changed.to_bytes())
+
+
+def test_a_trail_without_heads_is_not_checked_and_does_not_pass(
+    taken: tuple[LocalStore, Manifest], tools: PostgresTools
+) -> None:
+    store, manifest = taken
+    without_heads(store, manifest)
+
+    with pytest.raises(UnverifiedError, match="audit trail could not be checked"):
+        drill(store, manifest.label, tools=tools)
+
+    assert read_backup(store, manifest.database, manifest.label).drilled is None
+
+
+def test_a_broken_chain_is_found_without_heads_too(
+    told: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with connect(told, purpose="test") as admin:
+        admin.execute("ALTER TABLE public.case_logs DISABLE TRIGGER USER")
+        admin.execute("UPDATE public.case_logs SET action = 'forged' WHERE seq = 1")
+        admin.execute("ALTER TABLE public.case_logs ENABLE TRIGGER USER")
+    store = LocalStore(tmp_path)
+    manifest = dump(told.replace(user="case_backup"), store, tools=tools)
+    without_heads(store, manifest)
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools)
+
+    assert f"case {CASE}: entry 1 is not what was written" in (caught.value.detail or "")
 
 
 def test_an_anchor_tells_of_what_was_cut_off_since(

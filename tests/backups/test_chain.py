@@ -16,6 +16,7 @@ from backups.retention import Retention
 from backups.rotate import rotate
 from backups.sealing import Keys, new_key, read_keys
 from backups.stores import LocalStore
+from backups.stores.local import LocalSet
 from backups.stores.several import SeveralStores
 from casedb.conninfo import Conninfo
 from casedb.errors import ConfigurationError
@@ -183,3 +184,111 @@ def test_a_head_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 def _fail_at_the_end(progress: object) -> None:
     if getattr(progress, "phase", "") == "reading the archive back":
         raise RuntimeError
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing of the run goes on."""
+
+
+def test_a_backup_whose_run_was_killed_after_the_commit_is_missed_when_it_goes(
+    chained: tuple[LocalStore, list[str]],
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, _ = chained
+    commit = LocalSet.commit
+
+    def and_die(new: LocalSet) -> None:
+        commit(new)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalSet, "commit", and_die)
+        with pytest.raises(Killed):
+            dump(small, store, tools=tools, chain=tmp_path / "chain")
+    killed = max(store.labels(small.dbname))
+    head = read_head(tmp_path / "chain", small.dbname, store.labels(small.dbname))
+    assert head
+    assert head.label == killed
+
+    after = dump(small, store, tools=tools, chain=tmp_path / "chain")
+
+    assert after.previous == head
+    assert states(store, small, tmp_path) == ["whole"] * 5
+    shutil.rmtree(store.root / small.dbname / killed)
+    assert states(store, small, tmp_path) == ["whole", "missing", "unattested", "whole", "whole"]
+
+
+def test_a_backup_that_was_killed_before_the_commit_is_not_missed(
+    chained: tuple[LocalStore, list[str]],
+    small: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, labels = chained
+
+    def die(_new: LocalSet) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalSet, "commit", die)
+        with pytest.raises(Killed):
+            dump(small, store, tools=tools, chain=tmp_path / "chain")
+    assert (tmp_path / "chain" / f"{small.dbname}.pending").exists()
+
+    after = dump(small, store, tools=tools, chain=tmp_path / "chain")
+
+    assert after.previous
+    assert after.previous.label == labels[-1]
+    assert states(store, small, tmp_path) == ["whole"] * 4
+
+
+def test_a_head_that_cannot_be_read_wastes_no_dump(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    (tmp_path / "chain").mkdir()
+    (tmp_path / "chain" / f"{small.dbname}.json").write_text("{")
+    store = LocalStore(tmp_path / "store")
+    seen: list[object] = []
+
+    with pytest.raises(ConfigurationError, match="head of the chain"):
+        dump(small, store, tools=tools, chain=tmp_path / "chain", on_progress=seen.append)
+
+    assert seen == []
+
+
+def test_a_host_that_cannot_remember_says_that_the_backup_is_complete(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    (tmp_path / "chain").mkdir()
+    # No file can take the name of a folder, not even root's.
+    in_the_way = tmp_path / "chain" / f"{small.dbname}.json"
+    store = LocalStore(tmp_path / "store")
+
+    def block(progress: object) -> None:
+        if getattr(progress, "phase", "") == "reading the archive back":
+            (in_the_way / "full").mkdir(parents=True)
+
+    with pytest.raises(ConfigurationError) as caught:
+        dump(small, store, tools=tools, chain=tmp_path / "chain", on_progress=block)
+
+    (label,) = store.labels(small.dbname)
+    assert caught.value.message == f'backup "{label}" is complete, but this host cannot remember it'
+    assert read_backup(store, small.dbname, label).is_good
+
+
+def test_a_backup_that_is_missing_from_a_copy_is_missing(
+    chained: tuple[LocalStore, list[str]], small: Conninfo, tmp_path: Path
+) -> None:
+    """No link names a copy, as `aws s3 sync` makes it, or a folder that was moved."""
+    store, labels = chained
+    copy = LocalStore(tmp_path / "copy")
+    shutil.copytree(store.root, copy.root)
+    assert states(copy, small, tmp_path) == ["whole", "whole", "whole"]
+
+    shutil.rmtree(copy.root / small.dbname / labels[1])
+
+    assert states(copy, small, tmp_path) == ["whole", "missing", "unattested"]

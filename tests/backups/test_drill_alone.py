@@ -12,10 +12,11 @@ from backups.dump import dump
 from backups.load import analyze
 from backups.manifest import Manifest
 from backups.probes import newest_migration, probe_access
+from backups.progress import Progress
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import DifferenceError, ExitCode, UnverifiedError
+from casedb.errors import DifferenceError, ExitCode, LockedError, UnverifiedError
 from casedb.seed import seed_demo
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
@@ -161,6 +162,48 @@ def test_a_function_that_lies_about_who_acts_is_found_by_the_probe(
 
     assert probed.unchecked is None
     assert any("case_clerk" in line and "cases" in line for line in probed.differences)
+
+
+def test_rights_that_were_wrong_before_the_dump_fail_the_drill_by_the_probe_alone(
+    database: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """It restores just what was dumped; that it must not be so, only the matrix knows."""
+    seed_demo(database.replace(user="case_seed"))
+    with connect(database, purpose="test") as connection:
+        connection.execute(
+            "CREATE POLICY open_door ON public.cases FOR SELECT TO case_clerk USING (true)"
+        )
+    store = LocalStore(tmp_path)
+    manifest = dump(database.replace(user="case_backup"), store, tools=tools)
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools)
+
+    lines = (caught.value.detail or "").splitlines()
+    assert lines
+    assert all(line.startswith("access: ") for line in lines), lines
+    backup = read_backup(store, manifest.database, manifest.label)
+    assert backup.drilled
+    assert backup.drilled.outcome == "failed"
+
+
+def test_a_drill_holds_its_backup_until_it_has_ended(copied: Made, tools: PostgresTools) -> None:
+    """A rotation on another host must not delete it meanwhile."""
+    other = LocalStore(copied.store.root)
+    refused = []
+
+    def delete(progress: Progress) -> None:
+        try:
+            other.delete("sample db", copied.label, b"")
+        except LockedError:
+            refused.append(progress.phase)
+
+    drill(copied.store, copied.label, tools=tools, with_access=False, on_progress=delete)
+
+    # Verifying holds it for itself; a drill goes on with all the rest.
+    assert {"making a throwaway cluster", "restoring", "logging in as each role"} <= {*refused}
+    other.delete("sample db", copied.label, b"")
+    assert other.labels("sample db") == []
 
 
 def test_a_role_that_cannot_log_in_is_found(

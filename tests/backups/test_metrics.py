@@ -1,5 +1,6 @@
 """What node_exporter reads is true, whole, and says nothing that is not known."""
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from backups.catalog import catalog
 from backups.manifest import DUMP
 from backups.metrics import StoreState, metrics_of, metrics_text, write_metrics
-from backups.records import DrillReport
-from casedb.errors import ToolFailedError
+from backups.records import DrillReport, write_record
+from casedb.cli.main import run
+from casedb.errors import ExitCode, ToolFailedError
 from tests.backups.conftest import SAMPLE, Made
 
 
@@ -30,6 +32,28 @@ def test_a_drilled_backup_has_every_metric(drilled: tuple[Made, DrillReport]) ->
     assert values["backup_last_drill_passed"] == 1
     assert values["backup_restore_seconds"] == report.recovery_s
     assert len(values) == 9
+
+
+def test_a_drill_that_failed_last_shows_in_metrics_and_status(
+    drilled: tuple[Made, DrillReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier backup that passed hides nothing."""
+    made, report = drilled
+    failed = made.copy(tmp_path / "store")
+    lines = {"outcome": "failed", "differences": ("a row is gone",)}
+    write_record(failed.store, SAMPLE, report.model_copy(update=lines))
+    words = ["--without-server", "--json", "--database", SAMPLE]
+
+    code = run(["status", *words, "--store", str(failed.store.root)])
+
+    assert metrics_of(state_of(failed))["backup_last_drill_passed"] == 0
+    findings = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert code == ExitCode.DIFFERENT
+    assert not findings["drill"]["well"]
+    assert findings["drill"]["state"] == f"the last one failed: {made.label}"
+    run(["status", *words, "--store", str(made.store.root)])
+    findings = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert findings["drill"]["well"]
 
 
 def test_what_is_not_known_has_no_value_and_no_zero(made: Made) -> None:

@@ -635,7 +635,7 @@ def test_an_address_that_makes_no_sense_is_refused(url: str, complaint: str) -> 
 
 def test_a_bucket_tells_how_it_keeps_what_is_deleted(server: Server, store: S3Store) -> None:
     kept = bool(store.bucket.keeps_versions())
-    assert store.safeguards() == Safeguards(kept, None, 0)
+    assert store.safeguards() == Safeguards(kept, None, None, 0)
 
     name = server.new_bucket(versions=True)
     server.client().put_bucket_lifecycle_configuration(
@@ -647,10 +647,11 @@ def test_a_bucket_tells_how_it_keeps_what_is_deleted(server: Server, store: S3St
                     "Status": "Enabled",
                     "Filter": {"Prefix": ""},
                     "NoncurrentVersionExpiration": {"NoncurrentDays": 5},
+                    "Expiration": {"Days": 9},
                 }
             ]
         },
     )
-    assert store_in(server, name, "&lock_days=3").safeguards() == Safeguards(True, 5, 3)
+    assert store_in(server, name, "&lock_days=3").safeguards() == Safeguards(True, 5, 9, 3)
     with pytest.raises((UnverifiedError, ConfigurationError)):
         store_in(server, "no-such-bucket-at-all").safeguards()

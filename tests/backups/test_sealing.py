@@ -1,20 +1,25 @@
 """What is encrypted can be read by its recipients only, and proven by them all the same."""
 
 import io
+import json
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyrage
 import pytest
 from psycopg import sql
 
-from backups.catalog import read_manifest
+from backups.catalog import read_backup, read_manifest
 from backups.compare import compare
 from backups.contents import full_manifest
 from backups.drill import drill
 from backups.dump import dump
+from backups.load import analyze
 from backups.manifest import Manifest
 from backups.restore import Wish, restore
 from backups.sealing import (
@@ -31,7 +36,12 @@ from backups.streams import HashingWriter
 from backups.verify import read_catalog, verify
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from casedb.errors import BackupDamagedError, ConfigurationError, UnverifiedError
+from casedb.errors import (
+    BackupDamagedError,
+    ConfigurationError,
+    DifferenceError,
+    UnverifiedError,
+)
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE
@@ -90,6 +100,96 @@ def test_nothing_of_the_content_lies_in_the_store_in_clear(sealed: Sealed) -> No
     assert public.tables == ()
     assert public.roles == ()
     assert public.recipients == sealed.keys.recipients
+
+
+def assert_nothing_lies_in_clear(store: LocalStore, secrets: Sequence[bytes]) -> None:
+    """Wherever in the store: what is found about a backup says as much as the backup."""
+    paths = [path for path in store.root.rglob("*") if path.is_file()]
+    assert [path for path in paths if path.parent.name == "records"]
+    for path in paths:
+        data = path.read_bytes()
+        assert [secret for secret in secrets if secret in data] == [], path.name
+
+
+def unsealed_record(path: Path, key: Path) -> dict[str, Any]:
+    """Return what only the recipients can read of a report."""
+    identities = list(read_keys(key).identities)
+    sealed = json.loads(path.read_text())["sealed"]
+    found = json.loads(pyrage.decrypt(sealed.encode(), identities))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_what_a_failed_drill_found_is_encrypted_as_the_backup_is(
+    copied_seal: Sealed, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def and_spoil(target: Conninfo) -> None:
+        analyze(target)
+        with connect(target, purpose="spoil") as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute("UPDATE app.cases SET title = 'x'")
+            connection.execute("DROP POLICY cases_never_closed ON app.cases")
+            connection.execute("ALTER DATABASE \"sample db\" SET work_mem = '77MB'")
+
+    monkeypatch.setattr("backups.drill.analyze", and_spoil)
+    store, label = copied_seal.store, copied_seal.manifest.label
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, label, tools=tools, keys=copied_seal.keys, with_access=False)
+
+    told = (caught.value.detail or "").splitlines()
+    assert len(told) == 3
+    assert_nothing_lies_in_clear(store, (*SECRETS, b"app.", b"77MB"))
+    # Whoever has no key goes on by what is in clear.
+    backup = read_backup(store, SAMPLE, label)
+    assert backup.drilled
+    assert backup.drilled.outcome == "failed"
+    assert backup.drilled.recovery_s > 0
+    record = store.root / SAMPLE / "records" / f"{label}.drill.json"
+    assert unsealed_record(record, copied_seal.key_file)["differences"] == told
+
+
+def test_what_pg_restore_prints_of_a_row_is_encrypted_as_the_backup_is(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with connect(small, purpose="test") as connection:
+        connection.execute(
+            "CREATE TABLE people AS SELECT 'jane@example.com' AS email;"
+            "CREATE FUNCTION fine(text) RETURNS bool LANGUAGE sql"
+            " AS $$SELECT current_setting('search_path') <> ''$$;"
+            "ALTER TABLE people ADD CHECK (fine(email))"
+        )
+    store = LocalStore(tmp_path / "store")
+    manifest = dump(small, store, tools=tools, recipients=[new_key(tmp_path / "key")])
+
+    with pytest.raises(DifferenceError, match="does not restore") as caught:
+        drill(store, manifest.label, tools=tools, keys=read_keys(tmp_path / "key"))
+
+    assert "jane@example.com" in (caught.value.detail or "")
+    assert_nothing_lies_in_clear(store, (b"jane", b"people", b"COPY", b"fine"))
+
+
+def test_a_report_of_a_passed_drill_or_a_restore_says_no_more(
+    copied_seal: Sealed, cluster: Conninfo, tools: PostgresTools
+) -> None:
+    store, label = copied_seal.store, copied_seal.manifest.label
+    name = "sealed_reported"
+    drilled = drill(store, label, tools=tools, keys=copied_seal.keys, with_access=False)
+    try:
+        wish = Wish(label, name)
+        restored = restore(store, wish, cluster, tools=tools, keys=copied_seal.keys)
+    finally:
+        with connect(cluster, purpose="test") as connection:
+            statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+            connection.execute(statement)
+
+    assert any("app.stale" in note for note in drilled.notes)
+    assert any("app.stale" in note for note in restored.notes)
+    assert_nothing_lies_in_clear(store, (*SECRETS, b"app."))
+    for kind, report in (("drill", drilled), ("restore", restored)):
+        record = store.root / SAMPLE / "records" / f"{label}.{kind}.json"
+        assert json.loads(record.read_text())["rows"] == 0
+        assert unsealed_record(record, copied_seal.key_file) == report.model_dump(mode="json")
 
 
 def test_its_bytes_can_be_verified_without_the_key(sealed: Sealed, tools: PostgresTools) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import pytest
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from backups import fingerprint, snapshot
 from backups.content import SETTINGS
@@ -326,3 +326,38 @@ def test_waiting_is_forgiven_when_it_ends(small: Conninfo) -> None:
         waiting.join()
 
     assert '"casedb test" as postgres' in (caught.value.blocker or "")
+
+
+def test_what_lies_beside_the_tables_is_of_the_same_moment(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """Settings, roles and extensions: before the snapshot they are in, after it they are not."""
+    with connect(small, purpose="test") as connection:
+        extension = scalar(
+            connection,
+            "SELECT name FROM pg_available_extensions WHERE installed_version IS NULL"
+            " AND name IN ('citext', 'hstore', 'pg_trgm') LIMIT 1",
+        )
+    moments: dict[str, list[sql.Composed]] = {
+        "writing the roles": [_setting(small, "5MB")],
+        "proving the tables": [
+            _setting(small, "9MB"),
+            sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(str(extension))),
+        ],
+    }
+
+    def change(progress: Progress) -> None:
+        with connect(small, purpose="test") as connection:
+            for statement in moments.pop(progress.phase, []):
+                connection.execute(statement)
+
+    manifest = dump(small, LocalStore(tmp_path), tools=tools, on_progress=change)
+
+    assert moments == {}
+    assert [s.value for s in manifest.properties.settings if s.name == "work_mem"] == ["5MB"]
+    assert extension not in [found.name for found in manifest.extensions]
+
+
+def _setting(target: Conninfo, value: str) -> sql.Composed:
+    statement = sql.SQL("ALTER DATABASE {} SET work_mem = {}")
+    return statement.format(sql.Identifier(target.dbname), sql.Literal(value))

@@ -17,7 +17,7 @@ from backups.facts import read_settings
 from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
-from backups.restore import Wish
+from backups.restore import Wish, restore
 from backups.restore_facts import kept_databases
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
@@ -435,3 +435,20 @@ def test_only_what_was_kept_can_be_dropped(night: Night) -> None:
 
     assert other.name == undone.kept
     assert night.databases() == [night.name]
+
+
+def test_an_undo_names_no_table_where_backups_are_encrypted(night: Night, tmp_path: Path) -> None:
+    public = new_key(tmp_path / "key")
+    store = LocalStore(tmp_path / "sealed")
+    source = night.live.replace(user="case_backup")
+    sealed = dump(source, store, tools=night.tools, recipients=[public])
+    wish = Wish(sealed.label, night.name, replace=True)
+    restore(store, wish, night.admin, tools=night.tools, keys=read_keys(tmp_path / "key"))
+    night.write_case("written later")
+
+    plan = plan_undo(night.admin, night.name)
+    undone = undo_restore(night.admin, plan, confirmed=True, store=store)
+
+    assert any("public.cases" in line for line in undone.changes or ())
+    (record,) = (store.root / night.name / "records").glob("*.undo.json")
+    assert "public." not in record.read_text()

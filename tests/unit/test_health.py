@@ -8,7 +8,7 @@ import pytest
 from casedb.health import BackupFacts, BucketFacts, Finding, Limits, assess_backups
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-LIMITS = Limits(timedelta(hours=26), timedelta(days=8), timedelta(days=7))
+LIMITS = Limits(timedelta(hours=26), timedelta(days=8), timedelta(days=7), timedelta(days=28))
 BUCKET = BucketFacts(keeps_versions=True, forgets_after_days=30, lock_days=7)
 WELL = BackupFacts(
     store="s3://bucket/here",
@@ -63,7 +63,9 @@ def test_without_a_backup_all_would_be_lost() -> None:
         (replace(WELL, damaged=("app-1",)), "damage", "1 of 3"),
         (replace(WELL, free_bytes=299), "disk", "free"),
         (replace(WELL, bucket=replace(BUCKET, keeps_versions=False)), "bucket", "keeps nothing"),
-        (replace(WELL, bucket=replace(BUCKET, forgets_after_days=6)), "bucket", "after 6d"),
+        # Longer than all are kept, and not as long as the oldest is.
+        (replace(WELL, bucket=replace(BUCKET, forgets_after_days=27)), "bucket", "after 27d"),
+        (replace(WELL, bucket=replace(BUCKET, expires_after_days=27)), "bucket", "after 27d"),
         (replace(WELL, bucket=replace(BUCKET, lock_days=6)), "bucket", "locks backups for 6d"),
         (replace(WELL, bucket=replace(BUCKET, unknown="no")), "bucket", "could not be read"),
     ],
@@ -84,6 +86,7 @@ def test_one_thing_alone_makes_it_not_well(facts: BackupFacts, check: str, words
         # One odd backup among the earlier ones does not change what is usual.
         replace(WELL, earlier_sizes_bytes=(1000, 100, 100)),
         replace(WELL, bucket=replace(BUCKET, forgets_after_days=None, lock_days=0)),
+        replace(WELL, bucket=replace(BUCKET, forgets_after_days=28, expires_after_days=28)),
         replace(WELL, bucket=None, free_bytes=None),
     ],
 )
