@@ -8,12 +8,13 @@ from typing import Any
 from psycopg import Connection, sql
 
 from backups import fingerprint
+from backups.interrupts import held, not_cleaned_up
 from backups.load import create_database
 from backups.manifest import Manifest, RoleFacts
 from backups.restore_plan import RANDOM_CHARS, debris, temporary_head
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import CasedbError, RefusedError, ToolFailedError
+from casedb.errors import CasedbError, RefusedError
 
 
 @contextmanager
@@ -29,7 +30,8 @@ def temporary_database(admin: Conninfo, manifest: Manifest, database: str) -> It
             create_database(connection, manifest.properties, temporary)
         yield temporary
     except BaseException as error:
-        _drop(admin, temporary, error)
+        with held():
+            _drop(admin, temporary, error)
         raise
 
 
@@ -111,14 +113,7 @@ def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
             f'The unfinished database "{temporary}" is still there. The next restore removes it, '
             f"or do so with: {statement.as_string()}"
         )
-        if isinstance(error, CasedbError):
-            error.hint = f"{error.hint or ''} {way_out}".strip()
-            return
-        raise ToolFailedError(
-            "the restore was interrupted, and could not clean up",
-            detail=f"{failure.message}.",
-            hint=way_out,
-        ) from error
+        raise not_cleaned_up(error, failure, way_out) from failure
 
 
 def _drop_statement(name: str) -> sql.Composed:

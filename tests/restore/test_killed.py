@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -126,12 +126,18 @@ def unfinished(night: Night) -> list[str]:
     return [name for name in night.databases() if re.search("_restoring_[0-9a-f]{6}$", name)]
 
 
-def is_waiting(night: Night) -> bool:
+def is_waiting(night: Night, purpose: str = "rename") -> bool:
     query = (
         "SELECT count(*) FROM pg_stat_activity"
-        " WHERE application_name = 'casedb restore: rename' AND wait_event_type = 'Lock'"
+        f" WHERE application_name = 'casedb restore: {purpose}' AND wait_event_type = 'Lock'"
     )
     return bool(night.ask(query, "postgres"))
+
+
+def is_delivered(process: subprocess.Popen[bytes]) -> bool:
+    """Whether no signal waits any more to be taken by `process`."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return not any(int(mask, 16) for mask in re.findall(r"(?:Sig|Shd)Pnd:\s+(\w+)", status))
 
 
 def nobody_restores(night: Night) -> bool:
@@ -153,15 +159,20 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
         return
     with running(night, folder, "comparing the tables") as process:
         wait_until(marker.exists, process)
-        locked = night.name if place == FIRST_NAME else unfinished(night)[0]
-        with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
-            # Its lock on the name is what RENAME then waits for.
-            holder.execute(
-                sql.SQL("ALTER DATABASE {} SET work_mem = '8MB'").format(sql.Identifier(locked))
-            )
+        with holding(night, night.name if place == FIRST_NAME else unfinished(night)[0]):
             marker.unlink()
             wait_until(lambda: is_waiting(night), process)
             yield process
+
+
+@contextmanager
+def holding(night: Night, database: str) -> Iterator[None]:
+    """Let whoever renames, drops or sets something of `database` wait for the block's end."""
+    with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
+        # The first keeps a lock on the row of settings, the second one on the name.
+        for statement in ("ALTER DATABASE {} SET work_mem = '8MB'", "COMMENT ON DATABASE {} IS ''"):
+            holder.execute(sql.SQL(statement).format(sql.Identifier(database)))
+        yield
 
 
 @pytest.mark.parametrize(
@@ -197,6 +208,40 @@ def test_stopped_by_a_signal(
     assert unfinished(night) == []
     for name in left:
         assert f'removed "{name}"' in said
+
+
+@pytest.mark.parametrize("freeze", [(), ("--freeze",)])
+@pytest.mark.parametrize("place", ["checking the bytes", "restoring"])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 143)])
+def test_a_second_signal_does_not_cut_short_what_cleans_up(
+    night: Night,
+    tmp_path: Path,
+    how: signal.Signals,
+    code: int,
+    place: str,
+    freeze: tuple[str, ...],
+) -> None:
+    """Ctrl-C twice, and a terminal that is closed and says so twice."""
+    before = identity(night)
+    with running(night, tmp_path, place, *freeze) as process:
+        wait_until((tmp_path / "marker").exists, process)
+        half = unfinished(night)
+        waits_for = half[0] if half else night.name
+        with holding(night, waits_for) if half or freeze else nullcontext():
+            process.send_signal(how)
+            if half or freeze:
+                # It cleans up, and waits for us.
+                wait_until(lambda: is_waiting(night, "clean up"), process)
+                process.send_signal(how)
+                wait_until(lambda: is_delivered(process), process)
+        assert process.wait(timeout=120) == code
+    said = (tmp_path / "output").read_text()
+
+    assert bool(half) is (place == "restoring")
+    assert "cleaned up" in said
+    assert identity(night) == before
+    assert night.databases() == [night.name]
+    night.write_case("the application goes on")
 
 
 TOO_LATE = (
@@ -252,6 +297,24 @@ def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
     (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "success"
     assert read_record(night.store, night.name, night.label, RestoreReport)
+
+
+@pytest.mark.parametrize("open_reader", [os.pipe, os.openpty])
+def test_that_nobody_reads_any_more_makes_no_success_of_an_interrupted_restore(
+    night: Night, tmp_path: Path, open_reader: Callable[[], tuple[int, int]]
+) -> None:
+    """Ctrl-C ends `| tee` as well; a terminal that is closed takes no word any more."""
+    before = identity(night)
+    ours, theirs = open_reader()
+    with running(night, tmp_path, "restoring", reader=theirs) as process:
+        os.close(theirs)
+        wait_until((tmp_path / "marker").exists, process)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=120) == 143
+
+    assert identity(night) == before
+    assert night.databases() == [night.name]
 
 
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
