@@ -10,7 +10,7 @@ from psycopg.rows import class_row, dict_row
 
 from backups.facts import read_settings
 from backups.manifest import TableFacts
-from backups.properties import FROZEN
+from backups.properties import FROZEN, thaw_command
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError
@@ -88,6 +88,8 @@ class LiveState:
     """Tables with another number of rows than in the backup; None if that could not be counted."""
     is_frozen: bool = False
     """Whether a restore made it read-only and was killed, or is still running."""
+    thaw_command: str | None = None
+    """What ends that, for psql; None if it is not so."""
 
     @property
     def session_count(self) -> int:
@@ -125,6 +127,7 @@ def read_live(
     with connection.cursor(row_factory=class_row(Sessions)) as sessions:
         who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
     obstacles = connection.execute(read_sql("catalog/restore-obstacles.sql"), {"name": name})
+    frozen = read_settings(connection, name).get(FROZEN)
     return LiveState(
         name=name,
         obstacles=tuple(Obstacle(*row) for row in obstacles.fetchall()),
@@ -133,7 +136,8 @@ def read_live(
         is_marked=is_marked(connection, name),
         sessions=tuple(who),
         written=written_since(admin.replace(dbname=name), tables),
-        is_frozen=FROZEN in read_settings(connection, name),
+        is_frozen=frozen is not None,
+        thaw_command=thaw_command(name, frozen) if frozen is not None else None,
     )
 
 

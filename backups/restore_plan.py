@@ -206,7 +206,7 @@ def _notes(
     if live and live.is_frozen:
         notes.append(
             f'"{database}" is read-only since a restore that was killed; the next one ends that, '
-            f"and so does: ALTER DATABASE {database} RESET default_transaction_read_only"
+            f"and so does: {live.thaw_command}"
         )
     if not backup.passed_drill:
         notes.append("this backup has not passed a drill: that it restores is only hoped")

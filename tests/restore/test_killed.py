@@ -327,7 +327,20 @@ def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
     with pytest.raises(Exception, match="read-only"):
         night.write_case("too late")
     plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
-    assert any("read-only since a restore that was killed" in note for note in plan.notes)
+    (note,) = [n for n in plan.notes if "read-only since a restore that was killed" in n]
+    thaw = (
+        f'ALTER DATABASE "{night.name}" RESET default_transaction_read_only; '
+        f'ALTER DATABASE "{night.name}" RESET casedb.frozen'
+    )
+    assert note.endswith(thaw)
+    status = subprocess.run(
+        [sys.executable, "-m", "casedb", "status", "--json", *night.words],
+        cwd=tmp_path, env=environment(night), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert status.returncode == 9, status.stderr
+    (frozen,) = [f for f in json.loads(status.stdout)["findings"] if f["check"] == "freeze"]
+    assert not frozen["well"]
+    assert frozen["advice"].endswith(thaw)
 
     said = again(night, tmp_path)
 
