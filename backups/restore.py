@@ -26,7 +26,7 @@ from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements, thaw_command
 from backups.records import RestoreReport, standing, write_record
 from backups.restore_facts import read_live, read_server
-from backups.restore_plan import RestorePlan, make_plan
+from backups.restore_plan import RestorePlan, debris, make_plan
 from backups.restore_refusals import already_exists
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
@@ -210,6 +210,8 @@ def _plan(
         if wish.database in server.databases
         else None
     )
+    # Only a superuser may ask for the size of any database, and only he restores.
+    left = debris(server.databases, wish.database) if server.is_superuser else []
     plan = make_plan(
         backup,
         manifest,
@@ -224,6 +226,7 @@ def _plan(
         tools_version=tools.version,
         drills=_drills(store, source, backup),
         now=datetime.now(UTC),
+        debris_bytes=beside.size_of(connection, left),
     )
     return plan, manifest
 

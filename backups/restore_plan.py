@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from psycopg import sql
+
 from backups.catalog import Backup
 from backups.manifest import Manifest
 from backups.records import DrillReport
@@ -78,11 +80,13 @@ def make_plan(
     tools_version: str,
     drills: Sequence[Backup],
     now: datetime,
+    debris_bytes: int = 0,
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
     `replace` allows to take the name of a living database, which is kept. `drills` are backups
-    with drill reports to estimate from, newest first. `now` is aware.
+    with drill reports to estimate from, newest first. `now` is aware. `debris_bytes` is what
+    unfinished restores take, which are removed first.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
@@ -116,6 +120,7 @@ def make_plan(
             missing_roles=missing,
             create_roles=create_roles,
             need_bytes=need,
+            debris_bytes=debris_bytes,
             tools_major=tools_major,
             tools_version=tools_version,
         ),
@@ -163,6 +168,11 @@ def debris(databases: Iterable[str], database: str) -> list[str]:
     return sorted(name for name in databases if pattern.fullmatch(name))
 
 
+def drop_statement(name: str) -> sql.Composed:
+    """Return the statement that removes an unfinished restore, whoever is connected to it."""
+    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+
+
 def _steps(
     label: str,
     database: str,
@@ -200,7 +210,8 @@ def _notes(
     replace: bool,
 ) -> list[str]:
     notes = [
-        f'"{name}" was left by a restore that was killed: it is removed, unless one is running'
+        f'"{name}" was left by a restore that was killed: it is removed, unless one is running; '
+        f"by hand: {drop_statement(name).as_string(None)}"
         for name in debris(server.databases, database)
     ]
     if live and live.is_frozen:

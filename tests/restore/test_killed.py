@@ -18,6 +18,7 @@ from backups.records import RestoreReport, read_record
 from backups.restore import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
+from casedb.errors import RefusedError
 from tests.restore.conftest import Night
 
 # The real front door; only the progress it shows is replaced, by one that stops at a phase, or one
@@ -297,6 +298,26 @@ def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
     (line,) = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "success"
     assert read_record(night.store, night.name, night.label, RestoreReport)
+
+
+def test_what_a_killed_restore_left_is_no_reason_to_refuse_the_next_one_for_room(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pg_restore still runs, too: nobody has ended it."""
+    with running(night, tmp_path, "restoring") as process:
+        wait_until((tmp_path / "marker").exists, process)
+        (left,) = unfinished(night)
+    need = plan_restore(night.store, night.wish, night.admin, tools=night.tools).need_bytes
+    monkeypatch.setattr("backups.restore_facts._disk", lambda _connection: (need - 1, True))
+    plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
+    assert any(f'DROP DATABASE IF EXISTS "{left}" WITH (FORCE)' in note for note in plan.notes)
+
+    report = night.restore()
+
+    assert any(f'removed "{left}"' in note for note in report.notes)
+    assert unfinished(night) == []
+    with pytest.raises(RefusedError, match="too little disk"):
+        night.restore()
 
 
 @pytest.mark.parametrize("open_reader", [os.pipe, os.openpty])

@@ -129,7 +129,7 @@ def test_a_signal_that_comes_in_time_stops_the_swap(
     night.write_case("nothing has happened")
 
 
-@pytest.mark.parametrize("place", ["backups.beside._drop_statement", "backups.kept.unfreeze"])
+@pytest.mark.parametrize("place", ["backups.beside.drop_statement", "backups.kept.unfreeze"])
 def test_a_signal_does_not_cut_short_what_cleans_up_after_an_error(
     night: Night, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
