@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
 from psycopg import sql
@@ -166,13 +167,16 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
             yield process
 
 
+# What each keeps a lock on until its transaction ends: the row of settings, or the name.
+SETTINGS = "ALTER DATABASE {} SET work_mem = '8MB'"
+NAME = "COMMENT ON DATABASE {} IS ''"
+
+
 @contextmanager
-def holding(night: Night, database: str) -> Iterator[None]:
-    """Let whoever renames, drops or sets something of `database` wait for the block's end."""
+def holding(night: Night, database: str, what: LiteralString = SETTINGS) -> Iterator[None]:
+    """Let whoever sets something of `database`, or drops it (NAME), wait for the block's end."""
     with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
-        # The first keeps a lock on the row of settings, the second one on the name.
-        for statement in ("ALTER DATABASE {} SET work_mem = '8MB'", "COMMENT ON DATABASE {} IS ''"):
-            holder.execute(sql.SQL(statement).format(sql.Identifier(database)))
+        holder.execute(sql.SQL(what).format(sql.Identifier(database)))
         yield
 
 
@@ -227,8 +231,8 @@ def test_a_second_signal_does_not_cut_short_what_cleans_up(
     with running(night, tmp_path, place, *freeze) as process:
         wait_until((tmp_path / "marker").exists, process)
         half = unfinished(night)
-        waits_for = half[0] if half else night.name
-        with holding(night, waits_for) if half or freeze else nullcontext():
+        waits_for = (half[0], NAME) if half else (night.name, SETTINGS)
+        with holding(night, *waits_for) if half or freeze else nullcontext():
             process.send_signal(how)
             if half or freeze:
                 # It cleans up, and waits for us.
