@@ -3,18 +3,18 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
 from backups import fingerprint
-from backups.interrupts import add_way_out
+from backups.interrupts import add_way_out, held, not_cleaned_up
 from backups.load import create_database
 from backups.manifest import Manifest, RoleFacts
-from backups.restore_plan import RANDOM_CHARS, debris, temporary_head
+from backups.restore_plan import RANDOM_CHARS, debris, drop_statement, temporary_head
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import CasedbError, RefusedError, ToolFailedError
+from casedb.errors import CasedbError, RefusedError
 
 
 @contextmanager
@@ -30,20 +30,31 @@ def temporary_database(admin: Conninfo, manifest: Manifest, database: str) -> It
             create_database(connection, manifest.properties, temporary)
         yield temporary
     except BaseException as error:
-        _drop(admin, temporary, error)
+        with held():
+            _drop(admin, temporary, error)
         raise
+
+
+def size_of(connection: Connection[Any], databases: Sequence[str]) -> int:
+    """Return how many bytes `databases` take together; one that is gone takes none."""
+    query: LiteralString = (
+        "SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint FROM pg_database"
+        " WHERE datname = ANY(%s)"
+    )
+    return int(scalar(connection, query, list(databases)))
 
 
 def drop_debris(connection: Connection[Any], database: str) -> list[str]:
     """Drop the unfinished databases that killed restores of `database` left; tell of each.
 
-    Needs the maintenance lock: whoever holds it knows that no such restore runs any more.
+    Needs the maintenance lock: whoever holds it knows that no such restore runs any more. Its
+    pg_restore may: it loads on when casedb is killed. FORCE ends its sessions, and so itself.
     """
     left = debris(
         [name for (name,) in connection.execute("SELECT datname FROM pg_database")], database
     )
     for name in left:
-        connection.execute(_drop_statement(name))
+        connection.execute(drop_statement(name))
     return [f'removed "{name}", which a restore had left that was killed' for name in left]
 
 
@@ -121,7 +132,7 @@ def _create_role(role: RoleFacts) -> sql.Composed:
 
 
 def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
-    statement = _drop_statement(temporary)
+    statement = drop_statement(temporary)
     try:
         # A session of its own: the other one may be lost, or in the middle of something.
         with connect(admin, purpose="restore: clean up") as connection:
@@ -131,15 +142,4 @@ def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
             f'If database "{temporary}" is still there, it is unfinished. The next restore '
             f"removes it, or do so with: {statement.as_string()}"
         )
-        if isinstance(error, CasedbError):
-            error.hint = f"{error.hint or ''} {way_out}".strip()
-            return
-        raise ToolFailedError(
-            "the restore was interrupted, and could not clean up",
-            detail=f"{failure.message}.",
-            hint=way_out,
-        ) from error
-
-
-def _drop_statement(name: str) -> sql.Composed:
-    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        raise not_cleaned_up(error, failure, way_out) from failure

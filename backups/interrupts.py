@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-from casedb.errors import CasedbError, TerminatedError
+from casedb.errors import CasedbError, TerminatedError, ToolFailedError
 
 _STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _POLL_S = 0.02
@@ -97,6 +97,21 @@ def add_way_out(error: BaseException, line: str) -> None:
         error.hint = f"{error.hint or ''} {line}".strip()
     else:
         error.add_note(line)
+
+
+def not_cleaned_up(error: BaseException, failure: CasedbError, way_out: str) -> BaseException:
+    """Return what is to be raised when cleaning up after `error` failed: it tells the `way_out`.
+
+    An interrupt becomes an error: its own exit code would say that nothing is left half done.
+    """
+    if isinstance(error, CasedbError):
+        add_way_out(error, way_out)
+        return error
+    return ToolFailedError(
+        "interrupted, and what was half done could not be cleaned up",
+        detail=f"{failure.message}.",
+        hint=way_out,
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.manifest import TableFacts
-from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED
+from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED, UNSET, thawing
 from backups.records import DropReport, standing, write_record
 from backups.restore_facts import KeptDatabase, kept_databases, read_server
 from backups.restore_refusals import NAME_MAX_BYTES, require_fit
@@ -34,7 +34,6 @@ KEPT_OF = f"{OURS}kept_of"
 KEPT_AT = f"{OURS}kept_at"
 WAS_READ_ONLY = f"{OURS}was_read_only"
 CONTENT = f"{OURS}content"
-_UNSET = "unset"
 _EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
 
 
@@ -65,7 +64,7 @@ def set_statement(database: str, name: str, value: str) -> sql.Composed:
 
 def keeping(name: str, *, of: str, at: datetime, settings: Mapping[str, str]) -> list[sql.Composed]:
     """Return the statements that make the database `name`, so far `of`, a kept one: read-only."""
-    was = settings.get(FROZEN) or settings.get(READ_ONLY) or _UNSET
+    was = settings.get(FROZEN) or settings.get(READ_ONLY) or UNSET
     return [
         set_statement(name, READ_ONLY, "on"),
         set_statement(name, WAS_READ_ONLY, was),
@@ -77,8 +76,8 @@ def keeping(name: str, *, of: str, at: datetime, settings: Mapping[str, str]) ->
 
 def releasing(name: str, *, settings: Mapping[str, str]) -> list[sql.Composed]:
     """Return the statements that make the kept database `name` a living one again."""
-    was = settings.get(WAS_READ_ONLY, _UNSET)
-    back = _reset(name, READ_ONLY) if was == _UNSET else set_statement(name, READ_ONLY, was)
+    was = settings.get(WAS_READ_ONLY, UNSET)
+    back = _reset(name, READ_ONLY) if was == UNSET else set_statement(name, READ_ONLY, was)
     return [back, *(_reset(name, ours) for ours in (WAS_READ_ONLY, KEPT_OF, KEPT_AT))]
 
 
@@ -87,13 +86,18 @@ def freeze(connection: Connection[Any], database: str) -> None:
 
     A session that insists with SET can still write; an application does not do so by accident.
     """
-    settings = read_settings(connection, database)
-    if FROZEN not in settings:
-        with connection.transaction():
-            was = settings.get(READ_ONLY, _UNSET)
-            connection.execute(set_statement(database, FROZEN, was))
-            connection.execute(set_statement(database, READ_ONLY, "on"))
+    was = before_freezing(connection, database)
+    # Both, even if one is there already: somebody may have reset the other one by hand.
+    with connection.transaction():
+        connection.execute(set_statement(database, FROZEN, was))
+        connection.execute(set_statement(database, READ_ONLY, "on"))
     scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
+
+
+def before_freezing(connection: Connection[Any], database: str) -> str:
+    """Return what READ_ONLY of `database` is, or was before a restore made it read-only."""
+    settings = read_settings(connection, database)
+    return settings.get(FROZEN) or settings.get(READ_ONLY, UNSET)
 
 
 def unfreeze(connection: Connection[Any], database: str) -> bool:
@@ -101,14 +105,9 @@ def unfreeze(connection: Connection[Any], database: str) -> bool:
     settings = read_settings(connection, database)
     if FROZEN not in settings:
         return False
-    was = settings[FROZEN]
     with connection.transaction():
-        connection.execute(
-            _reset(database, READ_ONLY)
-            if was == _UNSET
-            else set_statement(database, READ_ONLY, was)
-        )
-        connection.execute(_reset(database, FROZEN))
+        for statement in thawing(database, settings[FROZEN]):
+            connection.execute(statement)
     scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
     return True
 

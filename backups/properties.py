@@ -15,6 +15,8 @@ RESTORED = "casedb.restored"
 PREVIOUS = "casedb.previous"
 """What a living database's predecessor is called since the last swap of names."""
 READ_ONLY = "default_transaction_read_only"
+UNSET = "unset"
+"""The value of FROZEN where READ_ONLY had none."""
 
 # Their values are lists of names, each quoted for itself; see variable_is_guc_list_quote() in
 # PostgreSQL's dumputils.c.
@@ -26,6 +28,21 @@ _LISTS_OF_NAMES = {
     "temp_tablespaces",
     "unix_socket_directories",
 }
+
+
+def thawing(database: str, was: str) -> list[sql.Composed]:
+    """Return the statements that make `database`, whose READ_ONLY `was`, as before a --freeze."""
+    name = sql.Identifier(database)
+    alter = sql.SQL("ALTER DATABASE {} {}")
+    back: sql.Composable = sql.SQL(f"RESET {READ_ONLY}")
+    if was != UNSET:
+        back = sql.SQL(f"SET {READ_ONLY} = {{}}").format(sql.Literal(was))
+    return [alter.format(name, back), alter.format(name, sql.SQL(f"RESET {FROZEN}"))]
+
+
+def thaw_command(database: str, was: str) -> str:
+    """Return what a person types into psql to end a --freeze."""
+    return "; ".join(s.as_string(None) for s in thawing(database, was))
 
 
 def create_statement(properties: DatabaseProperties, database: str) -> sql.Composed:

@@ -19,15 +19,15 @@ from backups import beside, fill, kept, part, replace
 from backups.catalog import Backup, catalog, read_backup
 from backups.contents import full_manifest
 from backups.downloads import resumed
-from backups.interrupts import Held, held
+from backups.interrupts import Held, held, not_cleaned_up
 from backups.labels import report_label
 from backups.manifest import Manifest
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
-from backups.properties import READ_ONLY, property_statements
+from backups.properties import property_statements, thaw_command
 from backups.records import RestoreReport, standing, write_record
 from backups.restore_facts import read_live, read_server
-from backups.restore_plan import RestorePlan, make_plan
+from backups.restore_plan import RestorePlan, debris, make_plan
 from backups.restore_refusals import already_exists
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
@@ -229,6 +229,8 @@ def _plan(
         if wish.database in server.databases
         else None
     )
+    # Only a superuser may ask for the size of any database, and only he restores.
+    left = debris(server.databases, wish.database) if server.is_superuser else []
     plan = make_plan(
         backup,
         manifest,
@@ -245,6 +247,7 @@ def _plan(
         drills=_drills(store, source, backup),
         now=datetime.now(UTC),
         part=None if wish.part is None else part.chosen(manifest, wish.part),
+        debris_bytes=beside.size_of(connection, left),
     )
     return plan, manifest
 
@@ -264,21 +267,27 @@ def _thaw(connection: Connection[Any], wish: Wish) -> list[str]:
 @contextmanager
 def _frozen(connection: Connection[Any], admin: Conninfo, database: str) -> Iterator[None]:
     """Keep `database` read-only; if the block fails, it is as before."""
-    kept.freeze(connection, database)
+    was = kept.before_freezing(connection, database)
     try:
+        kept.freeze(connection, database)
         yield
     except BaseException as error:
-        try:
-            # A session of its own: this one may be lost.
-            with connect(admin, purpose="restore: clean up") as other:
-                kept.unfreeze(other, database)
-        except CasedbError:
-            if isinstance(error, CasedbError):
-                error.hint = (
-                    f'{error.hint or ""} "{database}" is still read-only; the next restore ends '
-                    f"that, and so does: ALTER DATABASE {database} RESET {READ_ONLY}"
-                ).strip()
+        with held():
+            _unfreeze(admin, database, was, error)
         raise
+
+
+def _unfreeze(admin: Conninfo, database: str, was: str, error: BaseException) -> None:
+    try:
+        # A session of its own: the other one may be lost.
+        with connect(admin, purpose="restore: clean up") as connection:
+            kept.unfreeze(connection, database)
+    except CasedbError as failure:
+        way_out = (
+            f'"{database}" is still read-only; the next restore ends that, and so does: '
+            f"{thaw_command(database, was)}"
+        )
+        raise not_cleaned_up(error, failure, way_out) from failure
 
 
 def named(connection: Connection[Any], temporary: str, wish: Wish, signals: Held) -> None:

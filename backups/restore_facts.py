@@ -13,7 +13,7 @@ from psycopg.rows import class_row, dict_row
 
 from backups.facts import read_settings
 from backups.manifest import TableFacts
-from backups.properties import FROZEN, PREVIOUS, RESTORED
+from backups.properties import FROZEN, PREVIOUS, RESTORED, thaw_command
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError
@@ -107,6 +107,8 @@ class LiveState:
     """Tables with another number of rows than in the backup; None if that could not be counted."""
     is_frozen: bool = False
     """Whether a restore made it read-only and was killed, or is still running."""
+    thaw_command: str | None = None
+    """What ends that, for psql; None if it is not so."""
     restored: str | None = None
     """The backup that a restore swapped in under this name; None if it came from none."""
     previous: str | None = None
@@ -163,6 +165,7 @@ def read_live(
     with connection.cursor(row_factory=class_row(Sessions)) as sessions:
         who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
     settings = read_settings(connection, name)
+    frozen = settings.get(FROZEN)
     return LiveState(
         name=name,
         obstacles=read_obstacles(connection, name),
@@ -171,7 +174,8 @@ def read_live(
         is_marked=is_marked(connection, name),
         sessions=tuple(who),
         written=written_since(admin.replace(dbname=name), tables),
-        is_frozen=FROZEN in settings,
+        is_frozen=frozen is not None,
+        thaw_command=thaw_command(name, frozen) if frozen is not None else None,
         restored=settings.get(RESTORED),
         previous=settings.get(PREVIOUS),
         kept=tuple(kept_databases(connection, name)),

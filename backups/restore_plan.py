@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from psycopg import sql
+
 from backups import part as parts
 from backups.catalog import Backup
 from backups.contents import stored_facts
@@ -94,12 +96,14 @@ def make_plan(
     drills: Sequence[Backup],
     now: datetime,
     part: Sequence[TableFacts] | None = None,
+    debris_bytes: int = 0,
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
     `replace` allows to take the name of a living database, which is kept, and `again` also if that
     one was restored from this very backup. `drills` are backups with drill reports to estimate
     from, newest first. `now` is aware. `part` is what alone is restored of it; see backups/part.py.
+    `debris_bytes` is what unfinished restores take, which are removed first.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
@@ -140,6 +144,7 @@ def make_plan(
             missing_roles=missing,
             create_roles=create_roles,
             need_bytes=need,
+            debris_bytes=debris_bytes,
             tools_major=tools_major,
             tools_version=tools_version,
         ),
@@ -192,6 +197,11 @@ def debris(databases: Iterable[str], database: str) -> list[str]:
     head = re.escape(temporary_head(database))
     pattern = re.compile(rf"{head}[0-9a-f]{{{RANDOM_CHARS}}}")
     return sorted(name for name in databases if pattern.fullmatch(name))
+
+
+def drop_statement(name: str) -> sql.Composed:
+    """Return the statement that removes an unfinished restore, whoever is connected to it."""
+    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
 
 
 def _steps(
@@ -260,13 +270,14 @@ def _notes(
     replace: bool,
 ) -> list[str]:
     notes = [
-        f'"{name}" was left by a restore that was killed: it is removed, unless one is running'
+        f'"{name}" was left by a restore that was killed: it is removed, unless one is running; '
+        f"by hand: {drop_statement(name).as_string(None)}"
         for name in debris(server.databases, database)
     ]
     if live and live.is_frozen:
         notes.append(
             f'"{database}" is read-only since a restore that was killed; the next one ends that, '
-            f"and so does: ALTER DATABASE {database} RESET default_transaction_read_only"
+            f"and so does: {live.thaw_command}"
         )
     notes += _proof_notes(backup, drills)
     if server.version != manifest.server_version:

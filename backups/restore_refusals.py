@@ -38,6 +38,7 @@ def refusals(
     again: bool,
     create_roles: bool,
     need_bytes: int,
+    debris_bytes: int,
     tools_major: int,
     tools_version: str,
 ) -> tuple[Refusal, ...]:
@@ -49,7 +50,7 @@ def refusals(
         *_done_refusals(live, manifest, again=again or not replace),
         *_role_refusals(missing_roles, create_roles=create_roles),
         *_extension_refusals(server, manifest),
-        *_disk_refusals(server, need_bytes),
+        *_disk_refusals(server, need_bytes, debris_bytes),
     )
 
 
@@ -215,14 +216,16 @@ def _extension_refusals(server: ServerState, manifest: Manifest) -> list[Refusal
     ]
 
 
-def _disk_refusals(server: ServerState, need: int) -> list[Refusal]:
-    if server.free_bytes is None or server.free_bytes >= need:
+def _disk_refusals(server: ServerState, need: int, debris: int) -> list[Refusal]:
+    # A restore removes first what a killed one has left, which may be what fills the disk.
+    if server.free_bytes is None or server.free_bytes + debris >= need:
         return []
+    left = f", {debris / 2**20:.0f} MiB more are what a killed restore left" if debris else ""
     return [
         Refusal(
             "there is too little disk on the server",
             f"The restore needs about {need / 2**20:.0f} MiB besides what is there, "
-            f"{server.free_bytes / 2**20:.0f} MiB are free.",
+            f"{server.free_bytes / 2**20:.0f} MiB are free{left}.",
             "Make room: `casedb drop-kept` removes databases kept by earlier restores.",
         )
     ]

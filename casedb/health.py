@@ -24,6 +24,8 @@ class ServerFacts:
     head: str | None
     pending: tuple[str, ...]
     problems: tuple[str, ...]
+    thaw_command: str | None = None
+    """What ends that a restore with --freeze made it read-only; None if it is not so."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ def assess_server(facts: ServerFacts) -> list[Finding]:
         findings.append(
             Finding("mark", False, "none; counts as production", "casedb mark production")
         )
+    if facts.thaw_command:
+        state = "read-only since a restore with --freeze, which runs or was killed"
+        advice = f"if none runs, restore again; or, in psql: {facts.thaw_command}"
+        findings.append(Finding("freeze", False, state, advice))
     return findings
 
 

@@ -1,10 +1,12 @@
 """The command group, and the one place where an error becomes text and an exit code."""
 
 import importlib
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -106,10 +108,10 @@ def casedb(ctx: click.Context, debug: bool) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; see casedb/errors.py for the codes."""
     words = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, _on_terminate)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # The terminal was closed; under nohup that is meant to be ignored.
-        signal.signal(signal.SIGHUP, _on_terminate)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # What is ignored, as SIGHUP is under nohup, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _on_signal)
     code = run(words)
     if code == ExitCode.WELL:
         # Python gives signals their default back when it ends: one of that moment would make a
@@ -125,18 +127,23 @@ def run(words: list[str]) -> int:
     try:
         result = casedb.main(args=words, prog_name="casedb", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with _maybe_unread():
+            error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
-        return _interrupted(getattr(error, "__notes__", []))
+        return _interrupted(_interrupt_behind(error) or error)
     except CasedbError as error:
         _show(error, debug=debug, as_json="--json" in words)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # `casedb backups | head`: the reader has seen enough.
-        sys.stderr.close()
-        return int(ExitCode.WELL)
     except Exception as error:
+        # What prints of an interrupt may find that nobody reads any more: `... | tee` has gone too.
+        interrupt = _interrupt_behind(error) if isinstance(error, OSError) else None
+        if interrupt:
+            return _interrupted(interrupt)
+        if isinstance(error, BrokenPipeError):
+            # `casedb backups | head`: the reader has seen enough.
+            sys.stderr.close()
+            return int(ExitCode.WELL)
         unexpected = CasedbError(
             f"unexpected {type(error).__name__}",
             detail=str(error),
@@ -151,27 +158,61 @@ def _show(error: CasedbError, *, debug: bool, as_json: bool) -> None:
     # Tables and the driver are not for who only asks for help.
     from casedb.cli.output import print_error
 
-    if debug:
-        traceback.print_exc()
-    print_error(error, as_json=as_json)
+    with _maybe_unread():
+        if debug:
+            traceback.print_exc()
+        print_error(error, as_json=as_json)
 
 
-_terminated = False
+def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interrupt that `error` came of, if any: click's Abort, or what could not print."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    return seen
 
 
-def _on_terminate(_number: int, _frame: FrameType | None) -> None:
-    global _terminated
-    _terminated = True
-    raise TerminatedError
+@contextmanager
+def _maybe_unread() -> Iterator[None]:
+    """Print what the block prints, or nothing if the reader or the terminal has gone.
+
+    The exit code is then the only word that is heard, and it has to be the right one.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        # What is still buffered would fail again when Python ends, and change the exit code.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
 
 
-def _interrupted(notes: Sequence[str]) -> int:
+_stopped_by: int | None = None
+
+
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    """Stop what goes on, once: a second signal would cut short what cleans up after the first.
+
+    People press Ctrl-C twice, and a terminal that is closed may send SIGHUP twice.
+    """
+    global _stopped_by
+    if _stopped_by is None:
+        _stopped_by = number
+        raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError
+
+
+def _interrupted(error: BaseException) -> int:
     word, code = (
         ("terminated", ExitCode.TERMINATED)
-        if _terminated
+        if _stopped_by not in (None, signal.SIGINT)
         else ("interrupted", ExitCode.INTERRUPTED)
     )
-    click.echo(f"\n{word}; what was half done has been cleaned up", err=True)
-    for note in notes:
-        click.echo(note, err=True)
+    notes = getattr(error, "__notes__", [])
+    with _maybe_unread():
+        told = ", except for this:" if notes else ""
+        click.echo(f"\n{word}; what was half done has been cleaned up{told}", err=True)
+        for note in notes:
+            click.echo(note, err=True)
     return int(code)

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import click
 
 from backups.catalog import catalog
+from backups.facts import read_settings
+from backups.properties import FROZEN, thaw_command
 from backups.stores import Store, open_store
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
@@ -87,6 +89,8 @@ def _server_facts(settings: Settings) -> ServerFacts:
     with connect(target, purpose="status") as connection:
         version = str(scalar(connection, "SHOW server_version"))
         mark, marked = read_mark(connection), is_marked(connection)
+        name = str(scalar(connection, "SELECT current_database()"))
+        was = read_settings(connection, name).get(FROZEN)
     found = migrations.status(target, source=folder("migrations"))
     return ServerFacts(
         version=version,
@@ -95,6 +99,7 @@ def _server_facts(settings: Settings) -> ServerFacts:
         head=found.head,
         pending=tuple(found.pending),
         problems=tuple(found.problems),
+        thaw_command=thaw_command(name, was) if was is not None else None,
     )
 
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
 from psycopg import sql
@@ -17,6 +18,7 @@ from psycopg import sql
 from backups.restore import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
+from casedb.errors import RefusedError
 from tests.restore.conftest import Night
 
 # The real front door; only the progress it shows is replaced, by one that stops at a phase, or one
@@ -125,12 +127,18 @@ def unfinished(night: Night) -> list[str]:
     return [name for name in night.databases() if re.search("_restoring_[0-9a-f]{6}$", name)]
 
 
-def is_waiting(night: Night) -> bool:
+def is_waiting(night: Night, purpose: str = "rename") -> bool:
     query = (
         "SELECT count(*) FROM pg_stat_activity"
-        " WHERE application_name = 'casedb restore: rename' AND wait_event_type = 'Lock'"
+        f" WHERE application_name = 'casedb restore: {purpose}' AND wait_event_type = 'Lock'"
     )
     return bool(night.ask(query, "postgres"))
+
+
+def is_delivered(process: subprocess.Popen[bytes]) -> bool:
+    """Whether no signal waits any more to be taken by `process`."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return not any(int(mask, 16) for mask in re.findall(r"(?:Sig|Shd)Pnd:\s+(\w+)", status))
 
 
 def nobody_restores(night: Night) -> bool:
@@ -152,15 +160,23 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
         return
     with running(night, folder, "comparing the tables") as process:
         wait_until(marker.exists, process)
-        locked = night.name if place == FIRST_NAME else unfinished(night)[0]
-        with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
-            # Its lock on the name is what RENAME then waits for.
-            holder.execute(
-                sql.SQL("ALTER DATABASE {} SET work_mem = '8MB'").format(sql.Identifier(locked))
-            )
+        with holding(night, night.name if place == FIRST_NAME else unfinished(night)[0]):
             marker.unlink()
             wait_until(lambda: is_waiting(night), process)
             yield process
+
+
+# What each keeps a lock on until its transaction ends: the row of settings, or the name.
+SETTINGS = "ALTER DATABASE {} SET work_mem = '8MB'"
+NAME = "COMMENT ON DATABASE {} IS ''"
+
+
+@contextmanager
+def holding(night: Night, database: str, what: LiteralString = SETTINGS) -> Iterator[None]:
+    """Let whoever sets something of `database`, or drops it (NAME), wait for the block's end."""
+    with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
+        holder.execute(sql.SQL(what).format(sql.Identifier(database)))
+        yield
 
 
 @pytest.mark.parametrize(
@@ -196,6 +212,40 @@ def test_stopped_by_a_signal(
     assert unfinished(night) == []
     for name in left:
         assert f'removed "{name}"' in said
+
+
+@pytest.mark.parametrize("freeze", [(), ("--freeze",)])
+@pytest.mark.parametrize("place", ["checking the bytes", "restoring"])
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 143)])
+def test_a_second_signal_does_not_cut_short_what_cleans_up(
+    night: Night,
+    tmp_path: Path,
+    how: signal.Signals,
+    code: int,
+    place: str,
+    freeze: tuple[str, ...],
+) -> None:
+    """Ctrl-C twice, and a terminal that is closed and says so twice."""
+    before = identity(night)
+    with running(night, tmp_path, place, *freeze) as process:
+        wait_until((tmp_path / "marker").exists, process)
+        half = unfinished(night)
+        waits_for = (half[0], NAME) if half else (night.name, SETTINGS)
+        with holding(night, *waits_for) if half or freeze else nullcontext():
+            process.send_signal(how)
+            if half or freeze:
+                # It cleans up, and waits for us.
+                wait_until(lambda: is_waiting(night, "clean up"), process)
+                process.send_signal(how)
+                wait_until(lambda: is_delivered(process), process)
+        assert process.wait(timeout=120) == code
+    said = (tmp_path / "output").read_text()
+
+    assert bool(half) is (place == "restoring")
+    assert "cleaned up" in said
+    assert identity(night) == before
+    assert night.databases() == [night.name]
+    night.write_case("the application goes on")
 
 
 TOO_LATE = (
@@ -253,6 +303,44 @@ def test_that_nobody_reads_any_more_makes_no_failure_of_a_restore(
     assert night.reports()
 
 
+def test_what_a_killed_restore_left_is_no_reason_to_refuse_the_next_one_for_room(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pg_restore still runs, too: nobody has ended it."""
+    with running(night, tmp_path, "restoring") as process:
+        wait_until((tmp_path / "marker").exists, process)
+        (left,) = unfinished(night)
+    need = plan_restore(night.store, night.wish, night.admin, tools=night.tools).need_bytes
+    monkeypatch.setattr("backups.restore_facts._disk", lambda _connection: (need - 1, True))
+    plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
+    assert any(f'DROP DATABASE IF EXISTS "{left}" WITH (FORCE)' in note for note in plan.notes)
+
+    report = night.restore()
+
+    assert any(f'removed "{left}"' in note for note in report.notes)
+    assert unfinished(night) == []
+    with pytest.raises(RefusedError, match="too little disk"):
+        night.restore()
+
+
+@pytest.mark.parametrize("open_reader", [os.pipe, os.openpty])
+def test_that_nobody_reads_any_more_makes_no_success_of_an_interrupted_restore(
+    night: Night, tmp_path: Path, open_reader: Callable[[], tuple[int, int]]
+) -> None:
+    """Ctrl-C ends `| tee` as well; a terminal that is closed takes no word any more."""
+    before = identity(night)
+    ours, theirs = open_reader()
+    with running(night, tmp_path, "restoring", reader=theirs) as process:
+        os.close(theirs)
+        wait_until((tmp_path / "marker").exists, process)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=120) == 143
+
+    assert identity(night) == before
+    assert night.databases() == [night.name]
+
+
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
     night: Night, tmp_path: Path
 ) -> None:
@@ -263,7 +351,20 @@ def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
     with pytest.raises(Exception, match="read-only"):
         night.write_case("too late")
     plan = plan_restore(night.store, night.wish, night.admin, tools=night.tools)
-    assert any("read-only since a restore that was killed" in note for note in plan.notes)
+    (note,) = [n for n in plan.notes if "read-only since a restore that was killed" in n]
+    thaw = (
+        f'ALTER DATABASE "{night.name}" RESET default_transaction_read_only; '
+        f'ALTER DATABASE "{night.name}" RESET casedb.frozen'
+    )
+    assert note.endswith(thaw)
+    status = subprocess.run(
+        [sys.executable, "-m", "casedb", "status", "--json", *night.words],
+        cwd=tmp_path, env=environment(night), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert status.returncode == 9, status.stderr
+    (frozen,) = [f for f in json.loads(status.stdout)["findings"] if f["check"] == "freeze"]
+    assert not frozen["well"]
+    assert frozen["advice"].endswith(thaw)
 
     said = again(night, tmp_path)
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -129,6 +130,24 @@ def test_a_signal_that_comes_in_time_stops_the_swap(
     night.write_case("nothing has happened")
 
 
+@pytest.mark.parametrize("place", ["backups.beside.drop_statement", "backups.kept.unfreeze"])
+def test_a_signal_does_not_cut_short_what_cleans_up_after_an_error(
+    night: Night, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def fails(*_words: object) -> NoReturn:
+        raise ToolFailedError("it does not load")
+
+    monkeypatch.setattr("backups.fill.load", fails)
+    sent = signal_at(monkeypatch, place, after=False)
+
+    with pytest.raises(ToolFailedError, match="it does not load"):
+        night.restore(dataclasses.replace(night.wish, freeze=True))
+
+    assert sent == [place]
+    assert night.databases() == [night.name]
+    night.write_case("the application goes on")
+
+
 def test_afterwards_signals_are_heard_again(night: Night) -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
@@ -223,6 +242,64 @@ def test_a_part_that_has_its_name_is_named_when_the_comparison_is_interrupted(
     assert f'DROP DATABASE "{name}"' in note
 
 
+LEFT = "Let them go: psql 'dbname=pgbouncer' -c 'RESUME \"x\"'"
+
+
+class _Kept:
+    """A bucket's download of which something is kept."""
+
+    found_bytes = 0
+
+    def __init__(self, store: LocalStore) -> None:
+        self.store = store
+
+    def kept_bytes(self) -> int:
+        return 1
+
+
+@contextmanager
+def _resuming(store: LocalStore, _label: str, _folder: Path) -> Iterator[_Kept]:
+    yield _Kept(store)
+
+
+@pytest.mark.parametrize(
+    ("more", "place", "word"),
+    [
+        (
+            ["--table", "cases", "--into", "NAME_part"],
+            "backups.partial.diff_table",
+            "DROP DATABASE",
+        ),
+        (["--into", "NAME_copy"], "backups.fill.load", "What was downloaded is kept in"),
+        (["--pooler", "host=/nowhere dbname=pgbouncer"], "backups.swap._attempts", "RESUME"),
+    ],
+)
+def test_the_command_tells_what_an_interrupt_leaves(
+    night: Night,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    place: str,
+    word: str,
+) -> None:
+    monkeypatch.setattr(LocalStore, "resuming", _resuming)
+    monkeypatch.setattr("backups.pooler._reach", lambda _console: MagicMock())
+    monkeypatch.setattr("backups.pooler._pause", lambda *_words: None)
+    monkeypatch.setattr("backups.pooler._resume", lambda *_words: [LEFT])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PG_BIN", str(night.tools.bindir))
+    sent = signal_at(monkeypatch, place, after=False)
+    words = [word.replace("NAME", night.name) for word in more]
+
+    code = run(["restore", "latest", "--confirm", night.name, *night.words, *words])
+
+    said = capsys.readouterr().err
+    assert sent == [place]
+    assert code == 130, said
+    assert word in said.partition("cleaned up, except for this:")[2]
+
+
 def test_a_new_database_that_has_its_name_is_told_of(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,9 +313,6 @@ def test_a_new_database_that_has_its_name_is_told_of(
     assert told == [()]
     assert report.database == name
     assert name in night.databases()
-
-
-LEFT = "Let them go: psql 'dbname=pgbouncer' -c 'RESUME \"x\"'"
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

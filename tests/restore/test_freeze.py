@@ -1,0 +1,71 @@
+"""A restore with --freeze: the live database is read-only meanwhile, and not by oversight after."""
+
+from typing import Any, NoReturn
+
+import pytest
+
+from backups import kept
+from backups.restore import Wish
+from casedb.errors import ServerUnreachableError, TerminatedError, ToolFailedError
+from tests.restore.conftest import Night
+from tests.restore.test_replace import at, interrupt, kept_settings
+
+
+def is_read_only(night: Night) -> bool:
+    return bool(night.ask("SELECT current_setting('default_transaction_read_only')::bool"))
+
+
+def test_frozen_whole_although_somebody_ended_half_of_an_earlier_freeze(night: Night) -> None:
+    night.do(f"ALTER DATABASE {night.name} SET casedb.frozen = 'unset'")
+    wish = Wish(night.label, night.name, replace=True, freeze=True)
+    seen: list[bool] = []
+
+    night.restore(wish, on_progress=at("restoring", lambda: seen.append(is_read_only(night))))
+
+    assert seen[0]
+    assert not is_read_only(night)
+
+
+def test_a_signal_just_when_it_is_frozen_ends_that(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze = kept.freeze
+
+    def and_interrupt(*words: Any) -> None:
+        freeze(*words)
+        assert is_read_only(night)
+        interrupt()
+
+    monkeypatch.setattr(kept, "freeze", and_interrupt)
+
+    with pytest.raises(TerminatedError):
+        night.restore(Wish(night.label, night.name, replace=True, freeze=True))
+
+    assert not is_read_only(night)
+
+
+@pytest.mark.parametrize("before", ["unset", "on"])
+def test_a_freeze_that_cannot_be_ended_is_an_error_with_the_sql_that_ends_it(
+    night: Night, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """Also of a database that was read-only by intent: it is so afterwards."""
+    if before == "on":
+        night.do(f"ALTER DATABASE {night.name} SET default_transaction_read_only = on")
+
+    def fails(*_words: object) -> NoReturn:
+        raise ServerUnreachableError("nobody answers")
+
+    monkeypatch.setattr(kept, "unfreeze", fails)
+
+    with pytest.raises(ToolFailedError, match="could not be cleaned up") as caught:
+        night.restore(
+            Wish(night.label, night.name, replace=True, freeze=True),
+            on_progress=at("restoring", interrupt),
+        )
+
+    assert is_read_only(night)
+    command = str(caught.value.hint).partition("so does: ")[2]
+    for statement in command.split("; "):
+        night.do(statement, "postgres")
+    assert is_read_only(night) is (before == "on")
+    assert "casedb.frozen" not in str(kept_settings(night, night.name))
