@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backups.catalog import Backup
 from casedb.errors import ToolFailedError
-from casedb.ownership import give_to_folder_owner
+from casedb.ownership import create_for_folder_owner
 from casedb.runs import Run
 
 _METRICS = {
@@ -92,10 +92,12 @@ def write_metrics(path: Path, states: Sequence[StoreState], runs: Sequence[Run] 
     # The collector reads what ends in .prom only.
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        new.write_text(metrics_text(states, runs))
-        # It is for another user to read, and there is nothing secret in it.
-        new.chmod(0o644)
-        give_to_folder_owner(new, new.parent)
+        # One of a killed run that had our number.
+        new.unlink(missing_ok=True)
+        with os.fdopen(create_for_folder_owner(new, os.O_WRONLY, 0o600), "w") as file:
+            file.write(metrics_text(states, runs))
+            # It is for another user to read, and there is nothing secret in it.
+            os.fchmod(file.fileno(), 0o644)
         new.rename(path)
     except OSError as error:
         raise ToolFailedError(

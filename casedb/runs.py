@@ -18,7 +18,7 @@ from typing import Literal
 
 from casedb.conninfo import redact
 from casedb.errors import ToolFailedError
-from casedb.ownership import give_to_folder_owner
+from casedb.ownership import create_for_folder_owner
 
 HOOK_TIMEOUT_S = 60.0
 """How long a command of on_success or on_failure may take."""
@@ -198,9 +198,10 @@ def _open_log(path: Path) -> int:
     try:
         return os.open(path, flags)
     except FileNotFoundError:
-        descriptor = os.open(path, flags | os.O_CREAT, 0o640)
-        give_to_folder_owner(descriptor, path.parent)
-        return descriptor
+        with suppress(FileExistsError):
+            return create_for_folder_owner(path, flags, 0o640)
+        # Another run was quicker.
+        return os.open(path, flags)
 
 
 def _run_of(line: bytes) -> Run | None:

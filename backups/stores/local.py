@@ -23,7 +23,7 @@ from casedb.errors import (
     UnverifiedError,
 )
 from casedb.locks import file_lock
-from casedb.ownership import give_to_folder_owner
+from casedb.ownership import create_for_folder_owner, give_to_folder_owner
 
 _PARTIAL = ".partial-"
 _DELETING = ".deleting-"
@@ -91,7 +91,7 @@ class LocalStore:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make_folder(home)
             (home / _LOCK).touch(mode=0o600)
-            give_to_folder_owner(home / _LOCK, home)
+            give_to_folder_owner(home / _LOCK)
         with file_lock(home / _LOCK, what=f'the backups of "{database}" in {self.root}'):
             yield
 
@@ -268,13 +268,12 @@ class LocalSet:
 
 def _make_folder(path: Path, *, exist_ok: bool = True) -> None:
     path.mkdir(mode=0o700, exist_ok=exist_ok)
-    give_to_folder_owner(path, path.parent)
+    give_to_folder_owner(path)
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    give_to_folder_owner(descriptor, path.parent)
+    descriptor = create_for_folder_owner(path, os.O_WRONLY, 0o600)
     with io.FileIO(descriptor, "wb") as raw, _EarlyWriter(raw) as file:
         try:
             yield file

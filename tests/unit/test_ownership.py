@@ -9,7 +9,7 @@ import pytest
 from backups.manifest import MANIFEST
 from backups.metrics import write_metrics
 from backups.stores.local import LocalStore
-from casedb.errors import UnverifiedError
+from casedb.errors import ToolFailedError, UnverifiedError
 from casedb.runs import Run, append_line
 
 SOMEBODY = 65534
@@ -79,3 +79,49 @@ def test_a_log_that_is_there_keeps_its_owner(folder: Path) -> None:
     append_line(log, RUN)
 
     assert log.stat().st_uid == 1
+
+
+@pytest.mark.parametrize("make", ["records", "app"])
+def test_what_a_link_in_its_place_names_is_not_given_away(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, make: str
+) -> None:
+    """Else the account that owns a store could have root give it any folder of the machine."""
+    roots = tmp_path_factory.mktemp("roots")
+    store = LocalStore(folder)
+    (folder / "app").mkdir()
+    link = folder / "app" / "records" if make == "records" else folder / "app"
+    if make == "app":
+        link.rmdir()
+    link.symlink_to(roots)
+
+    with store.lock("app"):
+        store.write_record("app", LABEL, "restore", b"{}")
+
+    assert roots.stat().st_uid == 0
+
+
+def test_a_log_that_is_a_link_to_nothing_is_not_made_elsewhere(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("roots") / "made"
+    (folder / "runs.jsonl").symlink_to(elsewhere)
+
+    with pytest.raises(ToolFailedError):
+        append_line(folder / "runs.jsonl", RUN)
+
+    assert not elsewhere.exists()
+
+
+def test_metrics_do_not_follow_a_link(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    secret = tmp_path_factory.mktemp("roots") / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    (folder / f".app.prom.{os.getpid()}").symlink_to(secret)
+
+    write_metrics(folder / "app.prom", [], [RUN])
+
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("secret", 0o600)
+    assert secret.stat().st_uid == 0
+    assert not_theirs(folder) == []
