@@ -186,8 +186,8 @@ def test_a_report_of_a_passed_drill_or_a_restore_says_no_more(
     assert any("app.stale" in note for note in drilled.notes)
     assert any("app.stale" in note for note in restored.notes)
     assert_nothing_lies_in_clear(store, (*SECRETS, b"app."))
-    for kind, report in (("drill", drilled), ("restore", restored)):
-        record = store.root / SAMPLE / "records" / f"{label}.{kind}.json"
+    for name, report in ((f"{label}.drill", drilled), (f"{restored.record}.restore", restored)):
+        record = store.root / SAMPLE / "records" / f"{name}.json"
         assert json.loads(record.read_text())["rows"] == 0
         assert unsealed_record(record, copied_seal.key_file) == report.model_dump(mode="json")
 
