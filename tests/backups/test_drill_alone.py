@@ -234,6 +234,31 @@ def test_a_role_that_cannot_log_in_is_found(
     assert "cannot log in" in found[0]
 
 
+def test_a_login_role_that_cannot_get_in_fails_the_drill_by_that_alone(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """It restores just what was dumped: only trying it tells."""
+    store = LocalStore(tmp_path)
+    with connect(small, purpose="test") as connection:
+        connection.execute(
+            "CREATE ROLE sample_shut LOGIN CONNECTION LIMIT 0; GRANT SELECT ON one TO sample_shut"
+        )
+    try:
+        manifest = dump(small, store, tools=tools)
+    finally:
+        with connect(small, purpose="test") as connection:
+            connection.execute("DROP OWNED BY sample_shut; DROP ROLE sample_shut")
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools, with_access=False)
+
+    (line,) = (caught.value.detail or "").splitlines()
+    assert line.startswith("role sample_shut cannot log in: ")
+    backup = read_backup(store, manifest.database, manifest.label)
+    assert backup.drilled
+    assert backup.drilled.outcome == "failed"
+
+
 def test_access_that_cannot_be_checked_is_no_pass_and_leaves_no_record(
     copied: Made, tools: PostgresTools
 ) -> None:
