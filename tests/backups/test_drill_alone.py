@@ -28,7 +28,9 @@ from casedb.errors import (
     ServerUnreachableError,
     UnverifiedError,
 )
+from casedb.migrations.files import read_folder
 from casedb.seed import seed_demo
+from casedb.sqlfiles import folder
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
@@ -140,6 +142,9 @@ def test_every_role_logs_in_and_the_access_matrix_is_probed(
 
     assert report.outcome == "passed"
     assert manifest.migration_head == newest_migration()
+    assert manifest.migration_checksums == {
+        file.id: file.checksum for file in read_folder(folder("migrations"))
+    }
     assert not [note for note in report.notes if "not probed" in note]
     assert report.phases_s["probe"] > 0
 
