@@ -141,6 +141,7 @@ def test_every_role_logs_in_and_the_access_matrix_is_probed(
     report = drill(store, manifest.label, tools=tools)
 
     assert report.outcome == "passed"
+    assert read_backup(store, manifest.database, manifest.label).passed_full_drill
     assert manifest.migration_head == newest_migration()
     assert manifest.migration_checksums == {
         file.id: file.checksum for file in read_folder(folder("migrations"))
@@ -307,6 +308,9 @@ def test_who_leaves_the_access_out_is_told_so_in_the_report(
 
     assert report.outcome == "passed"
     assert report.notes[-1] == "access was not probed: it was not asked for"
+    backup = read_backup(copied.store, "sample db", copied.label)
+    assert backup.passed_drill
+    assert not backup.passed_full_drill
 
 
 def test_the_crash_of_one_server_process_is_no_failure_of_the_backup(

@@ -1,4 +1,4 @@
-"""`casedb status` turns red for one thing at a time, and exit code 9 tells."""
+"""`casedb status` turns red for one thing at a time, and exit code 9 tells; so of drills."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -134,3 +134,43 @@ def test_a_bucket_that_forgets_too_early_is_not_well(
     assert red(found) == {
         "bucket": "it forgets what was deleted after 2d, backups are kept for up to 7d"
     }
+
+
+def test_a_drill_without_access_is_shown_as_one_and_drilled_again(
+    brought_up: Casedb, store: LocalStore
+) -> None:
+    url = f"--store={store.root}"
+    label = newest(store).label
+    assert ", without access" not in brought_up("backups", url).out
+
+    assert brought_up("drill", "--without-access", url).code == 0
+
+    assert "ago, without access" in brought_up("backups", url).out
+    found = status(brought_up, store.root)
+    assert found.code == 0
+    assert f"{label}, without access" in found.out
+    assert "passed, without access" in brought_up("restore", "--plan", url).out
+    left_out = brought_up("drill", "--newest-undrilled", "--without-access", url)
+    assert "every good backup has passed a drill" in left_out.err
+
+    again = brought_up("drill", "--newest-undrilled", "--json", url)
+
+    assert again.json["label"] == label
+    assert again.json["access_probed"]
+    assert ", without access" not in brought_up("backups", url).out
+
+
+def test_a_drill_that_cannot_be_recorded_passes_and_says_that_nobody_will_know(
+    brought_up: Casedb, store: LocalStore
+) -> None:
+    label = newest(store).label
+    records = store.root / DATABASE / "records"
+    shutil.rmtree(records)
+    # As where a disk is not mounted; root cannot write there either.
+    records.symlink_to("gone/records")
+
+    drilled = brought_up("drill", f"--store={store.root}", "--json")
+
+    assert drilled.code == 0, drilled.err
+    assert drilled.json["outcome"] == "passed"
+    assert f"WARNING: {label} passed, and nobody else will know" in drilled.err
