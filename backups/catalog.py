@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -43,8 +43,13 @@ class Backup:
 
     @property
     def passed_drill(self) -> bool:
-        """Whether its last drill passed."""
+        """Whether its last drill passed, be it without access."""
         return self.is_good and self.drilled is not None and self.drilled.outcome == "passed"
+
+    @property
+    def passed_full_drill(self) -> bool:
+        """Whether its last drill passed, and nothing was left out."""
+        return self.passed_drill and self.drilled is not None and self.drilled.access_probed
 
     def age(self, now: datetime) -> timedelta | None:
         """How old it is at `now`; None without a manifest."""
@@ -60,6 +65,12 @@ def catalog(store: Store, database: str) -> list[Backup]:
     found = [read_backup(seen, database, label) for label in seen.labels(database)]
     before_all = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda b: (b.taken_at or before_all, b.label), reverse=True)
+
+
+def newest_drilled(newest_first: Sequence[Backup]) -> Backup | None:
+    """Return the newest that passed a drill: one without access only if none passed a full one."""
+    passed = [b for b in newest_first if b.passed_drill]
+    return next((b for b in passed if b.passed_full_drill), passed[0] if passed else None)
 
 
 def read_backup(store: Store, database: str, label: str) -> Backup:

@@ -101,6 +101,7 @@ def drill(
             large_objects=found.large_objects,
             tool_version=tool_version(),
             server_version=server_version,
+            access_probed=with_access,
             differences=differences,
             notes=(*unkept, *found.notes),
         )

@@ -52,6 +52,7 @@ class Proof:
     extensions: tuple[ExtensionFacts, ...]
     collations: tuple[CollationFacts, ...]
     migration_head: str | None
+    migration_checksums: dict[str, str]
     sequences: tuple[SequenceFacts, ...]
     catalog: tuple[fingerprint.Fact, ...]
     tables: tuple[TableFacts, ...]
@@ -106,6 +107,7 @@ def _attempt(job: Job, new: NewSet) -> Proof:
         extensions = facts.read_extensions(job.connection)
         collations = facts.read_collations(job.connection)
         migration_head = facts.read_migration_head(job.connection)
+        migration_checksums = facts.read_migration_checksums(job.connection)
         argv = programs.pg_dump_argv(
             job.tools, snapshot=held.identifier, lock_wait_ms=job.lock_wait_ms
         )
@@ -147,6 +149,7 @@ def _attempt(job: Job, new: NewSet) -> Proof:
         extensions,
         collations,
         migration_head,
+        migration_checksums,
         sequences,
         catalog,
         tables,

@@ -103,3 +103,11 @@ def read_migration_head(connection: Connection[Any]) -> str | None:
         return None
     head = scalar(connection, 'SELECT max(migration_id COLLATE "C") FROM ops._yoyo_migration')
     return str(head) if head else None
+
+
+def read_migration_checksums(connection: Connection[Any]) -> dict[str, str]:
+    """Return the checksum of each migration that was applied, as it was then; by its number."""
+    if scalar(connection, "SELECT to_regclass('ops.casedb_migration')") is None:
+        return {}
+    rows = connection.execute(read_sql("catalog/migration-checksums.sql"))
+    return {migration: checksum for migration, checksum in rows}

@@ -185,6 +185,9 @@ class Manifest(Frozen):
     extensions: tuple[ExtensionFacts, ...]
     collations: tuple[CollationFacts, ...]
     migration_head: str | None
+    migration_checksums: Mapping[str, str] = {}
+    """By the applied migration's number, the SHA-256 of its text: two backups at one head can be of
+    different migrations. Empty in manifests of before, and without any."""
     database_size_bytes: int
     files: Mapping[str, FileFacts]
     tables: tuple[TableFacts, ...]
@@ -233,6 +236,7 @@ class Manifest(Frozen):
         return self.model_copy(
             update={
                 **dict.fromkeys(("roles", "extensions", "collations", "tables", "sequences"), ()),
+                "migration_checksums": {},
                 "properties": blank,
                 "large_objects": nothing,
                 "bootstrap_superuser": "",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backups.catalog import Backup
+from backups.catalog import Backup, newest_drilled
 from casedb.errors import ToolFailedError
 from casedb.ownership import create_for_folder_owner
 from casedb.runs import Run
@@ -45,7 +45,7 @@ def metrics_of(state: StoreState) -> Mapping[str, float]:
     """Return the value of each metric that has one."""
     good = [b for b in state.backups if b.is_good and b.manifest]
     drills = [b.drilled for b in state.backups if b.drilled]
-    passed = [b for b in good if b.passed_drill]
+    passed = newest_drilled(good)
     values: dict[str, float] = {
         "backups": len(good),
         "backups_damaged": len(state.backups) - len(good),
@@ -58,9 +58,9 @@ def metrics_of(state: StoreState) -> Mapping[str, float]:
         last = max(drills, key=lambda drill: drill.at)
         values["backup_last_drill_timestamp_seconds"] = last.at.timestamp()
         values["backup_last_drill_passed"] = float(last.outcome == "passed")
-    if passed and passed[0].manifest and passed[0].drilled:
-        values["backup_last_drilled_timestamp_seconds"] = passed[0].manifest.started_at.timestamp()
-        values["backup_restore_seconds"] = passed[0].drilled.recovery_s
+    if passed and passed.manifest and passed.drilled:
+        values["backup_last_drilled_timestamp_seconds"] = passed.manifest.started_at.timestamp()
+        values["backup_restore_seconds"] = passed.drilled.recovery_s
     return values
 
 

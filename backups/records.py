@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Outcome = Literal["passed", "failed"]
 
 _COUNTS = frozenset({"tables", "rows", "sequences", "catalog_rows", "large_objects"})
+UNRECORDED = "the outcome could not be recorded"
 _SEALED = "encrypted to the recipients of the backup"
 
 
@@ -67,6 +68,9 @@ class DrillReport(Sealable):
     large_objects: int
     tool_version: str
     server_version: str
+    access_probed: bool = True
+    """Whether the access matrix was tried; False: it was left out (--without-access). Reports of
+    before do not say, and count as those that tried it."""
     differences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What is worth knowing and is no difference, such as a stale materialized view."""
@@ -264,7 +268,7 @@ def write_record(
     try:
         store.write_record(database, _name(report), kind, data)
     except CasedbError as error:
-        note = f"the outcome could not be recorded: {error.message}: {error.detail or ''}"
+        note = f"{UNRECORDED}: {error.message}: {error.detail or ''}"
         return with_notes(report, " ".join(note.split()))
     return report
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from backups.catalog import Backup
+from backups.catalog import Backup, newest_drilled
 
 # Two machines' clocks may differ by this much; more is a clock that jumped.
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -91,8 +91,9 @@ def decide(backups: Sequence[Backup], policy: Retention, *, now: datetime) -> li
 
     The newest `keep_last` good backups stay however old they are: a server that stopped dumping a
     month ago must not lose its last good backup to the clock. The newest one that passed a drill
-    stays too, because the newer ones are only hoped to restore. Damaged ones count for nothing,
-    and are nobody's to delete unseen.
+    stays too, because the newer ones are only hoped to restore; so does a newer one that passed
+    without access, which proves the content all the same. Damaged ones count for nothing, and are
+    nobody's to delete unseen.
     """
     oldest = datetime.min.replace(tzinfo=UTC)
     newest_first = sorted(backups, key=lambda b: (b.taken_at or oldest, b.label), reverse=True)
@@ -100,8 +101,13 @@ def decide(backups: Sequence[Backup], policy: Retention, *, now: datetime) -> li
     reasons: dict[str, list[str]] = {b.label: [] for b, _ in good}
     if good:
         reasons[good[0][0].label].append("the newest")
-    if drilled := next((b for b, _ in good if b.passed_drill), None):
-        reasons[drilled.label].append("the newest that passed a drill")
+    passed = [b for b, _ in good if b.passed_drill]
+    if drilled := newest_drilled(passed):
+        # What was left out of a drill has not passed: it does not take a full one's place.
+        if drilled.passed_full_drill:
+            reasons[drilled.label].append("the newest that passed a drill")
+        if not passed[0].passed_full_drill:
+            reasons[passed[0].label].append("the newest that passed a drill, without access")
     for number, (backup, at) in enumerate(good):
         if now - at <= policy.keep_within:
             reasons[backup.label].append(f"not older than {_days(policy.keep_within)}")

@@ -60,6 +60,8 @@ class BackupFacts:
     """If the last drill of all did not pass: of which backup it was."""
     damaged: tuple[str, ...]
     free_bytes: int | None
+    drilled_without_access: bool = False
+    """If that drill left the access matrix out, because none that passed has tried it."""
     bucket: BucketFacts | None = None
     """None if the store is no bucket."""
 
@@ -168,7 +170,9 @@ def _drill(facts: BackupFacts, limits: Limits, now: datetime) -> Finding:
             "casedb dump, then casedb drill latest",
         )
     at, limit = facts.drilled_at, limits.drill_max_age
-    return _age("drill", facts.drilled_label, at, limit, now, "drill latest")
+    found = _age("drill", facts.drilled_label, at, limit, now, "drill latest")
+    left_out = ", without access" if facts.drilled_without_access else ""
+    return replace(found, state=f"{found.state}{left_out}")
 
 
 def _bucket(bucket: BucketFacts, limits: Limits) -> Finding:

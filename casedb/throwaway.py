@@ -29,6 +29,9 @@ SETTINGS = {
     "maintenance_work_mem": "256MB",
     "shared_buffers": "128MB",
     "autovacuum": "off",
+    # Without a restart behind their back, whoever uses it finds out that it died under them, and
+    # takes nothing that it did not do for somebody else's fault.
+    "restart_after_crash": "off",
 }
 # CREATE EXTENSION refuses these in a server that has not loaded them from its start: a dump that
 # has one would not restore.

@@ -7,6 +7,7 @@ import click
 
 from backups.catalog import Backup, catalog
 from backups.manifest import Manifest
+from backups.records import DrillReport
 from backups.stores import open_store
 from casedb.ages import format_age
 from casedb.cli.options import json_option, settings_options
@@ -72,7 +73,7 @@ def _row(backup: Backup, now: datetime) -> tuple[str, ...]:
         size(backup.size_bytes),
         _rows(backup.manifest),
         "DAMAGED" if backup.damage else _proof(backup.verified, now),
-        _proof(drilled, now),
+        f"{_proof(drilled, now)}{_left_out(drilled)}",
         seconds(drilled.recovery_s) if drilled and drilled.outcome == "passed" else "",
     )
 
@@ -89,6 +90,12 @@ def _proof(report: object, now: datetime) -> str:
     if outcome is None or not isinstance(at, datetime):
         return "never"
     return f"{format_age(now - at)} ago" if outcome == "passed" else "FAILED"
+
+
+def _left_out(drilled: DrillReport | None) -> str:
+    if drilled is None or drilled.outcome != "passed" or drilled.access_probed:
+        return ""
+    return ", without access"
 
 
 def _shown(backup: Backup, now: datetime) -> dict[str, object]:

@@ -175,7 +175,7 @@ class BringUp:
     def _drill(self, label: str, tools: PostgresTools) -> str:
         store = open_store(self.settings.store_url)
         database = self.settings.values.database
-        if resolve_label(store, database, label).passed_drill:
+        if resolve_label(store, database, label).passed_full_drill:
             return "passed before"
         keys = keys_of(self.settings, None)
         report = drill(store, label, tools=tools, keys=keys, on_progress=self.on_step)

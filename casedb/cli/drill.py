@@ -7,7 +7,7 @@ import click
 
 from backups.catalog import LATEST, catalog, resolve_label
 from backups.drill import drill as restore_and_compare
-from backups.records import DrillReport
+from backups.records import UNRECORDED, DrillReport
 from backups.sealing import Keys
 from backups.stores import Store, open_store
 from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options
@@ -95,6 +95,12 @@ def drill(
             click.echo(f"{url}: every good backup has passed a drill", err=True)
             continue
         reports.append({"store": url, "report": report})
+        if any(note.startswith(UNRECORDED) for note in report.notes):
+            click.echo(
+                f"WARNING: {report.label} passed, and nobody else will know: nothing was written "
+                f"to {url}. To `casedb status`, `rotate` and --newest-undrilled it is not drilled.",
+                err=True,
+            )
         if not as_json:
             _print(report)
     if as_json:
@@ -116,7 +122,11 @@ def _drill(
 ) -> DrillReport | None:
     database = settings.values.database
     if newest_undrilled:
-        undrilled = (b for b in catalog(store, database) if b.is_good and not b.passed_drill)
+        undrilled = (
+            b
+            for b in catalog(store, database)
+            if b.is_good and not (b.passed_full_drill if with_access else b.passed_drill)
+        )
         backup = next(undrilled, None)
         if backup is None:
             return None

@@ -3,6 +3,7 @@
 import click
 
 from backups.catalog import newest_manifest
+from backups.client_holes import warnings_of
 from backups.dump import dump as take_backup
 from backups.stores import open_store
 from backups.stores.several import SeveralStores
@@ -43,6 +44,9 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
         target = target_for(settings, Verb.DUMP)
         with connect(target, purpose="dump") as connection:
             tools = client_tools(settings, connection.info.server_version // 10000)
+        # Before hours of work, and whatever comes of them; the manifest keeps it as well.
+        for warning in warnings_of(tools.version):
+            click.echo(f"warning: {warning}", err=True)
         with progress("dump") as tell:
             manifest = take_backup(
                 target,
@@ -56,8 +60,6 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
         story.label, story.size_bytes = manifest.label, manifest.size_bytes
         if not stores.failures:
             story.done.append(f'backup "{manifest.label}" is complete')
-        for warning in manifest.warnings:
-            click.echo(f"warning: {warning}", err=True)
         if as_json:
             print_json(manifest)
         else:

@@ -31,6 +31,7 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
     drilled = plan.drilled
     proof = (
         f"drilled {drilled.at:%Y-%m-%d %H:%M} UTC: {drilled.outcome}"
+        f"{'' if drilled.access_probed else ', without access'}"
         if drilled
         else "never drilled"
     )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from backups.catalog import catalog
+from backups.catalog import catalog, newest_drilled
 from backups.facts import read_settings
 from backups.properties import FROZEN, thaw_command
 from backups.stores import Store, open_store
@@ -123,7 +123,7 @@ def _backup_facts(settings: Settings, url: str) -> BackupFacts:
     backups = catalog(store, database)
     good = [b for b in backups if b.is_good]
     newest = good[0] if good else None
-    drilled = next((b for b in backups if b.passed_drill), None)
+    drilled = newest_drilled(backups)
     drills = [b.drilled for b in backups if b.drilled]
     last = max(drills, key=lambda report: report.at, default=None)
     return BackupFacts(
@@ -135,6 +135,7 @@ def _backup_facts(settings: Settings, url: str) -> BackupFacts:
         earlier_sizes_bytes=tuple(b.size_bytes for b in good[1:]),
         drilled_label=drilled.label if drilled else None,
         drilled_at=drilled.drilled.at if drilled and drilled.drilled else None,
+        drilled_without_access=bool(drilled and not drilled.passed_full_drill),
         failed_drill_label=last.label if last and last.outcome == "failed" else None,
         damaged=tuple(b.label for b in backups if not b.is_good),
         free_bytes=store.free_bytes(database),

@@ -164,7 +164,7 @@ CATCH: dict[str, Callable[[Site], Caught]] = {
 COMPLETE = {"after commit"}
 LATE = {"before commit", "after commit"}
 """Nothing is written any more but a name, and a signal stops nothing."""
-UNASKED = {*LATE, "manifest"}
+UNASKED = {*LATE, "catalog", "RESTORE.txt", "read back", "manifest"}
 """Nothing is asked of the server any more."""
 
 

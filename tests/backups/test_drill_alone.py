@@ -1,6 +1,10 @@
 """Each check of a drill fails alone: one thing is changed on the restored copy, and it is named."""
 
-from collections.abc import Callable
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import LiteralString
 
@@ -14,10 +18,20 @@ from backups.manifest import Manifest
 from backups.probes import newest_migration, probe_access
 from backups.progress import Progress
 from backups.stores import LocalStore
+from casedb.cluster import postmaster
 from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.errors import DifferenceError, ExitCode, LockedError, UnverifiedError
+from casedb.database import connect, scalar
+from casedb.errors import (
+    DifferenceError,
+    ExitCode,
+    LockedError,
+    ServerUnreachableError,
+    UnverifiedError,
+)
+from casedb.migrations.files import read_folder
 from casedb.seed import seed_demo
+from casedb.sqlfiles import folder
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
@@ -127,7 +141,11 @@ def test_every_role_logs_in_and_the_access_matrix_is_probed(
     report = drill(store, manifest.label, tools=tools)
 
     assert report.outcome == "passed"
+    assert read_backup(store, manifest.database, manifest.label).passed_full_drill
     assert manifest.migration_head == newest_migration()
+    assert manifest.migration_checksums == {
+        file.id: file.checksum for file in read_folder(folder("migrations"))
+    }
     assert not [note for note in report.notes if "not probed" in note]
     assert report.phases_s["probe"] > 0
 
@@ -222,6 +240,31 @@ def test_a_role_that_cannot_log_in_is_found(
     assert "cannot log in" in found[0]
 
 
+def test_a_login_role_that_cannot_get_in_fails_the_drill_by_that_alone(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """It restores just what was dumped: only trying it tells."""
+    store = LocalStore(tmp_path)
+    with connect(small, purpose="test") as connection:
+        connection.execute(
+            "CREATE ROLE sample_shut LOGIN CONNECTION LIMIT 0; GRANT SELECT ON one TO sample_shut"
+        )
+    try:
+        manifest = dump(small, store, tools=tools)
+    finally:
+        with connect(small, purpose="test") as connection:
+            connection.execute("DROP OWNED BY sample_shut; DROP ROLE sample_shut")
+
+    with pytest.raises(DifferenceError) as caught:
+        drill(store, manifest.label, tools=tools, with_access=False)
+
+    (line,) = (caught.value.detail or "").splitlines()
+    assert line.startswith("role sample_shut cannot log in: ")
+    backup = read_backup(store, manifest.database, manifest.label)
+    assert backup.drilled
+    assert backup.drilled.outcome == "failed"
+
+
 def test_access_that_cannot_be_checked_is_no_pass_and_leaves_no_record(
     copied: Made, tools: PostgresTools
 ) -> None:
@@ -265,3 +308,64 @@ def test_who_leaves_the_access_out_is_told_so_in_the_report(
 
     assert report.outcome == "passed"
     assert report.notes[-1] == "access was not probed: it was not asked for"
+    backup = read_backup(copied.store, "sample db", copied.label)
+    assert backup.passed_drill
+    assert not backup.passed_full_drill
+
+
+def test_the_crash_of_one_server_process_is_no_failure_of_the_backup(
+    copied: Made, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel does it when memory runs out: the drill's own server ends, it is not asked."""
+    servers: list[Conninfo] = []
+    killed: list[int] = []
+
+    @contextmanager
+    def seen_cluster(tools: PostgresTools, **words: str) -> Iterator[Conninfo]:
+        with throwaway_cluster(tools, superuser=words["superuser"]) as admin:
+            servers.append(admin)
+            yield admin
+
+    def kill_the_one_that_loads(progress: Progress) -> None:
+        # Told of by the load itself, while pg_restore reads.
+        if killed or progress.unit != "bytes" or not servers:
+            return
+        with connect(servers[0], purpose="test") as connection:
+            folder = Path(str(scalar(connection, "SHOW data_directory")))
+            query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+            while not (found := scalar(connection, query, f"casedb restore {copied.label}")):
+                pass
+        os.kill(int(found), signal.SIGKILL)
+        killed.append(int(found))
+        # Else looking how far it is could be what finds out, and not the end of pg_restore.
+        monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 60)
+        wait_until_over(servers[0], folder)
+
+    monkeypatch.setattr("backups.drill.throwaway_cluster", seen_cluster)
+    monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 0)
+
+    with pytest.raises(UnverifiedError, match="the throwaway server went away") as caught:
+        drill(copied.store, copied.label, tools=tools, on_progress=kill_the_one_that_loads)
+
+    assert killed
+    assert caught.value.exit_code == ExitCode.UNVERIFIED
+    assert read_backup(copied.store, "sample db", copied.label).drilled is None
+
+
+def wait_until_over(admin: Conninfo, data_dir: Path) -> None:
+    """Wait until the server has noticed a crash, and is gone or answers again."""
+    log = data_dir.parent / "server.log"
+    deadline = time.monotonic() + 120
+    while "terminated by signal 9" not in log.read_text() or (
+        postmaster(data_dir) and not answers(admin)
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def answers(admin: Conninfo) -> bool:
+    try:
+        with connect(admin, purpose="test"):
+            return True
+    except ServerUnreachableError:
+        return False

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backups.catalog import Backup
+from backups.catalog import Backup, newest_drilled
 from backups.manifest import DatabaseProperties, LargeObjects, Manifest
 from backups.records import DrillReport
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
@@ -17,7 +17,12 @@ A_WEEK = Retention(keep_within=timedelta(days=7), keep_last=2)
 
 
 def taken(
-    days_ago: float, *, label: str | None = None, damage: str | None = None, drilled: bool = False
+    days_ago: float,
+    *,
+    label: str | None = None,
+    damage: str | None = None,
+    drilled: bool = False,
+    with_access: bool = True,
 ) -> Backup:
     at = NOON - timedelta(days=days_ago)
     label = label or f"app-{at:%Y%m%dT%H%M%SZ}"
@@ -70,6 +75,7 @@ def taken(
         large_objects=0,
         tool_version="0",
         server_version="16.1",
+        access_probed=with_access,
     )
     return Backup("app", label, 0, manifest, damage, None, report if drilled else None)
 
@@ -98,6 +104,29 @@ def test_the_newest_that_passed_a_drill_survives_any_age() -> None:
     backups = [taken(1), taken(2), taken(400, drilled=True), taken(500, drilled=True)]
 
     assert expired(decide(backups, A_WEEK, now=NOON)) == labels(500)
+
+
+def test_a_drill_without_access_does_not_take_a_full_ones_place() -> None:
+    backups = [
+        taken(1),
+        taken(2),
+        taken(300, drilled=True, with_access=False),
+        taken(350, drilled=True, with_access=False),
+        taken(400, drilled=True),
+        taken(450, drilled=True, with_access=False),
+        taken(500, drilled=True),
+    ]
+
+    entries = decide(backups, A_WEEK, now=NOON)
+
+    assert expired(entries) == labels(350, 450, 500)
+    assert entries[2].reason == "the newest that passed a drill, without access"
+    assert entries[4].reason == "the newest that passed a drill"
+    found = newest_drilled(backups)
+    assert found
+    assert found.label == taken(400).label
+    assert newest_drilled(backups[:4]) == backups[2]
+    assert newest_drilled(backups[:2]) is None
 
 
 def test_damaged_ones_count_for_nothing_and_are_kept_for_the_inquiry() -> None:

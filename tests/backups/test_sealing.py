@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.load import analyze
 from backups.manifest import Manifest
+from backups.records import Tombstone, read_tombstones
 from backups.restore import Wish, restore
 from backups.sealing import (
     Keys,
@@ -241,6 +243,39 @@ def test_each_of_several_recipients_can_open_it_alone(
         )
         assert found.tables == manifest.tables
         assert len(found.tables) == 2
+
+
+def test_after_a_rotation_of_keys_one_file_with_both_opens_what_either_was_for(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store, old, new = LocalStore(tmp_path / "store"), tmp_path / "old", tmp_path / "new"
+    publics = [new_key(old), new_key(new)]
+    gone, first, second = (
+        dump(small, store, tools=tools, recipients=[public]).label
+        for public in (publics[0], *publics)
+    )
+    tombstone = Tombstone.of(
+        read_backup(store, small.dbname, gone),
+        at=datetime.now(UTC),
+        reason="no rule keeps it",
+        keys=read_keys(old),
+    )
+    store.delete(small.dbname, gone, tombstone.to_bytes())
+    both = tmp_path / "both"
+    # The new one first: it is the one that vouches from now on.
+    both.write_text(new.read_text() + old.read_text())
+    both.chmod(0o600)
+
+    for label in (first, second):
+        report = drill(store, label, tools=tools, keys=read_keys(both), with_access=False)
+        assert report.outcome == "passed"
+    left = read_tombstones(store, small.dbname)[gone]
+    assert left.is_vouched(read_keys(both))
+
+    # The file with the new one alone is no better than another's.
+    assert not left.is_vouched(read_keys(new))
+    with pytest.raises(UnverifiedError, match="does not open this backup"):
+        drill(store, first, tools=tools, keys=read_keys(new), with_access=False)
 
 
 def test_it_restores_into_a_living_server(

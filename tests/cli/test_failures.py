@@ -140,6 +140,22 @@ def test_an_unknown_command_or_option_is_a_usage_error(casedb: "Casedb") -> None
     assert casedb("dump", "--no-such-option").code == 2
 
 
+def test_a_known_hole_of_pg_dump_is_told_before_the_dump_begins(
+    brought_up: "Casedb", tmp_path: Path
+) -> None:
+    programs, tools = tmp_path / "bin", brought_up.tools
+    programs.mkdir()
+    (programs / "psql").write_text(f"#!/bin/sh\necho 'psql (PostgreSQL) {tools.major}.1'\n")
+    (programs / "psql").chmod(0o755)
+
+    # There is no pg_dump: nothing comes of it.
+    failed = brought_up("dump", "--store", str(tmp_path / "store"), PG_BIN=str(programs))
+
+    assert failed.code != 0
+    assert "CVE-2026-18408" in failed.err
+    assert failed.err.index("warning: ") < failed.err.index("ERROR:")
+
+
 def test_programs_of_another_major_version_are_refused(
     brought_up: "Casedb", tmp_path: Path
 ) -> None:

@@ -44,6 +44,14 @@ def test_the_hours_that_would_be_lost_are_told() -> None:
     assert WELL.possible_loss(NOW) == timedelta(hours=5, minutes=30)
 
 
+def test_a_drill_that_left_the_access_out_is_told_apart() -> None:
+    def drill_of(facts: BackupFacts) -> str:
+        return next(f.state for f in assess_backups(facts, LIMITS, now=NOW) if f.check == "drill")
+
+    assert drill_of(replace(WELL, drilled_without_access=True)) == "1d old: app-3, without access"
+    assert drill_of(WELL) == "1d old: app-3"
+
+
 def test_without_a_backup_all_would_be_lost() -> None:
     facts = replace(WELL, newest_label=None, newest_at=None, earlier_sizes_bytes=())
 

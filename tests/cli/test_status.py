@@ -1,0 +1,176 @@
+"""`casedb status` turns red for one thing at a time, and exit code 9 tells; so of drills."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backups.catalog import read_backup
+from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
+from backups.stores import LocalStore
+from tests.cli.conftest import Casedb, Result
+from tests.s3.servers import SERVERS, Server, s3_server
+
+DATABASE = "case_management"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "access-pruner", "AWS_SECRET_ACCESS_KEY": "secret-pruner"}
+
+
+@pytest.fixture
+def store(brought_up: Casedb, tmp_path: Path) -> LocalStore:
+    """A copy of the store that `casedb up` made: one backup, dumped and drilled."""
+    (made,) = [
+        folder
+        for folder in brought_up.folder.rglob(DATABASE)
+        if next(folder.glob(f"*/{MANIFEST}"), None)
+    ]
+    shutil.copytree(made, tmp_path / "store" / DATABASE)
+    return LocalStore(tmp_path / "store")
+
+
+def status(casedb: Casedb, url: object, *words: str, **environment: str) -> Result:
+    return casedb("status", "--without-server", f"--store={url}", *words, **environment)
+
+
+def red(result: Result) -> dict[str, str]:
+    """What is not well, and how it is."""
+    return {f["check"]: f["state"] for f in result.json["findings"] if not f["well"]}
+
+
+def newest(store: LocalStore) -> Manifest:
+    (label,) = store.labels(DATABASE)
+    found = read_backup(store, DATABASE, label).manifest
+    assert found
+    return found
+
+
+def add_earlier(store: LocalStore, *, padding_bytes: int = 0) -> Path:
+    """Add a backup of the day before that differs in age, and in size by `padding_bytes`."""
+    manifest = newest(store)
+    at = manifest.started_at - timedelta(days=1)
+    label = f"{DATABASE}-{at:%Y%m%dT%H%M%SZ}"
+    folder = store.root / DATABASE / label
+    shutil.copytree(folder.with_name(manifest.label), folder)
+    with (folder / DUMP).open("ab") as file:
+        file.write(bytes(padding_bytes))
+    archive = FileFacts(size_bytes=(folder / DUMP).stat().st_size, sha256="0" * 64)
+    earlier = manifest.model_copy(
+        update={"label": label, "started_at": at, "files": {**manifest.files, DUMP: archive}}
+    )
+    (folder / MANIFEST).write_bytes(earlier.to_bytes())
+    return folder
+
+
+def shrink(store: LocalStore) -> None:
+    # Twice as large, but for what differs between two manifests.
+    add_earlier(store, padding_bytes=read_backup(store, DATABASE, newest(store).label).size_bytes)
+
+
+def damage(store: LocalStore) -> None:
+    with (add_earlier(store) / "globals.sql").open("ab") as file:
+        file.write(b"x")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "state"),
+    [
+        (shrink, "size", "the newest has 50% of what is usual"),
+        (damage, "damage", "1 of 2 damaged"),
+    ],
+)
+def test_one_thing_is_not_well_and_the_code_is_9(
+    brought_up: Casedb,
+    store: LocalStore,
+    spoil: Callable[[LocalStore], None],
+    check: str,
+    state: str,
+) -> None:
+    assert status(brought_up, store.root).code == 0
+
+    spoil(store)
+
+    found = status(brought_up, store.root, "--json")
+    assert found.code == 9
+    assert red(found) == {check: state}
+    shown = status(brought_up, store.root)
+    assert shown.code == 9
+    assert f"NOT WELL   {state}" in shown.out
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with s3_server(request.param) as started:
+        yield started
+
+
+def test_a_bucket_that_forgets_too_early_is_not_well(
+    brought_up: Casedb, store: LocalStore, server: Server
+) -> None:
+    bucket = server.new_bucket(versions=True)
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            server.client().upload_file(str(path), bucket, f"casedb/{path.relative_to(store.root)}")
+    url = f"s3://{bucket}/casedb?endpoint={server.endpoint}"
+    before = status(brought_up, url, "--json", **CREDENTIALS)
+    assert before.code == 0, before.out
+
+    server.client().put_bucket_lifecycle_configuration(
+        Bucket=bucket,
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": "forget",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": 2},
+                }
+            ]
+        },
+    )
+
+    found = status(brought_up, url, "--json", **CREDENTIALS)
+    assert found.code == 9
+    assert red(found) == {
+        "bucket": "it forgets what was deleted after 2d, backups are kept for up to 7d"
+    }
+
+
+def test_a_drill_without_access_is_shown_as_one_and_drilled_again(
+    brought_up: Casedb, store: LocalStore
+) -> None:
+    url = f"--store={store.root}"
+    label = newest(store).label
+    assert ", without access" not in brought_up("backups", url).out
+
+    assert brought_up("drill", "--without-access", url).code == 0
+
+    assert "ago, without access" in brought_up("backups", url).out
+    found = status(brought_up, store.root)
+    assert found.code == 0
+    assert f"{label}, without access" in found.out
+    assert "passed, without access" in brought_up("restore", "--plan", url).out
+    left_out = brought_up("drill", "--newest-undrilled", "--without-access", url)
+    assert "every good backup has passed a drill" in left_out.err
+
+    again = brought_up("drill", "--newest-undrilled", "--json", url)
+
+    assert again.json["label"] == label
+    assert again.json["access_probed"]
+    assert ", without access" not in brought_up("backups", url).out
+
+
+def test_a_drill_that_cannot_be_recorded_passes_and_says_that_nobody_will_know(
+    brought_up: Casedb, store: LocalStore
+) -> None:
+    label = newest(store).label
+    records = store.root / DATABASE / "records"
+    shutil.rmtree(records)
+    # As where a disk is not mounted; root cannot write there either.
+    records.symlink_to("gone/records")
+
+    drilled = brought_up("drill", f"--store={store.root}", "--json")
+
+    assert drilled.code == 0, drilled.err
+    assert drilled.json["outcome"] == "passed"
+    assert f"WARNING: {label} passed, and nobody else will know" in drilled.err
