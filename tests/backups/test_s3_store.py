@@ -20,10 +20,10 @@ from backups.manifest import DUMP, MANIFEST
 from backups.records import read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
-from backups.stores import LocalStore, Store, open_store, s3_lock
-from backups.stores import s3 as s3_store
+from backups.stores import LocalStore, Store, open_store, s3_lease, s3_lock
 from backups.stores.base import Safeguards
 from backups.stores.s3 import S3Store
+from backups.stores.s3_objects import Objects
 from backups.verify import verify
 from casedb import s3, s3_streams
 from casedb.conninfo import Conninfo
@@ -345,15 +345,15 @@ def test_a_reader_who_comes_when_rotation_deletes_is_turned_away_and_not_failed_
 ) -> None:
     old = put_set(store, made, days=9)
     put_set(store, made)
-    remove, told = S3Store._remove, []
+    remove, told = Objects.remove, []
 
-    def remove_late(self: S3Store, *words: Any) -> None:
+    def remove_late(self: Objects, *words: Any) -> None:
         with pytest.raises(LockedError, match="is being deleted") as caught:
             verify(S3Store(store.location), old)
         told.append(caught.value)
         remove(self, *words)
 
-    monkeypatch.setattr(S3Store, "_remove", remove_late)
+    monkeypatch.setattr(Objects, "remove", remove_late)
     plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
 
     assert told
@@ -441,7 +441,7 @@ def test_a_dead_readers_lease_ends_by_itself(
     old = put_set(store, made, days=9)
     put_set(store, made)
     store.bucket.put(f"some/where/{SAMPLE}/.leases/{old}/dead", b"process 1 on nowhere")
-    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
+    monkeypatch.setattr(s3_lease, "LIFETIME", -timedelta(minutes=1))
 
     assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
 
