@@ -623,6 +623,8 @@ def test_storage_class_and_encryption_of_the_address_reach_the_server(made: Made
         ("s3://bucket/x?lockdays=3", 'unknown option "lockdays"'),
         ("s3:///x", "names no bucket"),
         ("s3://bucket?lock_days=x", "not a number"),
+        ("s3://bucket?storage_class=GLACIER", "cannot be read at once"),
+        ("s3://bucket?storage_class=DEEP_ARCHIVE", "cannot be read at once"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused(url: str, complaint: str) -> None:
