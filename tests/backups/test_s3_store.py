@@ -18,6 +18,7 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import DUMP, MANIFEST
 from backups.records import read_tombstones
+from backups.restore import Wish, restore
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore, Store, open_store, s3_lease, s3_lock
@@ -27,6 +28,7 @@ from backups.stores.s3_objects import Objects
 from backups.verify import verify
 from casedb import s3, s3_streams
 from casedb.conninfo import Conninfo
+from casedb.database import connect
 from casedb.errors import (
     BackupDamagedError,
     ConfigurationError,
@@ -316,6 +318,33 @@ def test_a_backup_that_somebody_reads_stays(store: S3Store, made: Made) -> None:
     assert plan.in_use == (old,)
     assert old in store.labels(SAMPLE)
     assert read_tombstones(store, SAMPLE) == {}
+
+
+def test_a_restore_keeps_rotation_on_another_host_off_its_backup_to_its_end(
+    store: S3Store, made: Made, cluster: Conninfo, tools: PostgresTools
+) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    places = {"first": ("GET", f"/{MANIFEST}"), "last": ("PUT", "/records/")}
+    in_use: dict[str, tuple[str, ...]] = {}
+
+    def rotate_elsewhere(method: str, path: str) -> None:
+        for place, (wanted, part) in places.items():
+            if method == wanted and part in path and place not in in_use:
+                other = S3Store(store.location)
+                in_use[place] = rotate(other, SAMPLE, EVERYTHING, now=NOW, apply=True).in_use
+
+    with proxy(store.location.endpoint or "") as wall:
+        wall.fault = rotate_elsewhere
+        reader = S3Store(replace(store.location, endpoint=wall.endpoint))
+        try:
+            restore(reader, Wish(old, "restored from afar"), cluster, tools=tools)
+        finally:
+            with connect(cluster, purpose="test") as connection:
+                connection.execute('DROP DATABASE IF EXISTS "restored from afar" WITH (FORCE)')
+
+    assert in_use == {"first": (old,), "last": (old,)}
+    assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
 
 
 def test_a_reader_who_comes_while_rotation_is_about_to_delete_keeps_the_backup(
