@@ -11,12 +11,14 @@ _OPTIONS = {
     "endpoint": "address of a compatible server",
     "region": "AWS region",
     "profile": "section of ~/.aws/config",
-    "storage_class": "such as STANDARD_IA",
+    "storage_class": "such as STANDARD_IA; one that can be read at once",
     "sse": "AES256 or aws:kms",
     "sse_key": "the KMS key's id",
     "lock_days": "days that nobody can delete an object of a backup",
     "lock_mode": "COMPLIANCE or GOVERNANCE",
 }
+_READ_AFTER_HOURS = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes of AWS whose objects have to be brought back before they can be read."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def parse_location(url: str) -> Location:
     """Return the location that `url` names: s3://BUCKET/PREFIX?endpoint=...&lock_days=30.
 
     Raises:
-        ConfigurationError: no bucket, an unknown option, or a secret in the address.
+        ConfigurationError: no bucket, an unknown option, a secret in the address, or a storage
+            class that cannot be read at once.
     """
     parts = urlsplit(url)
     if parts.username or parts.password:
@@ -119,5 +122,13 @@ def parse_location(url: str) -> Location:
         if not str(options["lock_days"]).isdigit():
             raise ConfigurationError("lock_days in the store's address is not a number of days")
         options["lock_days"] = int(options["lock_days"])
+    if options.get("storage_class") in _READ_AFTER_HOURS:
+        raise ConfigurationError(
+            f"a store of storage class {options['storage_class']} cannot be read at once",
+            detail="A dump reads back what it wrote, and manifests, locks and leases are read by "
+            "every run; such objects come back after hours.",
+            hint="Take GLACIER_IR, or let a lifecycle rule of the bucket move large, old objects "
+            "there: whoever restores one of them has to bring it back first.",
+        )
     prefix = unquote(parts.path).strip("/")
     return Location(parts.netloc, f"{prefix}/" if prefix else "", **options)

@@ -87,8 +87,11 @@ class LocalStore:
         """Hold the right to add and delete backups of `database`."""
         home = self._home(database)
         with _writing(home):
+            missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
             # mkdir(parents=True) gives its mode to the last folder only.
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in missing:
+                _sync_folder(path.parent)
             _make_folder(home)
             (home / _LOCK).touch(mode=0o600)
             give_to_folder_owner(home / _LOCK)
@@ -267,8 +270,10 @@ class LocalSet:
 
 
 def _make_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Make `path` durably: what is in it goes with its name after a power cut."""
     path.mkdir(mode=0o700, exist_ok=exist_ok)
     give_to_folder_owner(path)
+    _sync_folder(path.parent)
 
 
 @contextmanager

@@ -18,15 +18,17 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import DUMP, MANIFEST
 from backups.records import read_tombstones
+from backups.restore import Wish, restore
 from backups.retention import Retention
 from backups.rotate import rotate
-from backups.stores import LocalStore, Store, open_store, s3_lock
-from backups.stores import s3 as s3_store
+from backups.stores import LocalStore, Store, open_store, s3_lease, s3_lock
 from backups.stores.base import Safeguards
 from backups.stores.s3 import S3Store
+from backups.stores.s3_objects import Objects
 from backups.verify import verify
 from casedb import s3, s3_streams
 from casedb.conninfo import Conninfo
+from casedb.database import connect
 from casedb.errors import (
     BackupDamagedError,
     ConfigurationError,
@@ -318,6 +320,33 @@ def test_a_backup_that_somebody_reads_stays(store: S3Store, made: Made) -> None:
     assert read_tombstones(store, SAMPLE) == {}
 
 
+def test_a_restore_keeps_rotation_on_another_host_off_its_backup_to_its_end(
+    store: S3Store, made: Made, cluster: Conninfo, tools: PostgresTools
+) -> None:
+    old = put_set(store, made, days=9)
+    put_set(store, made)
+    places = {"first": ("GET", f"/{MANIFEST}"), "last": ("PUT", "/records/")}
+    in_use: dict[str, tuple[str, ...]] = {}
+
+    def rotate_elsewhere(method: str, path: str) -> None:
+        for place, (wanted, part) in places.items():
+            if method == wanted and part in path and place not in in_use:
+                other = S3Store(store.location)
+                in_use[place] = rotate(other, SAMPLE, EVERYTHING, now=NOW, apply=True).in_use
+
+    with proxy(store.location.endpoint or "") as wall:
+        wall.fault = rotate_elsewhere
+        reader = S3Store(replace(store.location, endpoint=wall.endpoint))
+        try:
+            restore(reader, Wish(old, "restored from afar"), cluster, tools=tools)
+        finally:
+            with connect(cluster, purpose="test") as connection:
+                connection.execute('DROP DATABASE IF EXISTS "restored from afar" WITH (FORCE)')
+
+    assert in_use == {"first": (old,), "last": (old,)}
+    assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
+
+
 def test_a_reader_who_comes_while_rotation_is_about_to_delete_keeps_the_backup(
     store: S3Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,15 +374,15 @@ def test_a_reader_who_comes_when_rotation_deletes_is_turned_away_and_not_failed_
 ) -> None:
     old = put_set(store, made, days=9)
     put_set(store, made)
-    remove, told = S3Store._remove, []
+    remove, told = Objects.remove, []
 
-    def remove_late(self: S3Store, *words: Any) -> None:
+    def remove_late(self: Objects, *words: Any) -> None:
         with pytest.raises(LockedError, match="is being deleted") as caught:
             verify(S3Store(store.location), old)
         told.append(caught.value)
         remove(self, *words)
 
-    monkeypatch.setattr(S3Store, "_remove", remove_late)
+    monkeypatch.setattr(Objects, "remove", remove_late)
     plan = rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True)
 
     assert told
@@ -441,7 +470,7 @@ def test_a_dead_readers_lease_ends_by_itself(
     old = put_set(store, made, days=9)
     put_set(store, made)
     store.bucket.put(f"some/where/{SAMPLE}/.leases/{old}/dead", b"process 1 on nowhere")
-    monkeypatch.setattr(s3_store, "LIFETIME", -timedelta(minutes=1))
+    monkeypatch.setattr(s3_lease, "LIFETIME", -timedelta(minutes=1))
 
     assert rotate(store, SAMPLE, EVERYTHING, now=NOW, apply=True).deleted == (old,)
 
@@ -623,6 +652,8 @@ def test_storage_class_and_encryption_of_the_address_reach_the_server(made: Made
         ("s3://bucket/x?lockdays=3", 'unknown option "lockdays"'),
         ("s3:///x", "names no bucket"),
         ("s3://bucket?lock_days=x", "not a number"),
+        ("s3://bucket?storage_class=GLACIER", "cannot be read at once"),
+        ("s3://bucket?storage_class=DEEP_ARCHIVE", "cannot be read at once"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused(url: str, complaint: str) -> None:

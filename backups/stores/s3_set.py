@@ -1,0 +1,88 @@
+"""A backup being written to a bucket."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from backups.manifest import MANIFEST
+from backups.stores.base import NewSet, WriteOnlyError
+from backups.stores.s3_errors import writing
+from backups.stores.s3_lock import RunLock
+from backups.stores.s3_objects import Objects, is_there
+from casedb.errors import LockedError, UnverifiedError
+from casedb.s3_model import S3Error
+
+
+class S3Set:
+    """A backup being written; `mark` is the version that says so, `run` the lock of the run."""
+
+    def __init__(
+        self, objects: Objects, database: str, label: str, *, mark: str, run: RunLock
+    ) -> None:
+        self._objects, self._database, self._label = objects, database, label
+        self._mark, self._run = mark, run
+        self._manifest: io.BytesIO | None = None
+        self.is_committed = False
+
+    @property
+    def label(self) -> str:
+        """The label it will have."""
+        return self._label
+
+    def check(self, action: Callable[[NewSet], None]) -> None:
+        """Do `action` with this set."""
+        action(self)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """Open `name` for writing; there when the block ends, gone when the block fails."""
+        if name == MANIFEST:
+            # It makes the set count, so it is sent by `commit` alone.
+            buffer = io.BytesIO()
+            yield buffer
+            self._manifest = buffer
+            return
+        with (
+            writing(self._objects.location),
+            self._objects.bucket.writing(self._path(name), locked=True) as upload,
+        ):
+            yield cast("BinaryIO", upload)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file already written, to read it back."""
+        try:
+            with self._objects.open(self._database, self._label, name) as file:
+                yield file
+        except UnverifiedError as error:
+            if isinstance(error.__cause__, S3Error) and error.__cause__.is_denied:
+                raise WriteOnlyError(self._objects.location.url) from error
+            raise
+
+    def commit(self) -> None:
+        """Make the set visible.
+
+        Raises:
+            LockedError: if another run has taken the lock meanwhile.
+        """
+        if self._manifest is None:
+            raise AssertionError("the manifest is what makes a set complete")
+        with writing(self._objects.location):
+            # A run that stood still for long may have been swept by another.
+            self._run.require()
+            begun = self._objects.key(self._database, f".begun/{self._label}")
+            if not is_there(self._objects.bucket.listing(begun), begun):
+                raise LockedError(
+                    f'"{self._label}" was swept by another run while it was written',
+                    detail=f"Its mark in {self._objects.location.url} is gone.",
+                    hint="Run it again; what it had written does not count.",
+                )
+            data = self._manifest.getvalue()
+            self._objects.bucket.create(self._path(MANIFEST), data, locked=True)
+        self.is_committed = True
+        # A second version of it, which a repeated request makes, goes with the next sweep.
+        self._objects.forget(begun, self._mark)
+
+    def _path(self, name: str) -> str:
+        return self._objects.key(self._database, f"{self._label}/{name}")
