@@ -11,7 +11,7 @@ from backups import fingerprint
 from backups.interrupts import add_way_out, held, not_cleaned_up
 from backups.load import create_database
 from backups.manifest import Manifest, RoleFacts
-from backups.restore_plan import RANDOM_CHARS, debris, drop_statement, temporary_head
+from backups.unfinished import RANDOM_CHARS, debris, drop_statement, temporary_head
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import CasedbError, RefusedError

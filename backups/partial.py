@@ -17,13 +17,14 @@ from typing import Any
 from psycopg import Connection, sql
 
 from backups import archive, beside, content, fill, fingerprint, part
+from backups.attempt import Wish, prepare
 from backups.contents import require_keys, stored_name
 from backups.downloads import resumed
 from backups.interrupts import add_way_out, held
 from backups.manifest import DUMP, Manifest, TableFacts
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
-from backups.restore import Wish, named, prepare
+from backups.restore import named
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store

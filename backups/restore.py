@@ -4,7 +4,6 @@ It is loaded beside what is there, under a name that nobody uses, and compared w
 Only then does it get its name: a new one, or that of a living database, which is kept.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -15,72 +14,25 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from backups import beside, fill, kept, part, replace
-from backups.catalog import Backup, catalog, read_backup
-from backups.contents import full_manifest
+from backups import beside, fill, kept, replace
+from backups.attempt import Wish, prepare
 from backups.downloads import resumed
 from backups.interrupts import Held, held, not_cleaned_up
 from backups.labels import report_label
-from backups.manifest import Manifest
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements, thaw_command
 from backups.records import RestoreReport, standing, write_record
-from backups.restore_facts import read_live, read_server
-from backups.restore_plan import RestorePlan, debris, make_plan
 from backups.restore_refusals import already_exists
 from backups.sealing import Keys
-from backups.snapshot import prepare_session
 from backups.stores.base import Store
-from backups.verify import damaged, database_named, no_such_backup
+from backups.verify import database_named
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect, describe
 from casedb.errors import CasedbError
-from casedb.locks import maintenance_lock
-from casedb.marks import Mark, set_mark
+from casedb.marks import set_mark
 from casedb.tools import PostgresTools
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """What is to be restored, and how."""
-
-    label: str
-    database: str
-    """The name that the restored database is to have."""
-    replace: bool = False
-    """Whether it may take the name of a living database, which is then kept under another one."""
-    freeze: bool = False
-    """Whether that one is read-only from the start."""
-    again: bool = False
-    """Whether it may also take that of one that was restored from this very backup."""
-    create_roles: bool = False
-    """Whether roles that the server lacks are made, without the right to log in."""
-    mark: Mark | None = None
-    """What a new database is for; the source's mark never comes along, a replaced one's stays."""
-    part: tuple[str, ...] | None = None
-    """The only tables wanted, none for the schema alone (see restore_part); None is everything."""
-
-
-def plan_restore(
-    store: Store,
-    wish: Wish,
-    admin: Conninfo,
-    *,
-    tools: PostgresTools,
-    keys: Keys | None = None,
-    scratch: Path | None = None,
-) -> RestorePlan:
-    """Return what restoring would do, and why it would be refused; change nothing.
-
-    Raises:
-        BackupDamagedError: the backup is known to be damaged.
-        ConfigurationError: there is no such backup.
-        UnverifiedError: it is encrypted, and there is no key that opens it.
-    """
-    with connect(admin, purpose="restore: plan") as connection:
-        return _plan(store, wish, admin, connection, tools, keys, scratch)[0]
 
 
 def restore(
@@ -183,78 +135,6 @@ def restore(
         if record:
             reports.append(write_record(store, source, report, manifest.recipients))
     return reports[-1]
-
-
-def prepare(
-    stack: ExitStack,
-    store: Store,
-    wish: Wish,
-    admin: Conninfo,
-    tools: PostgresTools,
-    keys: Keys | None,
-    scratch: Path | None,
-) -> tuple[Connection[Any], RestorePlan, Manifest, list[str]]:
-    """Take what a restore has to hold to its end, and remove what a killed one left.
-
-    Returns the connection, the plan with nothing against it, the manifest in clear, and notes.
-    """
-    unkept = stack.enter_context(store.lease(database_named(wish.label), wish.label))
-    connection = stack.enter_context(connect(admin, purpose="restore"))
-    prepare_session(connection, {})
-    stack.enter_context(maintenance_lock(connection))
-    plan, manifest = _plan(store, wish, admin, connection, tools, keys, scratch)
-    plan.require()
-    return connection, plan, manifest, [*unkept, *beside.drop_debris(connection, wish.database)]
-
-
-def _plan(
-    store: Store,
-    wish: Wish,
-    admin: Conninfo,
-    connection: Connection[Any],
-    tools: PostgresTools,
-    keys: Keys | None,
-    scratch: Path | None,
-) -> tuple[RestorePlan, Manifest]:
-    source = database_named(wish.label)
-    if not store.files(source, wish.label):
-        raise no_such_backup(store, wish.label)
-    backup = read_backup(store, source, wish.label)
-    if backup.manifest is None or backup.damage:
-        raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
-    manifest = full_manifest(store, backup.manifest, keys)
-    server = read_server(connection, scratch)
-    live = (
-        read_live(connection, admin, wish.database, manifest.tables)
-        if wish.database in server.databases
-        else None
-    )
-    # Only a superuser may ask for the size of any database, and only he restores.
-    left = debris(server.databases, wish.database) if server.is_superuser else []
-    plan = make_plan(
-        backup,
-        manifest,
-        server,
-        live,
-        store=store.url,
-        database=wish.database,
-        replace=wish.replace,
-        freeze=wish.freeze,
-        again=wish.again,
-        create_roles=wish.create_roles,
-        tools_major=tools.major,
-        tools_version=tools.version,
-        drills=_drills(store, source, backup),
-        now=datetime.now(UTC),
-        part=None if wish.part is None else part.chosen(manifest, wish.part),
-        debris_bytes=beside.size_of(connection, left),
-    )
-    return plan, manifest
-
-
-def _drills(store: Store, source: str, backup: Backup) -> Sequence[Backup]:
-    # Reading every manifest costs time: only where this backup's own drill does not tell.
-    return [] if backup.passed_drill else [b for b in catalog(store, source) if b.passed_drill]
 
 
 def _thaw(connection: Connection[Any], wish: Wish) -> list[str]:

@@ -1,11 +1,8 @@
 """What a restore would do, and why it would be refused. Pure: facts come in, a plan comes out."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from psycopg import sql
 
 from backups import part as parts
 from backups.catalog import Backup
@@ -13,11 +10,9 @@ from backups.contents import stored_facts
 from backups.manifest import DUMP, Manifest, TableFacts
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
-from backups.restore_refusals import NAME_MAX_BYTES, Refusal, refusals
+from backups.restore_refusals import Refusal, refusals
+from backups.restore_words import plan_notes, plan_steps, scratch_notes
 
-RANDOM_CHARS = 6
-"""At the end of the name of an unfinished restore."""
-_SUFFIX = "_restoring_"
 # A restored database is rarely larger than its source; sorting for its indexes takes more.
 _ROOM = 1.1
 
@@ -131,7 +126,7 @@ def make_plan(
         missing_roles=missing,
         roles_to_let_in=let_in,
         steps=tuple(
-            _steps(backup.label, database, live, missing, names, freeze=freeze, replace=replace)
+            plan_steps(backup.label, database, live, missing, names, freeze=freeze, replace=replace)
         ),
         estimate=estimate(backup, drills),
         refusals=refusals(
@@ -149,10 +144,10 @@ def make_plan(
             tools_version=tools_version,
         ),
         notes=(
-            *_notes(
+            *plan_notes(
                 backup, manifest, server, live, database, drills, freeze=freeze, replace=replace
             ),
-            *_scratch_notes(server, need, in_clear),
+            *scratch_notes(server, need, in_clear),
         ),
         roles_without_password=tuple(
             sorted((can_login - set(let_in)) & server.roles_without_password)
@@ -176,124 +171,3 @@ def estimate(backup: Backup, drills: Sequence[Backup]) -> Estimate | None:
             round(measured * max(1.0, backup.size_bytes / other.size_bytes), 1), other.label
         )
     return None
-
-
-def temporary_head(database: str) -> str:
-    """Return how the name of an unfinished restore of `database` begins.
-
-    >>> temporary_head("cases")
-    'cases_restoring_'
-    """
-    room = NAME_MAX_BYTES - len(_SUFFIX) - RANDOM_CHARS
-    return database.encode()[:room].decode(errors="ignore") + _SUFFIX
-
-
-def debris(databases: Iterable[str], database: str) -> list[str]:
-    """Return which of `databases` are unfinished restores of `database`.
-
-    >>> debris(["cases", "cases_restoring_0a1b2c", "cases_restoring_house"], "cases")
-    ['cases_restoring_0a1b2c']
-    """
-    head = re.escape(temporary_head(database))
-    pattern = re.compile(rf"{head}[0-9a-f]{{{RANDOM_CHARS}}}")
-    return sorted(name for name in databases if pattern.fullmatch(name))
-
-
-def drop_statement(name: str) -> sql.Composed:
-    """Return the statement that removes an unfinished restore, whoever is connected to it."""
-    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-
-
-def _steps(
-    label: str,
-    database: str,
-    live: LiveState | None,
-    missing: Sequence[str],
-    part: Sequence[str] | None,
-    *,
-    freeze: bool,
-    replace: bool,
-) -> list[str]:
-    steps = []
-    if live and replace and freeze:
-        steps.append(f'"{database}" becomes read-only, its sessions end (they can come back)')
-    if missing:
-        steps.append(f"{len(missing)} roles are created, without login")
-    what = label if part is None else f"the schema of {label}"
-    if part:
-        what += f", with the rows of {', '.join(part)},"
-    steps.append(f"{what} is loaded into a new database beside the others, and compared with it")
-    if live and replace:
-        steps.append(
-            f'"{database}" is renamed and the new database gets its name, in one transaction; '
-            "grants, settings, comment and mark stay with the name"
-        )
-        steps.append("the old database is kept, read-only; `casedb undo-restore` swaps back")
-    else:
-        steps.append(f'the new database is named "{database}"; nothing else is touched')
-    if part is not None:
-        steps.append("how the live database differs from it is shown")
-    return steps
-
-
-def _proof_notes(backup: Backup, drills: Sequence[Backup]) -> list[str]:
-    if backup.passed_drill:
-        return []
-    proven = f"; {drills[0].label} is the newest that passed one" if drills else ""
-    if backup.drilled is None:
-        return [f"this backup was never drilled: that it restores is only hoped{proven}"]
-    why = backup.drilled.differences[0] if backup.drilled.differences else "it does not say why"
-    return [f"WARNING: this backup's drill failed: {why}{proven}"]
-
-
-def _scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
-    if not server.scratch_on_same_disk or server.free_bytes is None or not in_clear:
-        return []
-    if server.free_bytes - need > 2 * in_clear:
-        return []
-    return [
-        f"the archive in clear ({in_clear / 2**20:.0f} MiB) has no room on the server's disk "
-        "besides the database: it is read as it comes, by one job, which takes longer. --scratch "
-        "names a folder on another disk"
-    ]
-
-
-def _notes(
-    backup: Backup,
-    manifest: Manifest,
-    server: ServerState,
-    live: LiveState | None,
-    database: str,
-    drills: Sequence[Backup],
-    *,
-    freeze: bool,
-    replace: bool,
-) -> list[str]:
-    notes = [
-        f'"{name}" was left by a restore that was killed: it is removed, unless one is running; '
-        f"by hand: {drop_statement(name).as_string(None)}"
-        for name in debris(server.databases, database)
-    ]
-    if live and live.is_frozen:
-        notes.append(
-            f'"{database}" is read-only since a restore that was killed; the next one ends that, '
-            f"and so does: {live.thaw_command}"
-        )
-    notes += _proof_notes(backup, drills)
-    if server.version != manifest.server_version:
-        notes.append(f"the backup is of PostgreSQL {manifest.server_version}, not {server.version}")
-    for extension in manifest.extensions:
-        here = server.extensions.get(extension.name)
-        if here and here != extension.version:
-            notes.append(f"extension {extension.name} was {extension.version}, here it is {here}")
-    was = manifest.properties.collation_version
-    if manifest.properties.locale_provider == "libc" and was != server.collation_version:
-        notes.append(f"the collation's version was {was}, here it is {server.collation_version}")
-    if server.free_bytes is None:
-        notes.append("the server does not tell how much disk is free")
-    if live and replace and live.session_count and not freeze:
-        notes.append(
-            "what is written while this runs is not in the restored database; it stays in the "
-            "kept one and is counted. --freeze makes the live one read-only first"
-        )
-    return notes

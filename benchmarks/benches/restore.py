@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 from backups import content, snapshot
+from backups.attempt import Wish
 from backups.manifest import TableFacts
-from backups.restore import Wish, restore
+from backups.restore import restore
 from benchmarks.bench import Bench, Found, at_most
 from benchmarks.benches import dump as dumps
 from benchmarks.figures import plain_figure, ratio_figure

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 import click
 
+from backups.attempt import Wish
 from backups.catalog import LATEST, resolve_label
 from backups.drill import load_roles
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.stores import open_store
 from casedb.access import (
     Answer,

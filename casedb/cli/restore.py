@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from backups.attempt import Wish, plan_restore
 from backups.catalog import LATEST, Backup, resolve_before, resolve_label, source_of
 from backups.partial import restore_part
 from backups.pooler import require_console
-from backups.restore import Wish, plan_restore
 from backups.restore import restore as load
 from backups.stores import Store, open_store
 from casedb.cli.options import (

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 
 from backups.anchors import _Pieces, check, read_heads
+from backups.attempt import Wish
 from backups.catalog import read_backup
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import HEADS, MANIFEST, FileFacts, Manifest
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
 from backups.verify import verify

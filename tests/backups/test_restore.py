@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from backups.attempt import Wish
 from backups.compare import compare
 from backups.manifest import DUMP, Manifest
 from backups.progress import Progress
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.verify import read_catalog
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar

@@ -15,6 +15,7 @@ import pyrage
 import pytest
 from psycopg import sql
 
+from backups.attempt import Wish
 from backups.catalog import read_backup, read_manifest
 from backups.compare import compare
 from backups.contents import full_manifest
@@ -23,7 +24,7 @@ from backups.dump import dump
 from backups.load import analyze
 from backups.manifest import Manifest
 from backups.records import Tombstone, read_tombstones
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.sealing import (
     Keys,
     UnsealError,

@@ -13,9 +13,10 @@ import psycopg
 import pytest
 
 from backups import pooler
+from backups.attempt import Wish, plan_restore
 from backups.dump import dump
 from backups.interrupts import Held, held
-from backups.restore import Wish, plan_restore, restore
+from backups.restore import restore
 from backups.stores import LocalStore
 from backups.swap import Swap, SwapReport, swap_names
 from backups.undo import plan_undo, undo_restore

@@ -9,10 +9,11 @@ from uuid import UUID
 import pytest
 from psycopg import sql
 
+from backups.attempt import Wish
 from backups.dump import dump
 from backups.manifest import Manifest
 from backups.records import RestoreReport, read_record
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from backups import kept, swap, undo
-from backups.restore import plan_restore
+from backups.attempt import plan_restore
 from backups.restore_facts import kept_databases, read_server
 from backups.undo import plan_undo, undo_restore
 from casedb.database import connect, open_connection

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import pytest
 
 from backups import kept
-from backups.restore import Wish
+from backups.attempt import Wish
 from casedb.errors import ServerUnreachableError, TerminatedError, ToolFailedError
 from tests.restore.conftest import Night
 from tests.restore.test_replace import at, interrupt, kept_settings

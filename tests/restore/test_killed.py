@@ -15,7 +15,7 @@ from typing import LiteralString
 import pytest
 from psycopg import sql
 
-from backups.restore import plan_restore
+from backups.attempt import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
 from casedb.errors import RefusedError

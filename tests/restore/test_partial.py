@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from backups import fill
+from backups.attempt import Wish
 from backups.dump import dump
 from backups.fingerprint import Fact
 from backups.partial import PartialReport, restore_part
-from backups.restore import Wish
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from backups.stores.base import Resumed
@@ -247,7 +247,7 @@ def test_unfilled_views_and_other_majors_are_no_difference_of_the_schema(
     night.do("CREATE MATERIALIZED VIEW public.names AS SELECT 1 AS n")
     manifest = dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
     older = manifest.model_copy(update={"server_major": night.tools.major - 1})
-    monkeypatch.setattr("backups.restore.full_manifest", lambda *_words: older)
+    monkeypatch.setattr("backups.attempt.full_manifest", lambda *_words: older)
     monkeypatch.setattr(
         "backups.fill.read_catalog", lambda *_words: (Fact("view", "public.v", "in an old form"),)
     )

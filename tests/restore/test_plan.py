@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from backups.attempt import plan_restore
 from backups.catalog import Backup, read_backup
 from backups.manifest import ExtensionFacts
-from backups.restore import plan_restore
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_plan import RestorePlan, make_plan
 from casedb import cluster as server_cluster

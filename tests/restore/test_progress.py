@@ -8,10 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from backups.attempt import Wish
 from backups.dump import dump
 from backups.load import seen
 from backups.progress import Progress
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from casedb.database import connect

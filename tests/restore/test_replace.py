@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from backups import kept, swap
+from backups.attempt import Wish
 from backups.dump import dump
 from backups.facts import read_settings
 from backups.manifest import DUMP
 from backups.progress import Progress
 from backups.records import RestoreReport, read_record
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.restore_facts import kept_databases
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
