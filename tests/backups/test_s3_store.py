@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from backups.attempt import Wish
 from backups.catalog import catalog, read_backup
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import DUMP, MANIFEST
 from backups.records import read_tombstones
-from backups.restore import Wish, restore
+from backups.restore import restore
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore, Store, open_store, s3_lease, s3_lock
