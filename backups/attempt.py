@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import Connection
 
 from backups import beside, part
-from backups.catalog import Backup, catalog, read_backup
+from backups.catalog import Backup, catalog, newer_damaged, read_backup
 from backups.contents import full_manifest
 from backups.manifest import Manifest
 from backups.restore_facts import read_live, read_server
@@ -56,8 +56,11 @@ def plan_restore(
     tools: PostgresTools,
     keys: Keys | None = None,
     scratch: Path | None = None,
+    pooler: Conninfo | None = None,
 ) -> RestorePlan:
     """Return what restoring would do, and why it would be refused; change nothing.
+
+    `pooler` is the console of a PgBouncer in front of the server; see swap_names.
 
     Raises:
         BackupDamagedError: the backup is known to be damaged.
@@ -65,7 +68,8 @@ def plan_restore(
         UnverifiedError: it is encrypted, and there is no key that opens it.
     """
     with connect(admin, purpose="restore: plan") as connection:
-        return _plan(store, wish, admin, connection, tools, keys, scratch)[0]
+        plan, _ = _plan(store, wish, admin, connection, tools, keys, scratch)
+    return replace(plan, pooler=str(pooler)) if pooler and plan.replaces else plan
 
 
 def prepare(
@@ -128,6 +132,7 @@ def _plan(
         tools_major=tools.major,
         tools_version=tools.version,
         drills=_drills(store, source, backup),
+        damaged=newer_damaged(store, source, wish.label),
         now=datetime.now(UTC),
         part=None if wish.part is None else part.chosen(manifest, wish.part),
         debris_bytes=beside.size_of(connection, left),

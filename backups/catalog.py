@@ -97,6 +97,19 @@ def read_backup(store: Store, database: str, label: str) -> Backup:
     )
 
 
+def newer_damaged(store: Store, database: str, label: str) -> list[Backup]:
+    """Return the damaged backups newer than `label`, newest first, up to the first good one.
+
+    By label: a damaged one may tell no other time. Reads no further than a choice of "latest" does.
+    """
+    found = []
+    for newer in sorted(store.labels(database), reverse=True):
+        if newer <= label or (backup := read_backup(store, database, newer)).is_good:
+            break
+        found.append(backup)
+    return found
+
+
 def newest_manifest(store: Store, database: str) -> Manifest | None:
     """Return a recent manifest to estimate from; None if there is none, or none can be read.
 

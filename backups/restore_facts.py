@@ -162,8 +162,6 @@ def read_live(
     connection: Connection[Any], admin: Conninfo, name: str, tables: tuple[TableFacts, ...]
 ) -> LiveState:
     """Return the state of the database `name`, which exists; `tables` are those of the backup."""
-    with connection.cursor(row_factory=class_row(Sessions)) as sessions:
-        who = sessions.execute(read_sql("catalog/restore-sessions.sql"), (name,)).fetchall()
     settings = read_settings(connection, name)
     frozen = settings.get(FROZEN)
     return LiveState(
@@ -172,7 +170,7 @@ def read_live(
         size_bytes=scalar(connection, "SELECT pg_database_size(%s)", name),
         mark=read_mark(connection, name),
         is_marked=is_marked(connection, name),
-        sessions=tuple(who),
+        sessions=read_sessions(connection, name),
         written=written_since(admin.replace(dbname=name), tables),
         is_frozen=frozen is not None,
         thaw_command=thaw_command(name, frozen) if frozen is not None else None,
@@ -180,6 +178,12 @@ def read_live(
         previous=settings.get(PREVIOUS),
         kept=tuple(kept_databases(connection, name)),
     )
+
+
+def read_sessions(connection: Connection[Any], name: str) -> tuple[Sessions, ...]:
+    """Return who is connected to the database `name`."""
+    with connection.cursor(row_factory=class_row(Sessions)) as cursor:
+        return tuple(cursor.execute(read_sql("catalog/restore-sessions.sql"), (name,)))
 
 
 def read_obstacles(connection: Connection[Any], name: str) -> tuple[Obstacle, ...]:

@@ -11,7 +11,7 @@ from backups.manifest import DUMP, Manifest, TableFacts
 from backups.records import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import Refusal, refusals
-from backups.restore_words import plan_notes, plan_steps, scratch_notes
+from backups.restore_words import damage_notes, plan_notes, plan_steps, scratch_notes
 
 # A restored database is rarely larger than its source; sorting for its indexes takes more.
 _ROOM = 1.1
@@ -58,6 +58,8 @@ class RestorePlan:
     """Login roles of the backup that can log in here, though not by a password."""
     part: tuple[str, ...] | None = None
     """The only tables that are restored, none for the schema alone; None if it is everything."""
+    pooler: str | None = None
+    """The console of the PgBouncer that is paused for the swap; None if there is none."""
 
     @property
     def spare_bytes(self) -> int:
@@ -92,13 +94,15 @@ def make_plan(
     now: datetime,
     part: Sequence[TableFacts] | None = None,
     debris_bytes: int = 0,
+    damaged: Sequence[Backup] = (),
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
 
     `replace` allows to take the name of a living database, which is kept, and `again` also if that
     one was restored from this very backup. `drills` are backups with drill reports to estimate
     from, newest first. `now` is aware. `part` is what alone is restored of it; see backups/part.py.
-    `debris_bytes` is what unfinished restores take, which are removed first.
+    `debris_bytes` is what unfinished restores take, which are removed first. `damaged` are newer
+    backups that were passed over.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
@@ -147,6 +151,7 @@ def make_plan(
             *plan_notes(
                 backup, manifest, server, live, database, drills, freeze=freeze, replace=replace
             ),
+            *damage_notes(damaged),
             *scratch_notes(server, need, in_clear),
         ),
         roles_without_password=tuple(

@@ -51,6 +51,14 @@ def _proof_notes(backup: Backup, drills: Sequence[Backup]) -> list[str]:
     return [f"WARNING: this backup's drill failed: {why}{proven}"]
 
 
+def damage_notes(damaged: Sequence[Backup]) -> list[str]:
+    """Return a note for each of the newer backups `damaged`."""
+    return [
+        f"WARNING: {backup.label} is newer, and damaged: {backup.damage or 'it does not say how'}"
+        for backup in damaged
+    ]
+
+
 def scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
     """Return what is worth a note where the archive in clear has no room beside the database."""
     if not server.scratch_on_same_disk or server.free_bytes is None or not in_clear:

@@ -4,7 +4,7 @@ import click
 
 from backups.kept import choose_kept
 from backups.kept import drop_kept as drop
-from backups.restore_facts import KeptDatabase, kept_databases
+from backups.restore_facts import KeptDatabase, kept_databases, read_sessions
 from backups.stores import open_store
 from casedb.cli.options import (
     confirm_option,
@@ -13,6 +13,7 @@ from casedb.cli.options import (
     settings_options,
 )
 from casedb.cli.output import print_json, print_table, size
+from casedb.cli.restore_output import session_lines
 from casedb.cli.signals import signals_after
 from casedb.connections import Verb, target_for
 from casedb.conninfo import Conninfo
@@ -41,11 +42,7 @@ def drop_kept(settings: Settings, name: str | None, confirm: str | None, as_json
     with signals_after(settings, "drop-kept", (settings.store_url,)) as story:
         admin, found, database = _found(settings)
         chosen = choose_kept(found, database, name)
-        question = (
-            f'This removes database "{chosen.name}" ({size(chosen.size_bytes)}), which was '
-            f'"{database}" until {chosen.since:%Y-%m-%d %H:%M} UTC.'
-        )
-        require_confirmation(question, chosen.name, confirm)
+        require_confirmation(_question(admin, chosen, found), chosen.name, confirm)
         report = drop(
             admin,
             chosen,
@@ -59,6 +56,23 @@ def drop_kept(settings: Settings, name: str | None, confirm: str | None, as_json
             click.echo(f'dropped "{report.dropped}"')
         for note in report.notes:
             click.echo(f"note: {note}", err=True)
+
+
+def _question(admin: Conninfo, chosen: KeptDatabase, found: list[KeptDatabase]) -> str:
+    with connect(admin, purpose="drop kept") as connection:
+        sessions = session_lines(read_sessions(connection, chosen.name))
+    others = [f'"{other.name}"' for other in found if other.name != chosen.name]
+    return "\n".join(
+        [
+            f'This removes database "{chosen.name}" ({size(chosen.size_bytes)}), which was '
+            f'"{chosen.of}" until {chosen.since:%Y-%m-%d %H:%M} UTC.',
+            f"`casedb undo-restore` can then swap back to {', '.join(others)} only."
+            if others
+            else "It is the only way back: `casedb undo-restore` has no other one to swap with.",
+            *(["These sessions are on it, and are ended:"] if sessions else []),
+            *(f"  {line}" for line in sessions),
+        ]
+    )
 
 
 def _found(settings: Settings) -> tuple[Conninfo, list[KeptDatabase], str]:

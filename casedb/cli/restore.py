@@ -129,8 +129,11 @@ def restore(
             part=tables if tables or schema_only else None,
         )
         keys = keys_of(settings, key_file)
-        plan = plan_restore(store, wish, admin, tools=tools, keys=keys, scratch=scratch)
-        console = pooler_of(settings, pooler) if plan.replaces else None
+        console = pooler_of(settings, pooler) if wish.replace else None
+        plan = plan_restore(
+            store, wish, admin, tools=tools, keys=keys, scratch=scratch, pooler=console
+        )
+        console = console if plan.replaces else None
         if not plan.refusals:
             require_console(console)
         if plan_only and as_json:

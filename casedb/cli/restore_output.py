@@ -8,7 +8,7 @@ from psycopg import sql
 
 from backups.partial import PartialReport, done_with
 from backups.records import RestoreReport
-from backups.restore_facts import LiveState
+from backups.restore_facts import LiveState, Sessions
 from backups.restore_plan import RestorePlan
 from casedb.ages import format_age
 from casedb.cli.output import MAX_COLUMNS, print_table, seconds, size
@@ -49,6 +49,10 @@ def _rows(plan: RestorePlan, where: str) -> list[tuple[str, str]]:
     if plan.live:
         rows.append(("written since", _written(plan)))
         rows += _kept(plan.live)
+    if plan.pooler:
+        rows.append(
+            ("pooler", f"{plan.pooler}: PAUSE, the swap, RESUME; its clients see a pause only")
+        )
     free = plan.server.free_bytes
     rows += [
         (
@@ -76,11 +80,14 @@ def _live(plan: RestorePlan) -> str:
         return "no: there is no database of this name yet"
     mark = live.mark.value if live.is_marked else "production (it has no mark)"
     lines = [f"yes: {size(live.size_bytes)}, marked {mark}, {live.session_count} sessions"]
-    lines += [
-        f"{s.sessions} of {s.role} from {s.address}, {s.program}, {s.busy} busy"
-        for s in live.sessions
+    return "\n".join([*lines, *session_lines(live.sessions)])
+
+
+def session_lines(sessions: Sequence[Sessions]) -> list[str]:
+    """Return for people who is connected, a line for each role, program and address."""
+    return [
+        f"{s.sessions} of {s.role} from {s.address}, {s.program}, {s.busy} busy" for s in sessions
     ]
-    return "\n".join(lines)
 
 
 def _kept(live: LiveState) -> list[tuple[str, str]]:
@@ -147,7 +154,12 @@ def print_report(
         click.echo(f"note: {note}", err=True)
     if documents:
         words = f" --database {report.database}" if not report.swap else ""
-        click.echo(f"Do the documents agree with it? casedb documents check{words}", err=True)
+        offer_documents(words)
+
+
+def offer_documents(words: str = "") -> None:
+    """Name the command that compares the documents; `words` are the options it needs."""
+    click.echo(f"Do the documents agree with it? casedb documents check{words}", err=True)
 
 
 def _print_phases_and_roles(report: RestoreReport | PartialReport, let_in: Sequence[str]) -> None:

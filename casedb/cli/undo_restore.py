@@ -18,6 +18,7 @@ from casedb.cli.options import (
     settings_options,
 )
 from casedb.cli.output import print_json, progress
+from casedb.cli.restore_output import offer_documents
 from casedb.cli.signals import Story, signals_after
 from casedb.connections import Verb, target_for
 from casedb.settings import Settings
@@ -51,6 +52,8 @@ def undo_restore(
         report = _undo(settings, kept, pooler, confirm, story)
         story.label = report.backup
         print_json(report) if as_json else _print(report)
+        if settings.values.documents and not as_json:
+            offer_documents()
         story.require_nothing_left()
 
 

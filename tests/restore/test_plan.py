@@ -225,6 +225,42 @@ def test_a_drill_that_failed_is_told_of_and_the_newest_that_passed_named(night: 
     assert any("never drilled" in note for note in planned(night).notes)
 
 
+def test_a_newer_damaged_backup_that_latest_passes_over_is_named(
+    night: Night, tmp_path: Path
+) -> None:
+    older, damaged = (night.name + suffix for suffix in ("-20200101T000000Z", "-20990101T000000Z"))
+    for label in (older, damaged):
+        (night.store.root / night.name / label).mkdir()
+        (night.store.root / night.name / label / "database.dump").touch()
+
+    code, said = casedb(
+        night, night.admin, tmp_path, "latest", "--database", night.name, "--plan", "--json"
+    )
+
+    assert code == 0, said
+    plan = json.loads(said)
+    assert plan["label"] == night.label
+    (note,) = (n for n in plan["notes"] if "damaged" in n)
+    assert damaged in note
+    assert "manifest is missing" in note
+
+
+def test_the_plan_says_what_is_done_with_a_pooler(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Conninfo.parse("host=/run/pgbouncer port=6432 dbname=pgbouncer", origin="test")
+    words = (night.store, night.wish, night.admin)
+
+    print_plan(plan_restore(*words, tools=night.tools, pooler=console), "here")
+    said = " ".join(capsys.readouterr().out.split())
+    print_plan(plan_restore(*words, tools=night.tools), "here")
+
+    assert "pooler" in said
+    assert "host=/run/pgbouncer" in said
+    assert "PAUSE, the swap, RESUME" in said
+    assert "PAUSE" not in capsys.readouterr().out
+
+
 def test_other_versions_of_the_server_and_its_collation_are_noted(night: Night) -> None:
     here = replace(SERVER, version="99.1", collation_version="99.9")
     properties = night.manifest.properties.model_copy(update={"locale_provider": "libc"})
@@ -442,10 +478,18 @@ def test_the_way_back_asks_when_something_was_written_and_so_does_dropping(
     code, said = do("undo-restore")
     assert code == 7
     assert "public.cases had 1 rows and has 2" in said
-    assert do("undo-restore", "--confirm", night.name)[0] == 0
+    offer = "Do the documents agree with it? casedb documents check"
+    (tmp_path / "casedb.toml").write_text('documents = "s3://bucket/files"\n')
+    code, said = do("undo-restore", "--confirm", night.name)
+    assert code == 0
+    assert offer in said
     code, listed = do("drop-kept", "--json")
     (kept,) = json.loads(listed)["kept"]
-    assert do("drop-kept", kept["name"])[0] == 7
+    with connect(night.admin.replace(dbname=kept["name"]), purpose="forgotten"):
+        code, asked = do("drop-kept", kept["name"])
+    assert code == 7
+    assert "It is the only way back" in asked
+    assert "1 of postgres from local, casedb forgotten, 0 busy" in asked
     assert do("drop-kept", "nonsense", "--confirm", "nonsense")[0] == 3
     assert do("drop-kept", kept["name"], "--confirm", kept["name"])[0] == 0
     assert night.databases() == [night.name]
