@@ -328,6 +328,7 @@ def test_waiting_is_forgiven_when_it_ends(small: Conninfo) -> None:
     assert '"casedb test" as postgres' in (caught.value.blocker or "")
 
 
+@pytest.mark.full_server
 def test_what_lies_beside_the_tables_is_of_the_same_moment(
     small: Conninfo, tools: PostgresTools, tmp_path: Path
 ) -> None:
