@@ -17,7 +17,7 @@ from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
-from backups.probes import is_disk_full, probe_access
+from backups.probes import outer_cause, probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
 from backups.records import DrillReport, write_record
@@ -192,8 +192,8 @@ def _try(
         # By the kernel, say, when memory ran out: another attempt may well pass.
         raise _could_not("a program was killed or cannot be run", error) from error
     except ToolFailedError as error:
-        if is_disk_full(error):
-            raise _could_not("the disk is full", error) from error
+        if cause := outer_cause(error):
+            raise _could_not(cause, error) from error
         if not _answers(admin):
             raise _could_not("the throwaway server went away", error) from error
         return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None

@@ -19,6 +19,14 @@ from casedb.errors import (
 from casedb.sqlfiles import folder
 
 _SHOWN = 20
+_LOST = "the connection to the throwaway server was lost"
+# What PostgreSQL, its programs (made to speak English) and libpq say.
+_OUTER_CAUSES = {
+    "No space left on device": "the disk is full",
+    "server closed the connection": _LOST,
+    "connection to server was lost": _LOST,
+    "terminating connection due to": _LOST,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
     try:
         answers, strangers = probe(restored, expected, harmless=False)
     except (ConfigurationError, ToolFailedError) as error:
-        if is_disk_full(error):
+        if outer_cause(error):
             # No fault of the backup's: nothing can be said about it here.
             raise
         # What cannot be checked has not passed; what was found before is not to be lost.
@@ -68,9 +76,14 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
     return Probed((*found, *lines[:_SHOWN], *rest), None)
 
 
-def is_disk_full(error: CasedbError) -> bool:
-    """Whether PostgreSQL or one of its programs had no room."""
-    return "No space left on device" in f"{error.message} {error.detail}"
+def outer_cause(error: CasedbError) -> str | None:
+    """Return why `error` says nothing of the backup, in words for people; None if it may.
+
+    >>> outer_cause(CasedbError("failed", detail="server closed the connection unexpectedly"))
+    'the connection to the throwaway server was lost'
+    """
+    said = f"{error.message} {error.detail}"
+    return next((cause for words, cause in _OUTER_CAUSES.items() if words in said), None)
 
 
 def newest_migration() -> str:
