@@ -344,7 +344,7 @@ def test_the_crash_of_one_server_process_is_no_failure_of_the_backup(
     monkeypatch.setattr("backups.drill.throwaway_cluster", seen_cluster)
     monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 0)
 
-    with pytest.raises(UnverifiedError, match="throwaway server (went away|was lost)") as caught:
+    with pytest.raises(UnverifiedError, match=r"throwaway server (went away|was lost)") as caught:
         drill(copied.store, copied.label, tools=tools, on_progress=kill_the_one_that_loads)
 
     assert killed
