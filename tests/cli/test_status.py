@@ -19,13 +19,17 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "access-pruner", "AWS_SECRET_ACCESS_KEY": "s
 
 @pytest.fixture
 def store(brought_up: Casedb, tmp_path: Path) -> LocalStore:
-    """A copy of the store that `casedb up` made: one backup, dumped and drilled."""
-    (made,) = [
-        folder
-        for folder in brought_up.folder.rglob(DATABASE)
-        if next(folder.glob(f"*/{MANIFEST}"), None)
-    ]
-    shutil.copytree(made, tmp_path / "store" / DATABASE)
+    """The backup that `casedb up` made, dumped and drilled, in a store of its own.
+
+    Other tests may have added backups and stores since.
+    """
+    made = brought_up.folder / ".casedb" / "backups" / DATABASE
+    copied = tmp_path / "store" / DATABASE
+    label = min(LocalStore(made.parent).labels(DATABASE))
+    shutil.copytree(made / label, copied / label)
+    (copied / "records").mkdir()
+    for record in (made / "records").glob(f"{label}.*"):
+        shutil.copy(record, copied / "records")
     return LocalStore(tmp_path / "store")
 
 
