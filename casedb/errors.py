@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     UNVERIFIED = 10
     # 128 + the signal's number, as shells count.
     INTERRUPTED = 130
+    UNREAD = 141
     TERMINATED = 143
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -68,6 +68,8 @@ class _VerbGroup(click.Group):
         module, _line = _COMMANDS[cmd_name]
         command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
+        global _begun
+        _begun = True
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -112,17 +114,22 @@ def main(argv: list[str] | None = None) -> NoReturn:
         # What is ignored, as SIGHUP is under nohup, stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
-    code = run(words)
-    if code == ExitCode.WELL:
-        # Python gives signals their default back when it ends: one of that moment would make a
-        # failure of what was done and told.
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-    sys.exit(code)
+            _heard.append(number)
+    sys.exit(run(words))
 
 
 def run(words: list[str]) -> int:
     """Run one command line; return its exit code. Every failure is printed, none is raised."""
+    try:
+        code = _run(words)
+        _hear_no_more()
+    except KeyboardInterrupt as error:
+        # In the moment between the end of the verb and what is said of it.
+        code = _interrupted(error)
+    return code
+
+
+def _run(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         result = casedb.main(args=words, prog_name="casedb", standalone_mode=False)
@@ -135,15 +142,15 @@ def run(words: list[str]) -> int:
     except CasedbError as error:
         _show(error, debug=debug, as_json="--json" in words)
         return int(error.exit_code)
+    except SystemExit as error:
+        # How Click ends `casedb backups | head`: the reader has seen enough, and is told nothing
+        # more. Whether all was done is not known here, and 0 would say so.
+        return int(ExitCode.UNREAD) if _stopped_by is None else _interrupted(error)
     except Exception as error:
         # What prints of an interrupt may find that nobody reads any more: `... | tee` has gone too.
         interrupt = _interrupt_behind(error) if isinstance(error, OSError) else None
         if interrupt:
             return _interrupted(interrupt)
-        if isinstance(error, BrokenPipeError):
-            # `casedb backups | head`: the reader has seen enough.
-            sys.stderr.close()
-            return int(ExitCode.WELL)
         unexpected = CasedbError(
             f"unexpected {type(error).__name__}",
             detail=str(error),
@@ -155,6 +162,8 @@ def run(words: list[str]) -> int:
 
 
 def _show(error: CasedbError, *, debug: bool, as_json: bool) -> None:
+    # What has failed is said to its end, with its own exit code.
+    _hear_no_more()
     # Tables and the driver are not for who only asks for help.
     from casedb.cli.output import print_error
 
@@ -189,26 +198,48 @@ def _maybe_unread() -> Iterator[None]:
             os.dup2(nowhere, stream.fileno())
 
 
+_begun = False
+"""Whether a verb may have begun: before, its module and the libraries are being loaded."""
+
 _stopped_by: int | None = None
+_heard: list[int] = []
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     """Stop what goes on, once: a second signal would cut short what cleans up after the first.
 
-    People press Ctrl-C twice, and a terminal that is closed may send SIGHUP twice.
+    People press Ctrl-C twice, and a terminal that is closed may send SIGHUP twice. An exception in
+    the middle of an import is another matter: a library of Rust was seen to panic of it.
     """
     global _stopped_by
+    if not _begun:
+        word, code = _stopped(number)
+        with suppress(OSError):
+            os.write(2, f"\n{word}; nothing had been begun\n".encode())
+        os._exit(code)
     if _stopped_by is None:
         _stopped_by = number
         raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError
 
 
+def _hear_no_more() -> None:
+    """Let the outcome stand, whatever signal comes while it is told.
+
+    Python gives signals their default back when it ends: one of that moment would make a failure of
+    what was done and told.
+    """
+    for number in _heard:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stopped(number: int | None) -> tuple[str, ExitCode]:
+    if number in (None, signal.SIGINT):
+        return "interrupted", ExitCode.INTERRUPTED
+    return "terminated", ExitCode.TERMINATED
+
+
 def _interrupted(error: BaseException) -> int:
-    word, code = (
-        ("terminated", ExitCode.TERMINATED)
-        if _stopped_by not in (None, signal.SIGINT)
-        else ("interrupted", ExitCode.INTERRUPTED)
-    )
+    word, code = _stopped(_stopped_by)
     notes = getattr(error, "__notes__", [])
     with _maybe_unread():
         told = ", except for this:" if notes else ""

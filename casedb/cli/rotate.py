@@ -90,8 +90,10 @@ def rotate(
     several = len(settings.store_urls) > 1
     # Saying what would go is no run that monitoring waits for.
     signals = signals_after(settings, "rotate", settings.store_urls) if apply_it else nullcontext()
-    with signals:
+    with signals as story:
         failure = each_store(settings.store_urls, expire_in)
+        if story and not failure:
+            story.tell("what had expired is deleted")
         if as_json and plans:
             shown = [_shown(url, plan, apply_it) for url, plan in plans.items()]
             print_json({"stores": shown} if several else shown[0])

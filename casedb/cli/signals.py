@@ -106,6 +106,8 @@ def _failure(error: BaseException) -> tuple[ExitCode, str]:
         return ExitCode.TERMINATED, "terminated"
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED, "interrupted"
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.UNREAD, "stopped, because nobody reads what it prints"
     return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}"
 
 

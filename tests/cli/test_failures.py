@@ -1,8 +1,11 @@
 """Whatever goes wrong is one clear error, the documented exit code, no traceback, no secret."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,14 +181,64 @@ def test_a_traceback_is_shown_with_debug_only(casedb: "Casedb") -> None:
     assert "Traceback" in casedb("--debug", "dump").err
 
 
-def test_a_closed_pipe_is_no_error(brought_up: "Casedb") -> None:
+def test_a_closed_pipe_is_no_fault_and_no_success(brought_up: "Casedb") -> None:
     process = brought_up.start("config", "show")
     assert process.stdout
     process.stdout.close()
     assert process.stderr
-    assert "Traceback" not in process.stderr.read()
-    process.wait(timeout=300)
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=300) == 141
     process.stderr.close()
+
+
+def test_a_restore_that_nobody_reads_has_changed_nothing_and_is_no_success(
+    brought_up: "Casedb",
+) -> None:
+    """As in `casedb restore latest --confirm NAME | head -1`."""
+    store, log = brought_up.folder / "unread", brought_up.folder / "unread.log"
+    assert brought_up("dump", "--store", str(store)).code == 0
+    words = ["restore", "latest", "--store", str(store), "--confirm", "case_management"]
+    process = brought_up.start(*words, CASEDB_LOG_FILE=str(log))
+    for stream in (process.stdout, process.stderr):
+        assert stream
+        stream.close()
+
+    assert process.wait(timeout=300) == 141
+    (line,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (line["command"], line["outcome"], line["exit_code"]) == ("restore", "failure", 141)
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [
+        ("importlib.import_module", 143, "terminated; nothing had been begun"),
+        ("output.print_error", 4, ""),
+    ],
+    ids=["while the verb is loaded", "while its error is shown"],
+)
+def test_a_signal_at_either_end_of_a_verb_has_one_outcome(
+    casedb: "Casedb", place: str, code: int, said: str
+) -> None:
+    """An exception would come out in the middle of an import, or of the error."""
+    program = f"""
+import importlib, os, signal, sys
+from casedb.cli import output
+main = importlib.import_module("casedb.cli.main").main
+
+{place} = lambda *_words, **_more: os.kill(os.getpid(), signal.SIGTERM)
+main(["dump"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=casedb.folder,
+        env=casedb.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr.strip()) == (code, said)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -17,6 +17,7 @@ RELEASED = {
     "DIFFERENT": 9,
     "UNVERIFIED": 10,
     "INTERRUPTED": 130,
+    "UNREAD": 141,
     "TERMINATED": 143,
 }
 
