@@ -50,10 +50,13 @@ def require_sound(words: Mapping[str, str], origin: Callable[[str], str]) -> Non
     """
     for word, value in words.items():
         if wanted := _fault(word, value):
+            said_by = origin(word)
+            # A variable of libpq holds that one word, and no URL.
+            advice = "" if said_by.startswith("PG") else f" {IN_A_URL}"
             raise ConfigurationError(
                 f"{word} has to be {wanted}",
-                detail=f"{origin(word)} says something else. No server was asked.",
-                hint=f"Correct {origin(word)}. {IN_A_URL}",
+                detail=f"{said_by} says something else. No server was asked.",
+                hint=f"Correct {said_by}.{advice}",
             )
 
 

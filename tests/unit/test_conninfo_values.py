@@ -53,4 +53,5 @@ def test_the_error_names_the_word_and_where_it_was_said_and_not_its_value() -> N
 
     assert caught.value.message == "port has to be a number from 1 to 65535"
     assert "PGPORT" in (caught.value.detail or "")
+    assert caught.value.hint == "Correct PGPORT."
     assert "abc" not in str(caught.value)
