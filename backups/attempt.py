@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from backups import beside, part
+from backups import beside, part, waiting
 from backups.catalog import Backup, catalog, newer_damaged, read_backup
 from backups.contents import full_manifest
 from backups.manifest import Manifest
@@ -91,7 +91,8 @@ def prepare(
     stack.enter_context(maintenance_lock(connection))
     plan, manifest = _plan(store, wish, admin, connection, tools, keys, scratch)
     plan.require()
-    return connection, plan, manifest, [*unkept, *beside.drop_debris(connection, wish.database)]
+    removed = beside.drop_debris(connection, wish.database, plan.waiting)
+    return connection, plan, manifest, [*unkept, *removed]
 
 
 def _plan(
@@ -118,6 +119,8 @@ def _plan(
     )
     # Only a superuser may ask for the size of any database, and only he restores.
     left = debris(server.databases, wish.database) if server.is_superuser else []
+    # A part is loaded into a new database, and so is what has no name to take.
+    waits = waiting.find(connection, left, wish.label) if wish.replace and live else None
     plan = make_plan(
         backup,
         manifest,
@@ -135,7 +138,8 @@ def _plan(
         damaged=newer_damaged(store, source, wish.label),
         now=datetime.now(UTC),
         part=None if wish.part is None else part.chosen(manifest, wish.part),
-        debris_bytes=beside.size_of(connection, left),
+        waiting=waits,
+        debris_bytes=beside.size_of(connection, [name for name in left if name != waits]),
     )
     return plan, manifest
 

@@ -7,31 +7,43 @@ from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from backups import fingerprint
+from backups import fingerprint, waiting
+from backups.facts import read_settings
 from backups.interrupts import add_way_out, held, not_cleaned_up
 from backups.load import create_database
 from backups.manifest import Manifest, RoleFacts
 from backups.unfinished import RANDOM_CHARS, debris, drop_statement, temporary_head
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import CasedbError, RefusedError
+from casedb.errors import CasedbError, DifferenceError, RefusedError
 
 
 @contextmanager
-def temporary_database(admin: Conninfo, manifest: Manifest, database: str) -> Iterator[str]:
+def temporary_database(
+    admin: Conninfo, manifest: Manifest, database: str, waits: str | None = None
+) -> Iterator[str]:
     """Make an empty database with a name of its own; drop it if the block fails.
+
+    It stays if it was verified and only its swap did not come off (see backups/waiting.py). `waits`
+    is one that did so earlier: it is taken up instead, and dropped only if it has changed since.
 
     Raises:
         ToolFailedError: it could not be made; or not dropped, and then it is named.
     """
-    temporary = temporary_head(database) + secrets.token_hex(RANDOM_CHARS // 2)
+    temporary = waits or temporary_head(database) + secrets.token_hex(RANDOM_CHARS // 2)
     try:
-        with connect(admin, purpose="restore") as connection:
-            create_database(connection, manifest.properties, temporary)
+        if not waits:
+            with connect(admin, purpose="restore") as connection:
+                create_database(connection, manifest.properties, temporary)
         yield temporary
     except BaseException as error:
+        may_stay = (
+            not isinstance(error, DifferenceError)
+            if waits
+            else isinstance(error, waiting.TO_BE_SETTLED)
+        )
         with held():
-            _drop(admin, temporary, error)
+            _clean_up(admin, temporary, error, may_stay=may_stay)
         raise
 
 
@@ -44,8 +56,8 @@ def size_of(connection: Connection[Any], databases: Sequence[str]) -> int:
     return int(scalar(connection, query, list(databases)))
 
 
-def drop_debris(connection: Connection[Any], database: str) -> list[str]:
-    """Drop the unfinished databases that killed restores of `database` left; tell of each.
+def drop_debris(connection: Connection[Any], database: str, waits: str | None = None) -> list[str]:
+    """Drop the unfinished databases that restores of `database` left, but `waits`; tell of each.
 
     Needs the maintenance lock: whoever holds it knows that no such restore runs any more. Its
     pg_restore may: it loads on when casedb is killed. FORCE ends its sessions, and so itself.
@@ -53,9 +65,10 @@ def drop_debris(connection: Connection[Any], database: str) -> list[str]:
     left = debris(
         [name for (name,) in connection.execute("SELECT datname FROM pg_database")], database
     )
+    left = [name for name in left if name != waits]
     for name in left:
         connection.execute(drop_statement(name))
-    return [f'removed "{name}", which a restore had left that was killed' for name in left]
+    return [f'removed "{name}", which a restore had left unfinished' for name in left]
 
 
 def require_first_superuser(
@@ -131,15 +144,19 @@ def _create_role(role: RoleFacts) -> sql.Composed:
     return sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(role.name), words)
 
 
-def _drop(admin: Conninfo, temporary: str, error: BaseException) -> None:
+def _clean_up(admin: Conninfo, temporary: str, error: BaseException, *, may_stay: bool) -> None:
     statement = drop_statement(temporary)
     try:
         # A session of its own: the other one may be lost, or in the middle of something.
         with connect(admin, purpose="restore: clean up") as connection:
+            label = read_settings(connection, temporary).get(waiting.VERIFIED)
+            if may_stay and label:
+                add_way_out(error, waiting.ways_out(temporary, label))
+                return
             connection.execute(statement)
     except CasedbError as failure:
         way_out = (
-            f'If database "{temporary}" is still there, it is unfinished. The next restore '
-            f"removes it, or do so with: {statement.as_string()}"
+            f'If database "{temporary}" is still there: the next restore goes on with it if it was '
+            f"verified, and removes it otherwise, or do so with: {statement.as_string()}"
         )
         raise not_cleaned_up(error, failure, way_out) from failure

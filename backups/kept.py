@@ -62,6 +62,11 @@ def set_statement(database: str, name: str, value: str) -> sql.Composed:
     )
 
 
+def reset_statement(database: str, name: str) -> sql.Composed:
+    """Return the ALTER DATABASE that takes one setting from `database`."""
+    return sql.SQL("ALTER DATABASE {} RESET {}").format(sql.Identifier(database), _setting(name))
+
+
 def keeping(name: str, *, of: str, at: datetime, settings: Mapping[str, str]) -> list[sql.Composed]:
     """Return the statements that make the database `name`, so far `of`, a kept one: read-only."""
     was = settings.get(FROZEN) or settings.get(READ_ONLY) or UNSET
@@ -70,15 +75,15 @@ def keeping(name: str, *, of: str, at: datetime, settings: Mapping[str, str]) ->
         set_statement(name, WAS_READ_ONLY, was),
         set_statement(name, KEPT_OF, of),
         set_statement(name, KEPT_AT, at.astimezone(UTC).isoformat(timespec="seconds")),
-        _reset(name, FROZEN),
+        reset_statement(name, FROZEN),
     ]
 
 
 def releasing(name: str, *, settings: Mapping[str, str]) -> list[sql.Composed]:
     """Return the statements that make the kept database `name` a living one again."""
     was = settings.get(WAS_READ_ONLY, UNSET)
-    back = _reset(name, READ_ONLY) if was == UNSET else set_statement(name, READ_ONLY, was)
-    return [back, *(_reset(name, ours) for ours in (WAS_READ_ONLY, KEPT_OF, KEPT_AT))]
+    back = reset_statement(name, READ_ONLY) if was == UNSET else set_statement(name, READ_ONLY, was)
+    return [back, *(reset_statement(name, ours) for ours in (WAS_READ_ONLY, KEPT_OF, KEPT_AT))]
 
 
 def freeze(connection: Connection[Any], database: str) -> None:
@@ -249,10 +254,6 @@ def choose_kept(kept: Sequence[KeptDatabase], database: str, name: str) -> KeptD
         detail=f"These were: {names}." if kept else "Nothing is kept of it.",
         hint="`casedb drop-kept` lists what is kept.",
     )
-
-
-def _reset(database: str, name: str) -> sql.Composed:
-    return sql.SQL("ALTER DATABASE {} RESET {}").format(sql.Identifier(database), _setting(name))
 
 
 def _setting(name: str) -> sql.Composed:

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from backups import kept
+from backups import kept, waiting
 from backups.facts import read_properties, read_settings
 from backups.interrupts import Held
 from backups.manifest import Manifest
@@ -73,8 +73,13 @@ def _swap(
         wanted = wanted.model_copy(
             update={"settings": tuple(s for s in wanted.settings if s.name != READ_ONLY)}
         )
-    for statement in replacing_statements(found, wanted, restored):
-        connection.execute(statement)
+    # All or nothing, and on the disk: whatever stops the swap finds a database that is marked.
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = on")
+        for statement in replacing_statements(found, wanted, restored):
+            connection.execute(statement)
+        for statement in waiting.marking(restored, manifest.label):
+            connection.execute(statement)
     outgoing = kept.free_name(connection, database, now)
     mark = (
         [kept.set_statement(database, "casedb.mark", read_mark(connection, database).value)]
@@ -84,6 +89,7 @@ def _swap(
     statements: list[sql.Composed] = [
         *kept.keeping(outgoing, of=database, at=now, settings=settings),
         *mark,
+        *waiting.unmarking(database, wanted),
         kept.set_statement(database, PREVIOUS, outgoing),
         kept.set_statement(database, RESTORED, manifest.label),
         kept.set_statement(database, kept.CONTENT, kept.as_setting(manifest.tables)),

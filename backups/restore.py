@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from backups import beside, fill, kept, replace
+from backups import beside, fill, kept, replace, waiting
 from backups.attempt import Wish, prepare
 from backups.downloads import resumed
 from backups.interrupts import Held, held, not_cleaned_up
@@ -58,9 +58,11 @@ def restore(
     Raises:
         RefusedError: the plan has refusals; nothing was changed.
         BackupDamagedError: the backup's bytes are not those of its manifest; nothing was changed.
-        DifferenceError: what was restored is not what was dumped; it was dropped again.
+        DifferenceError: what was restored is not what was dumped, or what waited for its name not
+            what was verified any more; it was dropped.
         ConfigurationError: there is no such backup, or the programs do not fit the server.
-        LockedError: another restore runs on this server, or the names could not be swapped.
+        LockedError: another restore runs on this server, or the names could not be swapped; then
+            what was restored waits for the next run.
         ServerUnreachableError: `pooler` or the server cannot be reached.
         ToolFailedError: pg_restore or the server failed; what was made was dropped again.
     """
@@ -80,20 +82,32 @@ def restore(
         )
         store, more = stack.enter_context(resumed(store, manifest, scratch, plan.spare_bytes))
         notes += more
-        archive, catalog_facts = fill.checked(
-            stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
-        )
+        archive = None
+        if plan.waiting:
+            catalog_facts = waiting.small_files(store, manifest, tools, keys, watch)
+        else:
+            archive, catalog_facts = fill.checked(
+                stack, store, manifest, tools, keys, scratch, watch, plan.spare_bytes
+            )
         beside.require_first_superuser(connection, manifest, catalog_facts)
         created = stack.enter_context(
             beside.missing_roles(connection, manifest, plan.missing_roles)
         )
-        temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
+        temporary = stack.enter_context(
+            beside.temporary_database(admin, manifest, wish.database, plan.waiting)
+        )
         target = admin.replace(dbname=temporary)
-        with watch.phase("restore", "restoring"):
-            fill.load(store, manifest, archive, connection, target, tools, keys, scratch, watch)
-            for statement in property_statements(manifest.properties, temporary):
-                connection.execute(statement)
-        found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
+        if plan.waiting:
+            found, roots = waiting.compared_again(
+                store, manifest, catalog_facts, connection, target, keys, watch
+            )
+            notes.append(f'"{temporary}" had been restored before, and was still what was verified')
+        else:
+            with watch.phase("restore", "restoring"):
+                fill.load(store, manifest, archive, connection, target, tools, keys, scratch, watch)
+                for statement in property_statements(manifest.properties, temporary):
+                    connection.execute(statement)
+            found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
         signals = stack.enter_context(held())
         swap = None
         if plan.replaces:

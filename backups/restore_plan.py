@@ -15,6 +15,8 @@ from backups.restore_words import damage_notes, plan_notes, plan_steps, scratch_
 
 # A restored database is rarely larger than its source; sorting for its indexes takes more.
 _ROOM = 1.1
+_COMPARING = ("analyze", "compare")
+_ALL = ("verify", "restore", *_COMPARING)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class RestorePlan:
     """The only tables that are restored, none for the schema alone; None if it is everything."""
     pooler: str | None = None
     """The console of the PgBouncer that is paused for the swap; None if there is none."""
+    waiting: str | None = None
+    """The database that an earlier run restored and verified, and that is only swapped in."""
 
     @property
     def spare_bytes(self) -> int:
@@ -94,6 +98,7 @@ def make_plan(
     now: datetime,
     part: Sequence[TableFacts] | None = None,
     debris_bytes: int = 0,
+    waiting: str | None = None,
     damaged: Sequence[Backup] = (),
 ) -> RestorePlan:
     """Return the plan of restoring `backup`, whose `manifest` is in clear, as `database`.
@@ -101,8 +106,9 @@ def make_plan(
     `replace` allows to take the name of a living database, which is kept, and `again` also if that
     one was restored from this very backup. `drills` are backups with drill reports to estimate
     from, newest first. `now` is aware. `part` is what alone is restored of it; see backups/part.py.
-    `debris_bytes` is what unfinished restores take, which are removed first. `damaged` are newer
-    backups that were passed over.
+    `debris_bytes` is what unfinished restores take, which are removed first. `waiting` is one that
+    is not: it was verified, and only its swap did not come off. `damaged` are newer backups that
+    were passed over.
     """
     wanted = {role.name for role in manifest.roles}
     missing = tuple(sorted(wanted - server.roles))
@@ -112,8 +118,13 @@ def make_plan(
     need = int(size * _ROOM)
     if server.wal_on_same_disk:
         need += min(server.max_wal_size_bytes, 2 * size)
+    if waiting:
+        # It is there already, and nothing is unpacked.
+        need = 0
     names = None if part is None else tuple(table.full_name for table in part)
-    in_clear = 0 if manifest.recipients else stored_facts(manifest, DUMP).raw_size_bytes or 0
+    in_clear = (
+        0 if manifest.recipients or waiting else stored_facts(manifest, DUMP).raw_size_bytes or 0
+    )
     return RestorePlan(
         label=backup.label,
         store=store,
@@ -130,9 +141,18 @@ def make_plan(
         missing_roles=missing,
         roles_to_let_in=let_in,
         steps=tuple(
-            plan_steps(backup.label, database, live, missing, names, freeze=freeze, replace=replace)
+            plan_steps(
+                backup.label,
+                database,
+                live,
+                missing,
+                names,
+                freeze=freeze,
+                replace=replace,
+                waiting=waiting,
+            )
         ),
-        estimate=estimate(backup, drills),
+        estimate=estimate(backup, drills, _COMPARING if waiting else _ALL),
         refusals=refusals(
             server,
             live,
@@ -149,7 +169,15 @@ def make_plan(
         ),
         notes=(
             *plan_notes(
-                backup, manifest, server, live, database, drills, freeze=freeze, replace=replace
+                backup,
+                manifest,
+                server,
+                live,
+                database,
+                drills,
+                freeze=freeze,
+                replace=replace,
+                waiting=waiting,
             ),
             *damage_notes(damaged),
             *scratch_notes(server, need, in_clear),
@@ -158,16 +186,18 @@ def make_plan(
             sorted((can_login - set(let_in)) & server.roles_without_password)
         ),
         part=names,
+        waiting=waiting,
     )
 
 
-def estimate(backup: Backup, drills: Sequence[Backup]) -> Estimate | None:
-    """Return how long restoring and comparing `backup` takes, by its own drill or the nearest.
+def estimate(
+    backup: Backup, drills: Sequence[Backup], phases: Sequence[str] = _ALL
+) -> Estimate | None:
+    """Return how long `phases` of restoring `backup` take, by its own drill or the nearest.
 
     >>> estimate(Backup("db", "l", 1, None, None, None, None), []) is None
     True
     """
-    phases = ("verify", "restore", "analyze", "compare")
     for other in (backup, *drills):
         if not other.passed_drill or other.drilled is None or not other.size_bytes:
             continue

@@ -17,6 +17,7 @@ def plan_steps(
     *,
     freeze: bool,
     replace: bool,
+    waiting: str | None = None,
 ) -> list[str]:
     """Return what would be done, in order; see `make_plan` for the parameters."""
     steps = []
@@ -27,10 +28,16 @@ def plan_steps(
     what = label if part is None else f"the schema of {label}"
     if part:
         what += f", with the rows of {', '.join(part)},"
-    steps.append(f"{what} is loaded into a new database beside the others, and compared with it")
+    steps.append(
+        f'"{waiting}", which an earlier run restored and verified, is compared again with {label}; '
+        "nothing is loaded"
+        if waiting
+        else f"{what} is loaded into a new database beside the others, and compared with it"
+    )
     if live and replace:
+        incoming = f'"{waiting}"' if waiting else "the new database"
         steps.append(
-            f'"{database}" is renamed and the new database gets its name, in one transaction; '
+            f'"{database}" is renamed and {incoming} gets its name, in one transaction; '
             "grants, settings, comment and mark stay with the name"
         )
         steps.append("the old database is kept, read-only; `casedb undo-restore` swaps back")
@@ -82,12 +89,14 @@ def plan_notes(
     *,
     freeze: bool,
     replace: bool,
+    waiting: str | None = None,
 ) -> list[str]:
     """Return what somebody should know besides; see `make_plan` for the parameters."""
     notes = [
-        f'"{name}" was left by a restore that was killed: it is removed, unless one is running; '
+        f'"{name}" was left by an unfinished restore: it is removed, unless one is running; '
         f"by hand: {drop_statement(name).as_string(None)}"
         for name in debris(server.databases, database)
+        if name != waiting
     ]
     if live and live.is_frozen:
         notes.append(

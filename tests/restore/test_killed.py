@@ -158,7 +158,7 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
             yield process
             marker.unlink(missing_ok=True)
         return
-    with running(night, folder, "comparing the tables") as process:
+    with running(night, folder, "backups.replace:_swap") as process:
         wait_until(marker.exists, process)
         with holding(night, night.name if place == FIRST_NAME else unfinished(night)[0]):
             marker.unlink()
@@ -211,7 +211,10 @@ def test_stopped_by_a_signal(
     assert identity(night) != before
     assert unfinished(night) == []
     for name in left:
-        assert f'removed "{name}"' in said
+        # What had been verified is not loaded once more.
+        verified = place in (FIRST_NAME, SECOND_NAME)
+        assert (f'"{name}" had been restored before' in said) is verified
+        assert (f'removed "{name}"' in said) is not verified
 
 
 @pytest.mark.parametrize("freeze", [(), ("--freeze",)])

@@ -198,7 +198,9 @@ def test_a_name_that_stays_locked_is_given_up_and_nothing_has_changed(
         with pytest.raises(LockedError, match="could not be changed; nothing was"):
             night.restore()
 
-    assert night.databases() == [night.name]
+    # What waits for the name is in test_waiting.py.
+    assert not night.ask("SELECT count(*) FROM pg_database WHERE datname LIKE '%_kept_%'")
+    night.write_case("goes on")
 
 
 def test_a_session_that_comes_back_at_once_does_not_stop_the_swap(night: Night) -> None:
