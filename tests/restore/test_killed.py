@@ -58,7 +58,7 @@ if ":" in stop_at:
 main(sys.argv[3:])
 """
 FIRST_NAME = "while the first name is changed"
-SECOND_NAME = "while the second name is changed"
+SECOND_NAME = "when both names are changed, before the commit"
 PLACES = ("checking the bytes", "restoring", "comparing the tables", FIRST_NAME, SECOND_NAME)
 
 
@@ -160,7 +160,8 @@ def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Po
         return
     with running(night, folder, "backups.replace:_swap") as process:
         wait_until(marker.exists, process)
-        with holding(night, night.name if place == FIRST_NAME else unfinished(night)[0]):
+        # The first RENAME waits for the name; what is set once both are done, for the settings.
+        with holding(night, night.name, NAME if place == FIRST_NAME else SETTINGS):
             marker.unlink()
             wait_until(lambda: is_waiting(night), process)
             yield process
