@@ -1,13 +1,15 @@
 """A site whose store is a bucket of a real S3 server, behind a proxy."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from backups.stores import LocalStore, Store
+from backups.stores import LocalStore
 from backups.stores.s3 import S3Store
 from casedb.s3_model import parse_location
 from tests.backup_faults.site import DATABASE, DRIVER, Site
-from tests.s3.proxy import Proxy, Seen
+from tests.s3.proxy import Proxy, Seen, proxy
 from tests.s3.servers import Server
 
 
@@ -19,7 +21,7 @@ class Bucketful(Site):
     wall: Proxy = field(default_factory=lambda: Proxy(""))
     bucket: str = ""
 
-    def opened(self) -> Store:
+    def opened(self) -> S3Store:
         return S3Store(parse_location(f"s3://{self.bucket}/casedb?endpoint={self.s3.endpoint}"))
 
     def debris(self) -> list[str]:
@@ -40,11 +42,20 @@ class Bucketful(Site):
             argv = [str(DRIVER), "nowhere", str(self.marker), *argv[2:]]
         return super()._start(argv, **environment)
 
-    def start_and_hold_a_part(self) -> "subprocess.Popen[str]":
+    def take_in(self, label: str) -> None:
+        """Put the set `label` of the folder into the bucket."""
+        store, local = self.opened(), LocalStore(self.store)
+        with store.lock(DATABASE), store.new_set(DATABASE, label) as new:
+            for name in local.files(DATABASE, label):
+                with new.create(name) as sink, local.open(DATABASE, label, name) as file:
+                    sink.write(file.read())
+            new.commit()
+
+    def start_and_hold_a_part(self, *words: str) -> "subprocess.Popen[str]":
         """Start a dump, and hold a part of its archive when the server has one already."""
         # Several are on their way at once; the first one passes.
         self.wall.hold = lambda method, path: Seen(method, path, 0).part > 1
-        process = self.start("nowhere", "dump")
+        process = self.start("nowhere", "dump", *words)
         self.wait_for(self.wall.held.is_set, "no part was ever held")
         self.wait_for(self.wall.parts, "the first part did not pass")
         assert self.uploads() == 1
@@ -56,11 +67,30 @@ class Bucketful(Site):
         self.wall.go_on.set()
 
 
-def fill(site: Bucketful) -> None:
-    """Put the first backup into the bucket."""
-    store, local = site.opened(), LocalStore(site.store)
-    with store.lock(DATABASE), store.new_set(DATABASE, site.first) as new:
-        for name in local.files(DATABASE, site.first):
-            with new.create(name) as sink, local.open(DATABASE, site.first, name) as file:
-                sink.write(file.read())
-        new.commit()
+@contextmanager
+def with_bucket(site: Site, s3: Server) -> Iterator[Bucketful]:
+    """Yield `site` with a bucket as its store, which has the first backup; its folder stays."""
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "access-pruner",
+        "AWS_SECRET_ACCESS_KEY": "secret-pruner",
+    }
+    with proxy(s3.endpoint) as wall:
+        bucket = s3.new_bucket(versions=True)
+        made = Bucketful(
+            server=site.server,
+            target=site.target,
+            home=site.home,
+            wire=site.wire,
+            store=site.store,
+            first=site.first,
+            marker=site.marker,
+            url=f"s3://{bucket}/casedb?endpoint={wall.endpoint}",
+            environment={**credentials, "DRIVER_S3_ATTEMPTS": "3"},
+            processes=site.processes,
+            s3=s3,
+            wall=wall,
+            bucket=bucket,
+        )
+        made.take_in(made.first)
+        yield made
+        made.let_pass()

@@ -22,10 +22,12 @@ from casedb.seed import seed_demo
 from casedb.sqlfiles import folder
 from casedb.tools import PostgresTools
 from tests.backup_faults import page
+from tests.backup_faults.bucket import Bucketful, with_bucket
 from tests.backup_faults.site import DATABASE, First, Site, end, make_site
 from tests.matrix.disk import SmallDisk, small_disk
 from tests.matrix.server import KillableServer, killable_server
 from tests.matrix.table import only_when_named, print_table, rows_left
+from tests.s3.servers import Server, ceph, why_no_ceph
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "backups.md"
@@ -132,3 +134,33 @@ def site_on_disk(
     made = make_site(server, source, first, tmp_path, disk.path / "store")
     yield made
     end(made)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """A real S3 server; a test that kills it has to leave it running."""
+    if reason := why_no_ceph():
+        pytest.skip(reason)
+    with ceph() as started:
+        yield started
+
+
+@pytest.fixture
+def pruner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process itself do everything with a bucket."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
+
+
+@pytest.fixture
+def bucketful(site: Site, s3_server: Server, pruner: None) -> Iterator[Bucketful]:
+    """A store in a bucket; a folder beside it has the same first backup."""
+    with with_bucket(site, s3_server) as made:
+        yield made
+
+
+@pytest.fixture
+def bucketful_on_disk(site_on_disk: Site, s3_server: Server, pruner: None) -> Iterator[Bucketful]:
+    """The same, where the folder is on that file system."""
+    with with_bucket(site_on_disk, s3_server) as made:
+        yield made

@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 
-from backups.catalog import Backup, catalog
+from backups.catalog import Backup, catalog, read_manifest
 from backups.chain import check_chain, read_head
+from backups.manifest import MANIFEST
 from backups.stores import LocalStore, Store
 from backups.verify import verify
 from casedb.conninfo import Conninfo
@@ -53,6 +55,8 @@ class Site:
     url: str = ""
     """The store, as the command names it."""
     environment: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
+    """A program with its words, by which runs are started."""
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,9 @@ class Site:
     @property
     def folder(self) -> Path:
         return self.store / DATABASE
+
+    def take_in(self, label: str) -> None:
+        """Put the set `label` of the folder into the store: here it is there."""
 
     def labels(self) -> list[str]:
         return self.opened().labels(DATABASE)
@@ -96,7 +103,7 @@ class Site:
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
         bindir = str(self.server.tools.bindir)
         process = subprocess.Popen(
-            [sys.executable, *argv],
+            [*self.wrapper, sys.executable, *argv],
             cwd=ROOT,
             env={**kept, "PG_BIN": bindir, **self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -116,8 +123,7 @@ class Site:
     def run(self, verb: str, *words: str, **env: str) -> tuple[int, str]:
         """Run the plain command; return its exit code and what it printed."""
         process = self._start(["-m", "casedb", *self.command(verb, *words)], **env)
-        out, err = process.communicate(timeout=180)
-        return process.returncode, out + err
+        return wait(process, timeout_s=180)
 
     def wait_until_stopped(self) -> None:
         self.wait_for(self.marker.exists, "the place was never reached")
@@ -126,11 +132,14 @@ class Site:
         self, condition: Callable[[], Any], otherwise: str, *, every_s: float = 0.02
     ) -> None:
         process = self.processes[-1]
-        deadline = time.monotonic() + 120
-        while not condition():
+
+        def come() -> bool:
+            if condition():
+                return True
             assert process.poll() is None, (otherwise, process.communicate())
-            assert time.monotonic() < deadline, otherwise
-            time.sleep(every_s)
+            return False
+
+        wait_until(come, otherwise, every_s=every_s)
 
     def catch(self, program: str, is_there: Callable[[], bool], otherwise: str) -> tuple[int, ...]:
         """Stop all of `program` that the newest run has, while `is_there` holds; return their ids.
@@ -157,10 +166,7 @@ class Site:
     def wait_for_gone(self, name: str) -> None:
         """Wait until no session of that name is left, which a killed run's lock goes with."""
         query = f"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '{name}%'"
-        deadline = time.monotonic() + 120
-        while self.ask(query):
-            assert time.monotonic() < deadline, "the killed run's session is still there"
-            time.sleep(0.05)
+        wait_until(lambda: not self.ask(query), "the killed run's session is still there")
 
     def good(self) -> list[Backup]:
         """Every backup of the store; each has to be good, which is what is shown to people."""
@@ -203,6 +209,33 @@ def make_site(
     # A socket's path may not be long.
     wire = Pipe(Path(tempfile.mkdtemp(prefix="w-")), server.home)
     return Site(server, source, home, wire, store, first.label, home / "stopped")
+
+
+def add_old(site: Site) -> str:
+    """Put a backup of nine days ago into the store."""
+    manifest = read_manifest(site.opened(), DATABASE, site.first)
+    taken_at = manifest.started_at - timedelta(days=9)
+    label = f"{DATABASE}-{taken_at:%Y%m%dT%H%M%SZ}"
+    shutil.copytree(site.folder / site.first, site.folder / label)
+    changed = manifest.model_copy(update={"label": label, "started_at": taken_at})
+    (site.folder / label / MANIFEST).write_bytes(changed.to_bytes())
+    site.take_in(label)
+    site.require_whole(label)
+    return label
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, *, every_s: float = 0.05) -> None:
+    """Wait for `condition`; fail with `otherwise` after two minutes."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(every_s)
+
+
+def wait(process: "subprocess.Popen[str]", *, timeout_s: int = 120) -> tuple[int, str]:
+    """Wait until a run has ended; return its exit code and what it printed."""
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out + err
 
 
 def end(site: Site) -> None:

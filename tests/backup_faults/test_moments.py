@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.backup_faults.site import Site
+from tests.backup_faults.site import Site, wait
 from tests.matrix.table import leave_row
 
 REPEATS = int(os.environ.get("FAULT_REPEATS", "2"))
@@ -33,14 +33,18 @@ def test_a_dump_killed_at_any_moment_leaves_whole_backups_only(
         process = site.start("nowhere", "dump")
         time.sleep(moment)
         process.send_signal(signal.Signals[fault])
-        process.communicate(timeout=120)
+        code, printed = wait(process)
         site.wait_for_gone("casedb dump")
         # 0: it was quicker this time.
-        assert process.returncode in ({-9, 0} if fault == "SIGKILL" else {143, -15, 0}), moment
-        if process.returncode:
+        wanted = {-9, 0} if fault == "SIGKILL" else {143, -15, 0}
+        assert code in wanted, f"exit {code}, hit after {moment:.2f} s; printed:\n{printed}"
+        if code:
             moments.append(moment)
+        else:
+            # The one that was timed may have found a busier machine.
+            whole_s = min(whole_s, moment)
         new = set(site.labels()) - before
-        complete += len(new) if process.returncode else 0
+        complete += len(new) if code else 0
         for label in new:
             site.require_whole(label)
         assert len(site.good()) == len(before | new)

@@ -8,8 +8,7 @@ from backups.catalog import read_backup, read_manifest
 from backups.manifest import GLOBALS, MANIFEST, ExtensionFacts, FileFacts
 from backups.sealing import new_key
 from casedb.tools import wheel_tools
-from tests.backup_faults.site import DATABASE, Site
-from tests.backup_faults.test_rotate import add_old
+from tests.backup_faults.site import DATABASE, Site, add_old
 from tests.matrix.clock import wrong_clock
 from tests.matrix.table import leave_row
 

@@ -1,14 +1,10 @@
 """A rotation that is killed half-way leaves whole backups, or none, and the next one ends it."""
 
-import shutil
 import signal
-from datetime import timedelta
 
 import pytest
 
-from backups.catalog import read_manifest
-from backups.manifest import MANIFEST
-from tests.backup_faults.site import DATABASE, Site
+from tests.backup_faults.site import Site, add_old
 from tests.matrix.disk import SmallDisk
 from tests.matrix.table import leave_row
 
@@ -18,18 +14,6 @@ PLACES = {
     "half removed": "event:os.remove:json:2",
 }
 EXIT = {"SIGKILL": -9, "SIGTERM": 143}
-
-
-def add_old(site: Site) -> str:
-    """Put a backup of nine days ago into the store."""
-    manifest = read_manifest(site.opened(), DATABASE, site.first)
-    taken_at = manifest.started_at - timedelta(days=9)
-    label = f"{DATABASE}-{taken_at:%Y%m%dT%H%M%SZ}"
-    shutil.copytree(site.folder / site.first, site.folder / label)
-    changed = manifest.model_copy(update={"label": label, "started_at": taken_at})
-    (site.folder / label / MANIFEST).write_bytes(changed.to_bytes())
-    site.require_whole(label)
-    return label
 
 
 @pytest.mark.parametrize("fault", EXIT)

@@ -3,80 +3,24 @@
 Against Ceph's gateway, through a proxy whose log proves what hit which request.
 """
 
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
-from pathlib import Path
-from secrets import token_hex
+from collections.abc import Callable
 
 import botocore.exceptions
 import pytest
-from psycopg import sql
 
-from casedb.conninfo import Conninfo
-from casedb.database import connect
-from casedb.s3_streams import PART_BYTES
-from tests.backup_faults.bucket import Bucketful, fill
-from tests.backup_faults.site import First, end, make_site
+from tests.backup_faults.bucket import Bucketful
+from tests.backup_faults.site import wait
 from tests.matrix.clock import wrong_clock
-from tests.matrix.server import KillableServer
 from tests.matrix.table import leave_row
-from tests.s3.proxy import Seen, proxy
-from tests.s3.servers import Server, ceph, why_no_ceph
+from tests.s3.proxy import Seen
 
 pytestmark = pytest.mark.real_s3
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[Server]:
-    if reason := why_no_ceph():
-        pytest.skip(reason)
-    with ceph() as started:
-        yield started
-
-
 @pytest.fixture
-def site(
-    s3_server: Server,
-    server: KillableServer,
-    source: Conninfo,
-    first: First,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Bucketful]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
-    plain = make_site(server, source, first, tmp_path, tmp_path / "store")
-    with proxy(s3_server.endpoint) as wall:
-        bucket = s3_server.new_bucket(versions=True)
-        made = Bucketful(
-            server=server,
-            target=source,
-            home=tmp_path,
-            wire=plain.wire,
-            store=plain.store,
-            first=first.label,
-            marker=plain.marker,
-            url=f"s3://{bucket}/casedb?endpoint={wall.endpoint}",
-            environment={
-                "AWS_ACCESS_KEY_ID": "access-pruner",
-                "AWS_SECRET_ACCESS_KEY": "secret-pruner",
-                "DRIVER_S3_ATTEMPTS": "3",
-            },
-            s3=s3_server,
-            wall=wall,
-            bucket=bucket,
-        )
-        fill(made)
-        yield made
-        made.let_pass()
-        end(made)
-
-
-def wait(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out + err
+def site(bucketful: Bucketful) -> Bucketful:
+    return bucketful
 
 
 def test_a_gateway_killed_in_the_middle_of_an_upload(
@@ -290,7 +234,7 @@ def test_a_bucket_that_goes_away_in_the_middle_of_an_upload(
     with pytest.raises(botocore.exceptions.ClientError, match="NoSuchBucket"):
         site.s3.client().list_objects_v2(Bucket=site.bucket)
     site.s3.client().create_bucket(Bucket=site.bucket)
-    fill(site)
+    site.take_in(site.first)
     again = site.require_next_dump()
     row = ("upload", "bucket gone", "NoSuchBucket", "exit 3, names the bucket")
     leave_row(request, "dump to S3", *row, f"made anew: {again}")
@@ -328,56 +272,3 @@ def test_of_two_runs_at_once_the_second_is_turned_away(
     again = site.require_next_dump()
     row = ("upload", "two runs at once", "the first holds a part back")
     leave_row(request, "dump to S3", *row, "exit 8 and 8, the first: complete", again)
-
-
-@pytest.mark.parametrize("part", [(), ("--table", "cases"), ("--schema-only",)], ids=" ".join)
-def test_a_restore_killed_in_its_download_goes_on_where_it_was(
-    site: Bucketful, request: pytest.FixtureRequest, tmp_path: Path, part: tuple[str, ...]
-) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    copy = f"copy_{token_hex(3)}"
-    conninfo = site.server.admin.replace(dbname=None).dsn
-    words = [site.first, "--into", copy, "--scratch", str(scratch), "--conninfo", conninfo, *part]
-    came = count()
-
-    def all_but_one(method: str, path: str) -> bool:
-        if method != "GET" or "database.dump" not in path or "versionId=" not in path:
-            return False
-        return next(came) > 0
-
-    def kept() -> list[Path]:
-        found = scratch.glob("casedb-download-*/*/*-*")
-        return [path for path in found if path.stat().st_size == PART_BYTES]
-
-    def downloaded(run: str) -> list[str]:
-        found = [one for one in site.wall.seen if "database.dump" in one.path and one.span]
-        return [one.span for one in found if one.status == 206 and f"app/{run}" in one.agent]
-
-    site.wall.hold = all_but_one
-    process = site.start("nowhere", "restore", *words, AWS_SDK_UA_APP_ID="killed")
-    site.wait_for(lambda: site.wall.held.is_set() and kept(), "no part was ever kept")
-    (first,) = downloaded("killed")
-    process.kill()
-    wait(process)
-    site.wall.drop = True
-    site.let_pass()
-    site.wait_for_gone("casedb restore")
-    assert len(kept()) == 1
-
-    # What the killed run had asked for may still pass; nobody waits for it.
-    code, said = site.run("restore", *words, AWS_SDK_UA_APP_ID="again")
-
-    assert code == 0, said
-    assert "of the download were there from an earlier run" in said
-    others = downloaded("again")
-    assert others
-    assert len({first, *others}) == 1 + len(others)
-    assert list(scratch.iterdir()) == []
-    with connect(site.server.admin, purpose="test") as connection:
-        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(copy)))
-    proof = f"the proxy passed 1 of {1 + len(others)} parts"
-    row = ("download", "SIGKILL", proof, "killed, 1 part kept, no database")
-    verb = " ".join(["restore", *part, "from S3"])
-    again = "exit 0, the other parts downloaded, equal"
-    leave_row(request, verb, *row, again)
