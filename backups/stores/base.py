@@ -17,6 +17,8 @@ from typing import BinaryIO, Literal, Protocol
 RecordKind = Literal["verify", "drill", "restore", "undo", "dropped", "expired"]
 """What verify, drill or restore found last; that a restore was undone or a kept database dropped;
 or that a backup was deleted, and why."""
+KINDS_OF_A_SET: tuple[RecordKind, ...] = ("verify", "drill")
+"""What goes with its set."""
 
 
 class RetainedError(Exception):
@@ -137,7 +139,8 @@ class Store(Protocol):
     def sweep(self, database: str) -> list[str]:
         """Remove what killed runs left, and return what it was. Needs the lock.
 
-        That is also the tombstone of a set that is still there.
+        That is also the tombstone of a set that is still there, and what was found of one that is
+        gone.
         """
         ...
 

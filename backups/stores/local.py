@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST
-from backups.stores.base import NewSet, RecordKind, Resumed
+from backups.stores.base import KINDS_OF_A_SET, NewSet, RecordKind, Resumed
 from casedb.errors import (
     CasedbError,
     ConfigurationError,
@@ -117,10 +117,14 @@ class LocalStore:
         with _writing(home):
             for name in left:
                 shutil.rmtree(home / name)
+            found = {kind: self.recorded(database, kind) for kind in KINDS_OF_A_SET}
             for label in self.recorded(database, "expired"):
                 if (home / label).is_dir():
                     self._forget(home, label, "expired")
                     left.append(f"the tombstone of {label}")
+                elif any(label in labels for labels in found.values()):
+                    self._forget(home, label, *KINDS_OF_A_SET)
+                    left.append(f"the reports of {label}")
         return sorted(left)
 
     @contextmanager
@@ -158,7 +162,7 @@ class LocalStore:
                 ) from None
             _sync_folder(home)
             shutil.rmtree(going)
-            self._forget(home, label, "verify", "drill")
+            self._forget(home, label, *KINDS_OF_A_SET)
 
     def retained_until(self, database: str, label: str) -> datetime | None:
         """Return None: a folder keeps nothing from its owner."""

@@ -15,7 +15,14 @@ from typing import BinaryIO
 
 from backups.labels import database_of_folder
 from backups.manifest import MANIFEST
-from backups.stores.base import NewSet, RecordKind, Resumed, RetainedError, Safeguards
+from backups.stores.base import (
+    KINDS_OF_A_SET,
+    NewSet,
+    RecordKind,
+    Resumed,
+    RetainedError,
+    Safeguards,
+)
 from backups.stores.s3_errors import deleting, reading, writing
 from backups.stores.s3_lease import lease, require_unread
 from backups.stores.s3_lock import RunLock
@@ -26,8 +33,6 @@ from casedb.errors import CasedbError
 from casedb.kept_parts import kept_parts
 from casedb.s3 import Bucket
 from casedb.s3_model import Location, S3Error
-
-_KINDS_OF_A_SET: tuple[RecordKind, ...] = ("verify", "drill")
 
 
 class S3Store:
@@ -135,7 +140,7 @@ class S3Store:
                 if MANIFEST in self.files(database, label):
                     self._objects.forget(self._objects.key(database, record(label, "expired")))
             raise
-        for kind in _KINDS_OF_A_SET:
+        for kind in KINDS_OF_A_SET:
             self._objects.forget(self._objects.key(database, record(label, kind)))
 
     def retained_until(self, database: str, label: str) -> datetime | None:

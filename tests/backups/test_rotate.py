@@ -142,6 +142,22 @@ def test_a_rotation_killed_before_it_deleted_leaves_no_tombstone_to_the_next_run
     assert label_of_age(20) in labels(aged)
 
 
+def test_what_was_found_of_a_backup_goes_although_the_rotation_was_killed_before_that(
+    aged: LocalStore,
+) -> None:
+    rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
+    # What a kill after the last file of the set leaves.
+    aged.write_record(DATABASE, label_of_age(20), "drill", b"found")
+    aged.write_record(DATABASE, label_of_age(0), "drill", b"found")
+
+    with aged.lock(DATABASE):
+        assert aged.sweep(DATABASE) == [f"the reports of {label_of_age(20)}"]
+        assert aged.sweep(DATABASE) == []
+
+    assert aged.recorded(DATABASE, "drill") == [label_of_age(0)]
+    assert label_of_age(20) in read_tombstones(aged, DATABASE)
+
+
 def test_a_store_that_does_not_let_go_of_a_backup_has_no_tombstone_of_it(
     aged: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

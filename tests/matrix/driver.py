@@ -4,7 +4,7 @@ PLACE is "nowhere"; "step:NAME" or "step:NAME:N", a step of the progress that is
 with N or more done; "event:NAME:PART" or "event:NAME:PART:N", the N-th audit event (sys.audit) of
 that name with PART, a regular expression, among its arguments, just before it is carried out. There
 the file MARKER is made, and the main thread waits until it is gone. DRIVER_S3_ATTEMPTS is how often
-a request to an S3 server is tried.
+a request to an S3 server is tried, DRIVER_S3_LIFETIME_S how long a lock or a lease holds there.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from casedb.cli.main import main
@@ -76,5 +77,10 @@ if attempts := os.environ.get("DRIVER_S3_ATTEMPTS"):
     from casedb import s3
 
     s3.REQUEST_ATTEMPTS = int(attempts)
+if lifetime := os.environ.get("DRIVER_S3_LIFETIME_S"):
+    from backups.stores import s3_lease, s3_lock
+
+    for module in (s3_lock, s3_lease):
+        vars(module)["LIFETIME"] = timedelta(seconds=float(lifetime))
 _arrange(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
 main(sys.argv[3:])
