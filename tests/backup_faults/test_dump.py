@@ -42,6 +42,11 @@ class Caught:
     proof: str
     frozen: tuple[int, ...] = ()
 
+    def go_on(self, site: Site) -> None:
+        """Let it go on as far as it can."""
+        site.marker.unlink(missing_ok=True)
+        thaw(self.frozen)
+
 
 def globals_taken(site: Site) -> Caught:
     process = site.start("event:open:/.partial-.*/globals.sql", "dump")
@@ -60,8 +65,8 @@ def snapshot_held(site: Site) -> Caught:
     return Caught(process, "pg_locks: tables locked, no pg_dump yet")
 
 
-def archive_being_written(site: Site) -> Caught:
-    process = site.start("step:proving the tables", "dump")
+def archive_being_written(site: Site, *words: str) -> Caught:
+    process = site.start("step:proving the tables", "dump", *words)
     never = "pg_dump was never seen copying"
     frozen = site.catch("pg_dump", lambda: site.ask(COPYING) >= 1, never)
     site.wait_until_stopped()

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from backups.catalog import catalog
-from backups.stores import LocalStore
+from backups.stores import LocalStore, Store
 from backups.verify import verify
 from tests.backup_faults.site import DATABASE, Site
 from tests.matrix.disk import SmallDisk
 from tests.matrix.table import leave_row
 
 
-def whole(site: Site, store: LocalStore) -> set[str]:
+def whole(site: Site, store: Store) -> set[str]:
     """Return what `store` shows, every byte of which is read."""
     found = catalog(store, DATABASE)
     assert all(backup.is_good for backup in found)
