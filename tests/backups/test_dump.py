@@ -337,7 +337,7 @@ def test_the_disk_begins_before_the_end_and_its_errors_are_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An fsync reports a failed write once: whoever asks first has to pass it on."""
-    monkeypatch.setattr("backups.stores.local._FLUSH_BYTES", 1000)
+    monkeypatch.setattr("backups.stores.durable._FLUSH_BYTES", 1000)
     flushed: list[int] = []
     monkeypatch.setattr(os, "fdatasync", flushed.append)
     store = LocalStore(tmp_path / "store")
