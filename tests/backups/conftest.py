@@ -1,7 +1,9 @@
 """One sample database with everything in it, one dump of it and one drill, shared by the run."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,22 @@ from psycopg import sql
 
 from backups.drill import drill
 from backups.dump import dump
-from backups.manifest import Manifest
+from backups.manifest import MANIFEST, Manifest
 from backups.records import DrillReport
-from backups.stores import LocalStore
+from backups.retention import Retention
+from backups.stores import LocalStore, Store
+from backups.stores.s3 import S3Store
+from casedb import s3_streams
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.s3_model import parse_location
 from casedb.tools import PostgresTools
+from tests.s3.servers import SERVERS, Server, s3_server
 
 SAMPLE = "sample db"
+NOW = datetime.now(UTC)
+EVERYTHING = Retention(keep_within=timedelta(0), keep_last=1)
+"""Lets go of all but the newest."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,29 @@ class Made:
     def copy(self, root: Path) -> "Made":
         shutil.copytree(self.store.root, root)
         return Made(LocalStore(root), self.manifest)
+
+
+def store_in(server: Server, bucket: str, words: str = "") -> S3Store:
+    return S3Store(parse_location(f"s3://{bucket}/some/where?endpoint={server.endpoint}{words}"))
+
+
+def put_set(store: Store, made: Made, *, days: int = 0, commit: bool = True) -> str:
+    """Write a copy of the sample's backup, `days` old."""
+    taken_at = NOW - timedelta(days=days)
+    label = f"{SAMPLE}-{taken_at:%Y%m%dT%H%M%SZ}"
+    manifest = made.manifest.model_copy(update={"label": label, "started_at": taken_at})
+    with store.lock(SAMPLE), store.new_set(SAMPLE, label) as new:
+        for path in made.folder.iterdir():
+            data = manifest.to_bytes() if path.name == MANIFEST else path.read_bytes()
+            with new.create(path.name) as file:
+                file.write(data)
+        if commit:
+            new.commit()
+    return label
+
+
+def keys(store: S3Store) -> list[str]:
+    return [v.key for v in store.bucket.listing("some/where/").versions if not v.is_marker]
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +147,39 @@ def small(empty_database: Conninfo, roles: None) -> Conninfo:
             "CREATE TABLE two AS SELECT i::text AS t FROM generate_series(1, 1000) AS i"
         )
     return empty_database
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with s3_server(request.param) as started:
+        yield started
+
+
+@pytest.fixture
+def as_pruner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """May do everything with a bucket."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small backups have several."""
+    monkeypatch.setattr(s3_streams, "PART_BYTES", 5 << 20)
+
+
+@pytest.fixture(params=["plain", "versions", "lock"])
+def store(server: Server, request: pytest.FixtureRequest) -> S3Store:
+    kind = request.param
+    return store_in(server, server.new_bucket(versions=kind == "versions", lock=kind == "lock"))
+
+
+@pytest.fixture
+def versioned(server: Server) -> S3Store:
+    return store_in(server, server.new_bucket(versions=True))
+
+
+@pytest.fixture
+def aged(store: S3Store, made: Made, as_pruner: None) -> tuple[str, str]:
+    """Two backups, of nine days ago and of today; EVERYTHING lets the first one go."""
+    return put_set(store, made, days=9), put_set(store, made)

@@ -21,19 +21,9 @@ from casedb.s3_model import parse_location
 from casedb.tools import PostgresTools
 from tests.matrix.disk import small_disk
 from tests.s3.proxy import proxy
-from tests.s3.servers import SERVERS, Server, s3_server
+from tests.s3.servers import Server
 
-
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with s3_server(request.param) as started:
-        yield started
-
-
-@pytest.fixture(autouse=True)
-def pruner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
+pytestmark = pytest.mark.usefixtures("as_pruner")
 
 
 @pytest.fixture

@@ -18,19 +18,13 @@ from casedb.kept_parts import kept_parts
 from casedb.s3_model import parse_location
 from tests.backups.conftest import Made
 from tests.s3.proxy import Proxy, proxy
-from tests.s3.servers import SERVERS, Server, s3_server
+from tests.s3.servers import Server
 
 DATABASE = "x"
 LABEL = "x-20260101T000000Z"
 PART = 5 << 20
 PARTS = 4
 DATA = os.urandom(PART * (PARTS - 1) + 1000)
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with s3_server(request.param) as started:
-        yield started
 
 
 @dataclass
@@ -63,10 +57,12 @@ class Far:
 
 @pytest.fixture
 def far(
-    server: Server, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    made: Made,
+    as_pruner: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Far]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
     monkeypatch.setattr(s3_streams, "PART_BYTES", PART)
     monkeypatch.setattr(s3, "_PAUSE_S", 0.01)
     bucket = server.new_bucket(versions=True)

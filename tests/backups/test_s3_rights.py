@@ -18,7 +18,6 @@ from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores.s3 import S3Store
 from backups.verify import verify
-from casedb import s3_streams
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError, UnverifiedError
 from casedb.s3_model import S3Error, parse_location
@@ -26,7 +25,7 @@ from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE
 from tests.s3.servers import Server, ceph, why_no_ceph
 
-pytestmark = pytest.mark.real_s3
+pytestmark = [pytest.mark.real_s3, pytest.mark.usefixtures("small_parts")]
 ONE = Retention(keep_within=timedelta(0), keep_last=1)
 PAGE = Path(__file__).parents[2] / "docs" / "backups.md"
 
@@ -227,9 +226,3 @@ def test_a_host_may_lock_what_it_puts_and_nobody_gets_it_out_before_its_time(
     assert plan.deleted == ()
     assert pruner.labels(SAMPLE) == [old.label, new.label]
     assert verify(pruner, old.label, tools=tools).outcome == "passed"
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that small backups have several."""
-    monkeypatch.setattr(s3_streams, "PART_BYTES", 5 << 20)
