@@ -4,24 +4,20 @@ All of it lies in settings of the databases themselves (`casedb.kept_of` and so 
 transaction that changes the names: a run that is killed can leave none of it half done.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 
-from backups import content
 from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
-from backups.manifest import TableFacts
 from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED, UNSET, thawing
 from backups.records import DropReport, standing, write_record
+from backups.remembered import State, as_setting, read_state
 from backups.restore_facts import KeptDatabase, kept_databases, read_server
 from backups.restore_refusals import NAME_MAX_BYTES, require_fit
-from backups.snapshot import prepare_session, read_relations
 from backups.stores.base import Store
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
@@ -34,6 +30,7 @@ KEPT_OF = f"{OURS}kept_of"
 KEPT_AT = f"{OURS}kept_at"
 WAS_READ_ONLY = f"{OURS}was_read_only"
 CONTENT = f"{OURS}content"
+"""What it held at its last swap; see backups/remembered.py."""
 _EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
 
 
@@ -117,73 +114,18 @@ def unfreeze(connection: Connection[Any], database: str) -> bool:
     return True
 
 
-def read_tables(connection: Connection[Any]) -> list[TableFacts]:
-    """Return what every table of the connected database holds."""
-    prepare_session(connection, content.SETTINGS)
-    relations = [r for r in read_relations(connection) if r.has_rows and r.is_lockable]
-    columns = content.read_columns(connection, relations)
-    return [content.read_content(connection, r, columns[r.oid]) for r in relations]
-
-
-def read_kept(admin: Conninfo, name: str, signals: Held, *, purpose: str) -> list[TableFacts]:
-    """Return what every table of the kept database `name` holds, and remember it with it.
+def read_kept(admin: Conninfo, name: str, signals: Held, *, purpose: str) -> State:
+    """Return what the kept database `name` holds, and remember it with it.
 
     Raises:
         CasedbError: it cannot be read or remembered, or one of `signals` came.
     """
     with connect(admin.replace(dbname=name), purpose=purpose) as old:
-        tables = signals.stopping(lambda: read_tables(old), old.cancel)
+        state = signals.stopping(lambda: read_state(old), old.cancel)
     # It is read-only: a session of its own, whose setting is another database's.
     with connect(admin, purpose=purpose) as connection:
-        connection.execute(set_statement(name, CONTENT, as_setting(tables)))
-    return tables
-
-
-def as_setting(tables: Iterable[TableFacts]) -> str:
-    """Return the content of tables as one short text, to be kept in a setting.
-
-    Everybody who logs in can read it. So it has how many rows each table has, which pg_class tells
-    anyway, and one digest over all: one of a small table would confirm a guess at its rows.
-    """
-    facts = sorted((t.full_name, t.rows, t.hash_sum, t.hash_xor) for t in _plain(tables))
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    rows = {name: rows for name, rows, *_ in facts}
-    return json.dumps({"sha256": digest, "rows": rows}, separators=(",", ":"))
-
-
-def changes_since(before: str, tables: Sequence[TableFacts]) -> list[str]:
-    """Return how tables differ from what `as_setting` made of them earlier, a line each."""
-    was, now = json.loads(before), json.loads(as_setting(tables))
-    lines = _changed_rows(was["rows"], now["rows"])
-    if not lines and was["sha256"] != now["sha256"]:
-        lines.append("every table has as many rows as before, but not all the same")
-    return lines
-
-
-def changes(before: Sequence[TableFacts], tables: Sequence[TableFacts]) -> list[str]:
-    """Return how tables differ from `before`, a line each."""
-    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, tables))
-    lines = _changed_rows(*({name: t.rows for name, t in found.items()} for found in (was, now)))
-    return lines + [
-        f"table {name} has {t.rows} rows as before, but not all the same"
-        for name, t in now.items()
-        if name in was and was[name] != t and was[name].rows == t.rows
-    ]
-
-
-def _plain(tables: Iterable[TableFacts]) -> list[TableFacts]:
-    # A materialized view is computed from tables that are compared themselves.
-    return [t for t in tables if t.kind == "table"]
-
-
-def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
-    lines = [f"table {name} is gone" for name in sorted(was.keys() - now.keys())]
-    for name, rows in now.items():
-        if name not in was:
-            lines.append(f"table {name} is new, with {rows} rows")
-        elif was[name] != rows:
-            lines.append(f"table {name} had {was[name]} rows and has {rows}")
-    return lines
+        connection.execute(set_statement(name, CONTENT, as_setting(state)))
+    return state
 
 
 def drop_kept(

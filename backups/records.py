@@ -123,6 +123,11 @@ class RestoreReport(Sealable):
     record: str = ""
     """The name of this report: the database and when, because a backup can be restored more than
     once. Empty in reports of before, whose name is the backup's label."""
+    catalog: tuple[str, ...] | None = None
+    """What was in the restored catalog just before the swap, KIND: NAME DIGEST; undo-restore
+    compares. None in reports of before, and for a new database."""
+    sequence_values: tuple[str, ...] | None = None
+    """What each sequence would have given next then, likewise."""
 
 
 class UndoReport(Sealable):

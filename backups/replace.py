@@ -13,6 +13,7 @@ from backups.manifest import Manifest
 from backups.progress import Watch
 from backups.properties import FROZEN, PREVIOUS, READ_ONLY, RESTORED, replacing_statements
 from backups.records import SwapFacts
+from backups.remembered import Shape, State, as_setting, changes
 from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
 from casedb.errors import CasedbError
@@ -25,6 +26,7 @@ def take_name(
     restored: str,
     database: str,
     manifest: Manifest,
+    shape: Shape,
     signals: Held,
     watch: Watch,
     *,
@@ -33,9 +35,10 @@ def take_name(
 ) -> tuple[SwapFacts, list[str]]:
     """Give the database `restored` the name `database`; return what was done, and notes.
 
-    `connection` is to neither of them. `on_done` is called when the names have changed, with what
-    is left to do by hand. Of `signals`, which the caller holds back, one that comes before stops
-    it, and one that comes later ends the counting of what was lost.
+    `connection` is to neither of them; `shape` is the restored one's, for a later look. `on_done`
+    is called when the names have changed, with what is left to do by hand. Of `signals`, which the
+    caller holds back, one that comes before stops it, and one that comes later ends the counting of
+    what was lost.
 
     Raises:
         LockedError: the sessions could not be made to go; nothing was changed.
@@ -43,7 +46,7 @@ def take_name(
         KeyboardInterrupt: one of `signals` came in time; nothing was changed.
     """
     with watch.phase("swap", "swapping the names"):
-        swap = _swap(connection, restored, database, manifest, datetime.now(UTC))
+        swap = _swap(connection, restored, database, manifest, shape, datetime.now(UTC))
         report = swap_names(admin, swap, signals, pooler=pooler)
     on_done(report.left)
     with watch.phase("count", "counting what was written since the backup"):
@@ -59,7 +62,12 @@ def take_name(
 
 
 def _swap(
-    connection: Connection[Any], restored: str, database: str, manifest: Manifest, now: datetime
+    connection: Connection[Any],
+    restored: str,
+    database: str,
+    manifest: Manifest,
+    shape: Shape,
+    now: datetime,
 ) -> Swap:
     """Return the swap by which what belongs to the name stays with it.
 
@@ -92,7 +100,7 @@ def _swap(
         *waiting.unmarking(database, wanted),
         kept.set_statement(database, PREVIOUS, outgoing),
         kept.set_statement(database, RESTORED, manifest.label),
-        kept.set_statement(database, kept.CONTENT, kept.as_setting(manifest.tables)),
+        kept.set_statement(database, kept.CONTENT, as_setting(State(manifest.tables, shape))),
     ]
     return Swap(database, restored, outgoing, statements)
 
@@ -106,11 +114,11 @@ def _count_lost(
     later swap back can tell whether it was changed. One of `signals` ends the counting.
     """
     try:
-        tables = kept.read_kept(admin, outgoing, signals, purpose="restore: count")
+        tables = kept.read_kept(admin, outgoing, signals, purpose="restore: count").tables
     except CasedbError:
         # It may be what was broken tonight.
         return None
-    return tuple(kept.changes(manifest.tables, tables))
+    return tuple(changes(manifest.tables, tables))
 
 
 def _was_read_only(settings: dict[str, str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from backups import beside, fill, kept, replace, waiting
+from backups import beside, fill, kept, remembered, replace, waiting
 from backups.attempt import Wish, prepare
 from backups.downloads import resumed
 from backups.interrupts import Held, held, not_cleaned_up
@@ -108,15 +108,17 @@ def restore(
                 for statement in property_statements(manifest.properties, temporary):
                     connection.execute(statement)
             found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
+        shape = remembered.read_shape(target) if plan.replaces else None
         signals = stack.enter_context(held())
         swap = None
-        if plan.replaces:
+        if shape:
             swap, more = replace.take_name(
                 connection,
                 admin,
                 temporary,
                 wish.database,
                 manifest,
+                shape,
                 signals,
                 watch,
                 pooler=pooler,
@@ -141,6 +143,8 @@ def restore(
             phases_s=watch.seconds,
             created_roles=created,
             swap=swap,
+            catalog=shape and shape.catalog,
+            sequence_values=shape and shape.sequences,
             tool_version=tool_version(),
             server_version=tools.version,
             notes=(*notes, *found.notes),

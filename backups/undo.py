@@ -1,8 +1,10 @@
 """Swap back: the database that was kept gets its name again. Nothing is merged, nothing is lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from backups import kept
 from backups.catalog import recipients_of
@@ -11,11 +13,13 @@ from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import PREVIOUS, RESTORED
-from backups.records import UndoReport, standing, write_record
+from backups.records import RestoreReport, UndoReport, read_record, standing, write_record
+from backups.remembered import Shape, changes_since, read_state
 from backups.restore_facts import KeptDatabase, kept_databases, read_server
 from backups.restore_refusals import require_fit
 from backups.stores.base import Store
 from backups.swap import TOO_LATE, Swap, Writes, swap_names, writes_to
+from backups.verify import database_named
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -37,7 +41,7 @@ class UndoPlan:
     restored: str | None
     """The backup that the present one came from; None if it came from none."""
     changes: tuple[str, ...] | None
-    """What was written to the present one since it got the name; None if nobody can tell."""
+    """What was changed in the present one since it got the name; None if nobody can tell."""
     writes: Writes | None
     """The server's own count, from before `changes` were looked for; None if it does not count."""
 
@@ -53,14 +57,16 @@ def plan_undo(
     to: str | None = None,
     *,
     look: bool = True,
+    store: Store | None = None,
     on_progress: OnProgress = unseen,
 ) -> UndoPlan:
     """Return what swapping back would do; change nothing.
 
     `to` is any database that was kept of `database`, by default the one that was replaced last.
 
-    Reads the whole of the present database, which is how it knows what was written; without `look`
-    it does not, for somebody who wants to swap whatever was.
+    Reads the whole of the present database, which is how it knows what was changed: rows, the
+    catalog, sequences; without `look` it does not, for somebody who wants to swap whatever was.
+    The reports in `store` tell which facts of the catalog; without, only their kinds are known.
 
     Raises:
         RefusedError: the server or the connection is not fit for it, such as a pooler's.
@@ -84,7 +90,8 @@ def plan_undo(
             watch.phase("count", "looking for what was written since"),
             connect(admin.replace(dbname=database), purpose="undo restore") as present,
         ):
-            changes = tuple(kept.changes_since(before, kept.read_tables(present)))
+            shapes = partial(_reported_shapes, store, database, settings.get(RESTORED))
+            changes = tuple(changes_since(before, read_state(present), shapes))
     others = tuple(other.name for other in found if other.name != chosen)
     return UndoPlan(database, chosen, others, previous, settings.get(RESTORED), changes, writes)
 
@@ -109,15 +116,15 @@ def undo_restore(
 
     Raises:
         WrittenMeanwhileError: something was; nothing was changed, and a new plan will tell.
-        RefusedError: the present database was written to, and that is not `confirmed`; or what is
+        RefusedError: the present database was changed, and that is not `confirmed`; or what is
             to be swapped has changed since it was planned.
         LockedError: another restore runs, or the sessions could not be made to go.
     """
     if plan.needs_confirmation and not confirmed:
         raise RefusedError(
-            f'database "{plan.database}" was written to since it was restored',
+            f'database "{plan.database}" was changed since it was restored',
             detail="\n".join(plan.changes or ("Nobody can tell what.",)),
-            hint="These rows would be in the kept database only. "
+            hint="This would be in the kept database only. "
             f"If that is right: --confirm {plan.database}.",
         )
     database, now = plan.database, datetime.now(UTC)
@@ -152,7 +159,7 @@ def undo_restore(
             on_done(done.left)
             notes, changes = list(done.left), None
             try:
-                changes = _changes(admin, outgoing, settings, signals, on_progress)
+                changes = _changes(admin, database, outgoing, settings, signals, store, on_progress)
             except CasedbError:
                 notes.append("what was written to the kept one was not counted")
             if signals.came:
@@ -194,13 +201,33 @@ def _last(database: str, previous: str | None, found: Sequence[KeptDatabase]) ->
 
 def _changes(
     admin: Conninfo,
+    database: str,
     outgoing: str,
     settings: dict[str, str],
     signals: Held,
+    store: Store | None,
     on_progress: OnProgress,
 ) -> tuple[str, ...] | None:
     """Return what was written to the database that went, up to its last moment."""
     with Watch(on_progress).phase("count", "counting what was written"):
-        tables = kept.read_kept(admin, outgoing, signals, purpose="undo restore")
+        state = kept.read_kept(admin, outgoing, signals, purpose="undo restore")
     before = settings.get(kept.CONTENT)
-    return tuple(kept.changes_since(before, tables)) if before is not None else None
+    if before is None:
+        return None
+    shapes = partial(_reported_shapes, store, database, settings.get(RESTORED))
+    return tuple(changes_since(before, state, shapes))
+
+
+def _reported_shapes(store: Store | None, database: str, label: str | None) -> Iterator[Shape]:
+    """Yield what reports say of databases restored as `database` from the backup `label`.
+
+    Newest first, as far as the store can be read tonight, and those without a seal.
+    """
+    if store is None or label is None:
+        return
+    with suppress(CasedbError):
+        home = database_named(label)
+        for name in sorted(store.recorded(home, "restore"), reverse=True):
+            report = read_record(store, home, name, RestoreReport)
+            if report and report.database == database and report.catalog is not None:
+                yield Shape(report.catalog, report.sequence_values or ())

@@ -40,9 +40,10 @@ def undo_restore(
 
     Or KEPT, any other one that was kept of the same name: `casedb drop-kept` lists them.
 
-    A swap and not a merge: the restored database is kept in its turn, read-only. If it was
-    written to since the restore, up to the moment of the swap, that has to be confirmed, or it is
-    refused with exit code 7. Done twice, everything is as it was. A report is kept in the store.
+    A swap and not a merge: the restored database is kept in its turn, read-only. If its rows, its
+    catalog or its sequences have changed since the restore, up to the moment of the swap, that has
+    to be confirmed, or it is refused with exit code 7. Done twice, everything is as it was. A
+    report is kept in the store.
 
     \b
     Example:
@@ -71,6 +72,7 @@ def _undo(
                 kept,
                 # Who has confirmed it already need not wait for what would be asked.
                 look=confirm is None,
+                store=store,
                 on_progress=tell,
             )
         if plan.needs_confirmation:
@@ -96,11 +98,11 @@ def _undo(
 
 
 def _question(plan: UndoPlan) -> str:
-    lines = plan.changes or ("Nobody can tell what was written to it.",)
+    lines = plan.changes or ("Nobody can tell what was changed.",)
     return "\n".join(
         [
-            f'Database "{plan.database}" was written to since it got its name. '
-            "These rows will be in the kept database only:",
+            f'Database "{plan.database}" was changed since it got its name. '
+            "This will be in the kept database only:",
             *(f"  {line}" for line in lines),
             f'It is swapped with "{plan.kept}".',
             *(f'Kept as well, to be named instead: "{other}".' for other in plan.others),

@@ -105,7 +105,7 @@ def test_counting_is_ended_by_a_signal_and_nothing_else_is(
         connection.execute("SELECT pg_sleep(60)")
         return []
 
-    monkeypatch.setattr(kept, "read_tables", slow)
+    monkeypatch.setattr(kept, "read_state", slow)
 
     report = night.restore()
 

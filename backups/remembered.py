@@ -1,0 +1,195 @@
+"""What a database held when a swap gave it its name or took it, and what has changed since.
+
+As a setting of the database itself it is short, and there without a store and without a key: how
+many rows each table has, and digests. A restore's report names every fact of the catalog besides.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from backups import content, fingerprint
+from backups.facts import read_sequences
+from backups.manifest import SequenceFacts, TableFacts
+from backups.snapshot import prepare_session, read_relations
+from casedb.conninfo import Conninfo
+from casedb.database import connect
+
+# Roles belong to the server, and change without the database.
+_ROLE_KINDS = ("role", "membership")
+_DIGEST_CHARS = 12
+_LINES_AT_MOST = 20
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a database is besides the rows of its tables, a line each."""
+
+    catalog: tuple[str, ...]
+    """KIND: NAME DIGEST of everything in the catalog (see backups/fingerprint.py), sorted."""
+    sequences: tuple[str, ...]
+    """NAME and the number that it gives next."""
+
+
+@dataclass(frozen=True)
+class State:
+    """All of what a database holds, as far as it is remembered."""
+
+    tables: Sequence[TableFacts]
+    shape: Shape
+
+
+def read_shape(target: Conninfo) -> Shape:
+    """Return what the database `target` is besides its rows."""
+    with connect(target, purpose="restore: look") as connection:
+        prepare_session(connection, content.SETTINGS)
+        return _shape(connection)
+
+
+def read_state(connection: Connection[Any]) -> State:
+    """Return what every table of the connected database holds, and what it is besides."""
+    prepare_session(connection, content.SETTINGS)
+    relations = [r for r in read_relations(connection) if r.has_rows and r.is_lockable]
+    columns = content.read_columns(connection, relations)
+    tables = [content.read_content(connection, r, columns[r.oid]) for r in relations]
+    return State(tables, _shape(connection))
+
+
+def shape_of(facts: Iterable[fingerprint.Fact], sequences: Iterable[SequenceFacts]) -> Shape:
+    """Return the lines of a catalog and of where its sequences stand.
+
+    >>> shape_of([fingerprint.Fact("index", "public.a", "CREATE INDEX")], []).catalog
+    ('index: public.a 4ef9fe964814',)
+    """
+    found: dict[str, list[str]] = {}
+    for fact in sorted(facts):
+        if fact.kind not in _ROLE_KINDS:
+            found.setdefault(f"{fact.kind}: {fact.identity}", []).append(fact.definition)
+    return Shape(
+        tuple(f"{name} {_digest(texts)}" for name, texts in sorted(found.items())),
+        tuple(sorted(f"{s.full_name} {s.next_value}" for s in sequences)),
+    )
+
+
+def as_setting(state: State) -> str:
+    """Return `state` as one short text, to be kept in a setting.
+
+    Everybody who logs in can read it. So it has how many rows each table has, which pg_class tells
+    anyway, and one digest over all: one of a small table would confirm a guess at its rows.
+    """
+    facts = sorted((t.full_name, t.rows, t.hash_sum, t.hash_xor) for t in _plain(state.tables))
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    rows = {name: rows for name, rows, *_ in facts}
+    shape = {
+        "catalog": _by_kind(state.shape.catalog),
+        "sequences": _digest(state.shape.sequences),
+    }
+    return json.dumps({"sha256": digest, "rows": rows, **shape}, separators=(",", ":"))
+
+
+def changes_since(
+    before: str, state: State, read_shapes: Callable[[], Iterable[Shape]] = lambda: ()
+) -> list[str]:
+    """Return how a database differs from what `as_setting` made of it earlier, a line each.
+
+    `read_shapes` yields what may be its shape of then, in full, as reports of restores have it;
+    only asked if the shape has changed. Without the right one, only kinds of things are named.
+    What was remembered by an older casedb has no shape, and only rows are compared.
+    """
+    was, now = json.loads(before), json.loads(as_setting(state))
+    lines = _changed_rows(was["rows"], now["rows"])
+    if not lines and was["sha256"] != now["sha256"]:
+        lines.append("every table has as many rows as before, but not all the same")
+    then = {name: was[name] for name in ("catalog", "sequences") if name in was}
+    if then and any(now[name] != value for name, value in then.items()):
+        right = (s for s in read_shapes() if then == _digests(s))
+        lines += _changed_shape(was, now, next(right, None), state.shape)
+    return lines
+
+
+def changes(before: Sequence[TableFacts], tables: Sequence[TableFacts]) -> list[str]:
+    """Return how tables differ from `before`, a line each."""
+    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, tables))
+    lines = _changed_rows(*({name: t.rows for name, t in found.items()} for found in (was, now)))
+    return lines + [
+        f"table {name} has {t.rows} rows as before, but not all the same"
+        for name, t in now.items()
+        if name in was and was[name] != t and was[name].rows == t.rows
+    ]
+
+
+def _shape(connection: Connection[Any]) -> Shape:
+    return shape_of(fingerprint.read_fingerprint(connection, []), read_sequences(connection))
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def _by_kind(catalog: Iterable[str]) -> dict[str, str]:
+    kinds: dict[str, list[str]] = {}
+    for line in catalog:
+        kinds.setdefault(line.partition(": ")[0], []).append(line)
+    return {kind: _digest(lines) for kind, lines in kinds.items()}
+
+
+def _digests(shape: Shape) -> dict[str, object]:
+    return {"catalog": _by_kind(shape.catalog), "sequences": _digest(shape.sequences)}
+
+
+def _plain(tables: Iterable[TableFacts]) -> list[TableFacts]:
+    # A materialized view is computed from tables that are compared themselves.
+    return [t for t in tables if t.kind == "table"]
+
+
+def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    lines = [f"table {name} is gone" for name in sorted(was.keys() - now.keys())]
+    for name, rows in now.items():
+        if name not in was:
+            lines.append(f"table {name} is new, with {rows} rows")
+        elif was[name] != rows:
+            lines.append(f"table {name} had {was[name]} rows and has {rows}")
+    return lines
+
+
+def _changed_shape(
+    was: Mapping[str, Any], now: Mapping[str, Any], then: Shape | None, found: Shape
+) -> list[str]:
+    if then is None:
+        kinds = sorted(was["catalog"].keys() | now["catalog"].keys())
+        changed = [k for k in kinds if was["catalog"].get(k) != now["catalog"].get(k)]
+        lines = [f"catalog: {', '.join(changed)} not as before"] if changed else []
+        if was["sequences"] != now["sequences"]:
+            lines.append("sequences: not all stand where they stood")
+        return lines
+    lines = _changed_facts(then.catalog, found.catalog)
+    before, after = (dict(_split(line) for line in s.sequences) for s in (then, found))
+    return lines + [
+        f"sequence {name} would have given {number} next and gives {after[name]}"
+        for name, number in before.items()
+        # One that is gone or new is a fact of the catalog.
+        if after.get(name, number) != number
+    ]
+
+
+def _changed_facts(then: Iterable[str], found: Iterable[str]) -> list[str]:
+    was, now = (dict(_split(line) for line in lines) for lines in (then, found))
+    lines = [
+        f"{name} is {'gone' if name not in now else 'new' if name not in was else 'not as before'}"
+        for name in sorted(was.keys() | now.keys())
+        if was.get(name) != now.get(name)
+    ]
+    more = len(lines) - _LINES_AT_MOST
+    return [
+        *lines[:_LINES_AT_MOST],
+        *([f"and {more} more facts of the catalog"] if more > 0 else []),
+    ]
+
+
+def _split(line: str) -> tuple[str, str]:
+    name, _, value = line.rpartition(" ")
+    return name, value
