@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from casedb import cluster as server_cluster
 from casedb import migrations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.errors import ToolFailedError
 from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
 from casedb.seed import seed_demo
@@ -52,11 +54,24 @@ class Mortal:
         # As the kernel ends it: no checkpoint, no goodbye; the next start recovers from the WAL.
         server_cluster.stop(self.data_dir, how=signal.SIGQUIT)
 
+    def lose_its_postmaster(self) -> None:
+        # As the kernel does that is out of memory: its sessions find out by themselves, and end.
+        server_cluster.stop(self.data_dir, how=signal.SIGKILL)
+
     def rise(self) -> None:
         run_as = launcher()
         home = self.data_dir.parent
         usable = run_as.reachable_tools(self.night.tools, home)
-        server_cluster.start(usable, self.data_dir, log=home / "log", launcher=run_as)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                server_cluster.start(usable, self.data_dir, log=home / "log", launcher=run_as)
+                return
+            except ToolFailedError as error:
+                # A session of the postmaster before has not ended yet; systemd tries again, too.
+                if "shared memory" not in str(error.detail) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +124,38 @@ def test_the_server_dies(mortal: Mortal, tmp_path: Path, place: str) -> None:
     assert identity(night) != before
     assert unfinished(night) == []
     undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+
+
+@pytest.mark.parametrize("place", ["restoring", FIRST_NAME, SECOND_NAME])
+def test_the_postmaster_is_killed_while_the_live_database_is_frozen(
+    mortal: Mortal, tmp_path: Path, place: str
+) -> None:
+    night = mortal.night
+    before, cases = identity(night), night.ask("SELECT count(*) FROM cases")
+    with stopped_at(night, tmp_path, place, "--freeze") as process:
+        mortal.lose_its_postmaster()
+        (tmp_path / "marker").unlink(missing_ok=True)
+        code = process.wait(timeout=120)
+    mortal.rise()
+
+    said = (tmp_path / "output").read_text()
+    assert code in (4, 5), said
+    assert "still read-only" in said
+    assert identity(night) == before
+    assert night.ask("SELECT count(*) FROM cases") == cases
+    with pytest.raises(Exception, match="read-only"):
+        night.write_case("too late")
+    left = unfinished(night)
+    assert all(name in said for name in left)
+
+    said = again(night, tmp_path)
+
+    assert "is not any more" in said
+    assert identity(night) != before
+    assert unfinished(night) == []
+    night.write_case("into the restored one")
+    undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
+    night.write_case("and into the old one")
 
 
 def test_the_server_dies_behind_the_swap_and_the_same_command_changes_nothing(

@@ -149,16 +149,18 @@ def nobody_restores(night: Night) -> bool:
 
 
 @contextmanager
-def stopped_at(night: Night, folder: Path, place: str) -> Iterator[subprocess.Popen[bytes]]:
+def stopped_at(
+    night: Night, folder: Path, place: str, *more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a restore up to `place`, and yield it while it stands there."""
     marker = folder / "marker"
     if place not in (FIRST_NAME, SECOND_NAME):
-        with running(night, folder, place) as process:
+        with running(night, folder, place, *more) as process:
             wait_until(marker.exists, process)
             yield process
             marker.unlink(missing_ok=True)
         return
-    with running(night, folder, "backups.replace:_swap") as process:
+    with running(night, folder, "backups.replace:_swap", *more) as process:
         wait_until(marker.exists, process)
         # The first RENAME waits for the name; what is set once both are done, for the settings.
         with holding(night, night.name, NAME if place == FIRST_NAME else SETTINGS):
@@ -186,8 +188,8 @@ def holding(night: Night, database: str, what: LiteralString = SETTINGS) -> Iter
         *((signal.SIGINT, 130, place) for place in PLACES),
         *((signal.SIGKILL, -signal.SIGKILL, place) for place in PLACES),
         # SIGTERM, and a terminal that is closed, take the same way as Ctrl-C.
-        (signal.SIGTERM, 143, "restoring"),
-        (signal.SIGHUP, 143, SECOND_NAME),
+        *((signal.SIGTERM, 143, place) for place in PLACES),
+        *((signal.SIGHUP, 143, place) for place in PLACES),
     ],
 )
 def test_stopped_by_a_signal(
@@ -345,12 +347,13 @@ def test_that_nobody_reads_any_more_makes_no_success_of_an_interrupted_restore(
     assert night.databases() == [night.name]
 
 
+@pytest.mark.parametrize("place", ["checking the bytes", "restoring", FIRST_NAME, SECOND_NAME])
 def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
-    night: Night, tmp_path: Path
+    night: Night, tmp_path: Path, place: str
 ) -> None:
-    marker = tmp_path / "marker"
-    with running(night, tmp_path, "restoring", "--freeze") as process:
-        wait_until(marker.exists, process)
+    with stopped_at(night, tmp_path, place, "--freeze") as process:
+        process.kill()
+        process.wait()
     wait_until(lambda: nobody_restores(night))
     with pytest.raises(Exception, match="read-only"):
         night.write_case("too late")
@@ -376,3 +379,60 @@ def test_killed_while_the_live_database_was_frozen_the_next_run_ends_that(
     night.write_case("in the restored one")
     undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)
     night.write_case("and in the old one")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes below `pid`."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [below for child in map(int, found) for below in (child, *children(child))]
+
+
+def is_pg_restore(pid: int) -> bool:
+    """Whether `pid` runs, and is a pg_restore."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    return "Name:\tpg_restore" in status and "State:\tZ" not in status
+
+
+def test_a_pg_restore_that_survived_its_casedb_is_ended_by_the_next_run(
+    night: Night, tmp_path: Path
+) -> None:
+    before = identity(night)
+    with running(night, tmp_path, "restoring") as process:
+        wait_until((tmp_path / "marker").exists, process)
+        (left,) = unfinished(night)
+        waits = (
+            f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{left}'"
+            " AND wait_event_type = 'Lock'"
+        )
+        with closing(open_connection(night.admin, purpose="test", autocommit=False)) as holder:
+            # Whatever gets its owner waits for this.
+            holder.execute("LOCK TABLE pg_shdepend IN SHARE ROW EXCLUSIVE MODE")
+            (tmp_path / "marker").unlink()
+            wait_until(lambda: night.ask(waits, "postgres"), process)
+            survivors = [pid for pid in children(process.pid) if is_pg_restore(pid)]
+            process.kill()
+            process.wait()
+            assert survivors
+            for pid in survivors:
+                # So that it is as slow as with a large archive.
+                os.kill(pid, signal.SIGSTOP)
+    try:
+        assert all(is_pg_restore(pid) for pid in survivors)
+        assert night.ask(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{left}'")
+
+        said = again(night, tmp_path)
+    finally:
+        for pid in survivors:
+            os.kill(pid, signal.SIGCONT)
+
+    wait_until(lambda: not any(is_pg_restore(pid) for pid in survivors))
+    assert f'removed "{left}"' in said
+    assert identity(night) != before
+    assert unfinished(night) == []
+    assert night.ask("SELECT count(*) FROM cases") == 1
