@@ -93,6 +93,8 @@ class Finding:
     """What to do; None when it is well."""
     store: str | None = None
     """Which store it is about; None if it is about none."""
+    known: bool = True
+    """Whether it could be looked at from here; what could not is not well."""
 
 
 def assess_server(facts: ServerFacts) -> list[Finding]:
@@ -183,6 +185,7 @@ def _bucket(bucket: BucketFacts, limits: Limits) -> Finding:
             False,
             f"what it keeps could not be read: {bucket.unknown}",
             "allow s3:GetBucketVersioning and s3:GetLifecycleConfiguration, or ask another host",
+            known=False,
         )
     if not bucket.keeps_versions:
         return Finding(

@@ -44,6 +44,8 @@ class HostStanding:
     connections: int | None = None
     connections_most: int | None = None
     problems: tuple[str, ...] = ()
+    told_elsewhere: tuple[str, ...] = ()
+    """What cannot be known from here, and which host tells it instead: no problem of this one."""
 
     @property
     def well(self) -> bool:
@@ -51,8 +53,35 @@ class HostStanding:
         return not (self.error or self.problems)
 
 
-def assess(host: str, error: str | None, facts: Mapping[str, Any] | None) -> HostStanding:
-    """Return how `host` stands, by what deploy/remote/standing.py found on it."""
+Subject = tuple[str, str, str | None]
+"""What was looked at: a check, a database, a store."""
+
+
+def tellers(found: Iterable[tuple[str, Mapping[str, Any] | None]]) -> dict[Subject, str]:
+    """Return which host could look at what, of all hosts and their facts.
+
+    Whether it is well there is that host's own finding.
+    """
+    return {
+        (finding["check"], database, finding["store"]): host
+        for host, facts in found
+        for database, status in (facts["status"] if facts else {}).items()
+        for finding in status.get("findings", [])
+        if finding.get("store") and finding.get("known", True)
+    }
+
+
+def assess(
+    host: str,
+    error: str | None,
+    facts: Mapping[str, Any] | None,
+    told: Mapping[Subject, str] | None = None,
+) -> HostStanding:
+    """Return how `host` stands, by what deploy/remote/standing.py found on it.
+
+    What it cannot know by itself, because it may only put into a bucket, counts against it unless
+    another host has `told` of the same.
+    """
     if facts is None:
         return HostStanding(host, error or "nothing was gathered")
     runs = {(run["command"], run["database"]): run for run in facts["runs"]}
@@ -61,6 +90,7 @@ def assess(host: str, error: str | None, facts: Mapping[str, Any] | None) -> Hos
     disks = [disk for disk in facts["disks"].values() if disk]
     fullest = min(disks, key=lambda disk: disk["free"] / disk["total"], default=None)
     connections = facts["connections"] or {}
+    problems, elsewhere = _status_problems(facts["status"], told or {})
     return HostStanding(
         host=host,
         error=error,
@@ -76,9 +106,10 @@ def assess(host: str, error: str | None, facts: Mapping[str, Any] | None) -> Hos
         connections_most=connections.get("most"),
         problems=(
             *_timer_problems(timers, facts["timers"], runs),
-            *_status_problems(facts["status"]),
+            *problems,
             *_room_problems(facts["disks"], connections),
         ),
+        told_elsewhere=tuple(elsewhere),
     )
 
 
@@ -133,16 +164,25 @@ def _failed_unheard(service: Mapping[str, Any], last_at: datetime | None) -> boo
     return last_at is None or (seconds.isdigit() and int(seconds) > last_at.timestamp() + 2)
 
 
-def _status_problems(status: Mapping[str, Any]) -> list[str]:
-    problems = []
+def _status_problems(
+    status: Mapping[str, Any], told: Mapping[Subject, str]
+) -> tuple[list[str], list[str]]:
+    """Return what is not well, and what only another host can know."""
+    problems, elsewhere = [], []
     for database, found in status.items():
         if "error" in found:
             problems.append(f"casedb status of {database}: {found['error']['message']}")
         for finding in found.get("findings", []):
-            if not finding["well"]:
+            subject = (finding["check"], database, finding.get("store"))
+            if not finding.get("known", True) and subject in told:
+                elsewhere.append(
+                    f"{finding['check']} of {database} in {finding['store']}: not readable from "
+                    f"here; {told[subject]} tells"
+                )
+            elif not finding["well"]:
                 advice = f"; {finding['advice']}" if finding["advice"] else ""
                 problems.append(f"{finding['check']} of {database}: {finding['state']}{advice}")
-    return problems
+    return problems, elsewhere
 
 
 def _room_problems(disks: Mapping[str, Any], connections: Mapping[str, Any]) -> list[str]:

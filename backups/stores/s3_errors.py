@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from casedb.errors import ConfigurationError, ToolFailedError, UnverifiedError
+from backups.stores.base import Store
+from casedb.errors import CasedbError, ConfigurationError, ToolFailedError, UnverifiedError
 from casedb.s3_model import Location, S3Error
 
 
@@ -57,6 +58,20 @@ def deleting(location: Location, label: str) -> Iterator[None]:
                 hint="Rotate with the pruner's credentials: s3:DeleteObjectVersion, and "
                 "s3:GetObjectRetention to see locks.",
             ) from error
+
+
+def may_only_write(store: Store, database: str, error: CasedbError) -> bool:
+    """Whether `error` came of reading what these credentials may list, and not read.
+
+    Then they are right and the bucket is there; whether the backups are well, others can tell.
+    """
+    cause = error.__cause__
+    if not isinstance(cause, S3Error) or not cause.is_denied:
+        return False
+    try:
+        return bool(store.labels(database))
+    except CasedbError:
+        return False
 
 
 def _no_bucket(location: Location) -> ConfigurationError:

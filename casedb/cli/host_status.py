@@ -11,7 +11,7 @@ from casedb.cli.options import json_option
 from casedb.cli.output import print_json, print_table, progress
 from casedb.errors import ExitCode
 from deploy.runs import VERSION, host_standings
-from deploy.standing import HostStanding, TimerStanding, assess
+from deploy.standing import HostStanding, TimerStanding, assess, tellers
 
 _HEADINGS = ["host", "", "timer", "last run", "next", "backup", "drill", "disk free", "connections"]
 
@@ -34,7 +34,8 @@ def status(inventory: Path, limit: tuple[str, ...], as_json: bool) -> int:
     """
     with progress("host status") as tell:
         found = host_standings(inventory, limit=limit, tell=tell)
-    hosts = [assess(facts.host, facts.error, facts.state) for facts in found]
+    told = tellers((facts.host, facts.state) for facts in found)
+    hosts = [assess(facts.host, facts.error, facts.state, told) for facts in found]
     if as_json:
         shown = [{"well": h.well, "host": h} for h in hosts]
         print_json({"version": VERSION, "action": "status", "hosts": shown})
@@ -64,6 +65,8 @@ def _print(hosts: Sequence[HostStanding]) -> None:
             click.echo(f"ERROR:  {found.host}: {found.error}", err=True)
         for problem in found.problems:
             click.echo(f"NOT WELL:  {found.host}: {problem}", err=True)
+        for line in found.told_elsewhere:
+            click.echo(f"elsewhere:  {found.host}: {line}", err=True)
 
 
 def _timer(timer: TimerStanding, now: datetime | None, several: bool) -> tuple[str, str, str]:
@@ -80,7 +83,8 @@ def _timer(timer: TimerStanding, now: datetime | None, several: bool) -> tuple[s
 
 def _room(found: HostStanding) -> tuple[str, str, str, str]:
     def age(at: datetime | None) -> str:
-        return format_age(found.now - at) if at and found.now else "none"
+        none = "elsewhere" if found.told_elsewhere else "none"
+        return format_age(found.now - at) if at and found.now else none
 
     free = ""
     if found.disk_free_bytes is not None and found.disk_total_bytes:

@@ -8,6 +8,7 @@ from backups.catalog import catalog, newest_drilled
 from backups.facts import read_settings
 from backups.properties import FROZEN, thaw_command
 from backups.stores import Store, open_store
+from backups.stores.s3_errors import may_only_write
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
@@ -62,11 +63,9 @@ def status(settings: Settings, without_server: bool, as_json: bool) -> int:
     loss_h: dict[str, float | None] = {}
     stores = []
     for url in settings.store_urls:
-        shown = url.partition("?")[0]
-        try:
-            facts = _backup_facts(settings, url)
-        except CasedbError as error:
-            findings.append(Finding("backup", False, error.message, error.hint, shown))
+        facts = _backup_facts(url, values.database)
+        if isinstance(facts, Finding):
+            findings.append(facts)
             continue
         loss = facts.possible_loss(now)
         loss_h[facts.store] = round(loss.total_seconds() / 3600, 2) if loss is not None else None
@@ -117,9 +116,29 @@ def _print(findings: list[Finding], *, several: bool) -> None:
     print_table(["check", *(["store"] if several else []), "", "state", "what to do"], rows)
 
 
-def _backup_facts(settings: Settings, url: str) -> BackupFacts:
-    store = open_store(url)
-    database = settings.values.database
+def _backup_facts(url: str, database: str) -> BackupFacts | Finding:
+    """Return what the store holds, or, where it cannot be read, the one finding that says so."""
+    shown = url.partition("?")[0]
+    try:
+        store = open_store(url)
+        try:
+            return _read(store, database)
+        except CasedbError as error:
+            if not may_only_write(store, database, error):
+                raise
+            return Finding(
+                "backup",
+                False,
+                "not readable from here: these credentials may write, and not read",
+                "ask a host that may read: casedb status there, or casedb host status for all",
+                store.url,
+                known=False,
+            )
+    except CasedbError as error:
+        return Finding("backup", False, error.message, error.hint, shown)
+
+
+def _read(store: Store, database: str) -> BackupFacts:
     backups = catalog(store, database)
     good = [b for b in backups if b.is_good]
     newest = good[0] if good else None

@@ -11,6 +11,7 @@ from backups.catalog import read_backup
 from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
 from backups.stores import LocalStore
 from tests.cli.conftest import Casedb, Result
+from tests.s3.proxy import proxy
 from tests.s3.servers import SERVERS, Server, s3_server
 
 DATABASE = "case_management"
@@ -108,14 +109,19 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield started
 
 
-def test_a_bucket_that_forgets_too_early_is_not_well(
-    brought_up: Casedb, store: LocalStore, server: Server
-) -> None:
+def in_bucket(store: LocalStore, server: Server) -> tuple[str, str]:
+    """Copy `store` into a bucket; return its name and the store's address."""
     bucket = server.new_bucket(versions=True)
     for path in store.root.rglob("*"):
         if path.is_file():
             server.client().upload_file(str(path), bucket, f"casedb/{path.relative_to(store.root)}")
-    url = f"s3://{bucket}/casedb?endpoint={server.endpoint}"
+    return bucket, f"s3://{bucket}/casedb?endpoint={server.endpoint}"
+
+
+def test_a_bucket_that_forgets_too_early_is_not_well(
+    brought_up: Casedb, store: LocalStore, server: Server
+) -> None:
+    bucket, url = in_bucket(store, server)
     before = status(brought_up, url, "--json", **CREDENTIALS)
     assert before.code == 0, before.out
 
@@ -138,6 +144,30 @@ def test_a_bucket_that_forgets_too_early_is_not_well(
     assert red(found) == {
         "bucket": "it forgets what was deleted after 2d, backups are kept for up to 7d"
     }
+
+
+@pytest.mark.parametrize("refused", ["reading", "all"])
+def test_what_may_only_be_written_is_told_from_what_cannot_be_reached(
+    brought_up: Casedb, store: LocalStore, server: Server, refused: str
+) -> None:
+    _bucket, url = in_bucket(store, server)
+
+    def fault(method: str, path: str) -> int | None:
+        # To list versions is to read the names alone.
+        is_listing = "versions" in path.partition("?")[2].split("&")
+        return 403 if refused == "all" or (method == "GET" and not is_listing) else None
+
+    with proxy(server.endpoint) as wall:
+        wall.fault = fault
+        url = url.replace(server.endpoint, wall.endpoint)
+        found = status(brought_up, url, "--json", **CREDENTIALS)
+
+    assert found.code == 9
+    (finding,) = (f for f in found.json["findings"] if f["store"])
+    assert finding["check"] == "backup"
+    assert finding["known"] is (refused == "all")
+    state = "the store cannot be read" if refused == "all" else "not readable from here"
+    assert finding["state"].startswith(state)
 
 
 def test_a_drill_without_access_is_shown_as_one_and_drilled_again(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.standing import assess
+from deploy.standing import assess, tellers
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DUMP, DRILL = "casedb-dump@app.timer", "casedb-drill@app.timer"
@@ -146,3 +146,70 @@ def test_a_host_without_a_server_has_no_connections() -> None:
     standing = assess("drill1", None, found)
 
     assert (standing.well, standing.connections) == (True, None)
+
+
+UNREAD = {
+    "check": "backup",
+    "well": False,
+    "known": False,
+    "state": "not readable from here",
+    "advice": "ask a host that may read",
+    "store": "s3://bucket/here",
+}
+
+
+def unread() -> dict[str, Any]:
+    """What a host gathers that may only put into its bucket."""
+    found = facts()
+    found["status"]["app"] = {"well": False, "findings": [dict(UNREAD)], "stores": []}
+    return found
+
+
+def reader(*, well: bool = True, store: str = "s3://bucket/here") -> dict[str, Any]:
+    """What a host gathers that may read it."""
+    found = facts()
+    found.update(kind="drill", connections=None)
+    found["status"]["app"]["findings"][0].update(store=store, well=well)
+    return found
+
+
+def test_what_a_host_may_not_read_another_tells() -> None:
+    hosts = {"db1": unread(), "drill1": reader()}
+    told = tellers(hosts.items())
+
+    db1, drill1 = (assess(host, None, found, told) for host, found in hosts.items())
+
+    assert (db1.well, drill1.well) == (True, True)
+    assert db1.told_elsewhere == (
+        "backup of app in s3://bucket/here: not readable from here; drill1 tells",
+    )
+    assert drill1.told_elsewhere == ()
+
+
+def test_what_is_not_well_is_red_where_it_can_be_read() -> None:
+    hosts = {"db1": unread(), "drill1": reader(well=False)}
+    told = tellers(hosts.items())
+
+    assert not assess("drill1", None, hosts["drill1"], told).well
+
+
+@pytest.mark.parametrize(
+    "other", [None, unread(), reader(store="s3://other/here")], ids=["silent", "blind", "elsewhere"]
+)
+def test_what_nobody_can_tell_is_not_well(other: dict[str, Any] | None) -> None:
+    told = tellers([("db1", unread()), ("drill1", other)])
+
+    found = assess("db1", None, unread(), told)
+
+    assert found.problems == ("backup of app: not readable from here; ask a host that may read",)
+    assert found.told_elsewhere == ()
+
+
+def test_a_verify_that_fails_for_want_of_rights_is_red_whoever_tells() -> None:
+    found = unread()
+    found["runs"].append(run("verify", exit_code=10, message="the store cannot be read"))
+    found["timers"]["casedb-verify@app.timer"] = timer()
+
+    standing = assess("db1", None, found, tellers([("drill1", reader())]))
+
+    assert standing.problems == ("the last verify of app failed: the store cannot be read",)
