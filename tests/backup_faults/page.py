@@ -33,6 +33,8 @@ def written(page: str, rows: Iterable[Row]) -> str:
     """Return `page` with a table of `rows`; phases that came to the same stand together."""
     together: dict[tuple[str, ...], list[str]] = {}
     for verb, phase, fault, _proof, outcome, again in sorted(map(tuple, rows)):
+        # Read back, it would be two.
+        assert ", " not in phase, phase
         key = (verb, fault, outcome, _TIME.sub("", again))
         together.setdefault(key, []).append(_NUMBER.sub("", phase))
     lines = [

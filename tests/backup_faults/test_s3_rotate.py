@@ -33,7 +33,7 @@ class Place:
 PLACES = {
     "tombstone": Place("PUT", "/records/{old}.expired.json"),
     "before the manifest goes": Place("DELETE", "/{old}/manifest.json"),
-    "manifest gone, unanswered": Place("DELETE", "/{old}/manifest.json", is_carried_out=True),
+    "manifest gone unanswered": Place("DELETE", "/{old}/manifest.json", is_carried_out=True),
     "half removed": Place("DELETE", "/{old}/", nth=3),
     "set removed": Place("DELETE", "/records/{old}.verify.json"),
 }
@@ -102,7 +102,7 @@ def test_a_rotation_killed_half_way_is_ended_by_the_next(
     kill_a_rotation(site, old, place, fault)
 
     left = len(versions(site, f"{old}/"))
-    gone = {"half removed": 2, "manifest gone, unanswered": 1, "set removed": files}.get(phase, 0)
+    gone = {"half removed": 2, "manifest gone unanswered": 1, "set removed": files}.get(phase, 0)
     assert left == files - gone
     assert removed(site, old)[:1] == (["manifest.json"] if gone else [])
     shown = {backup.label for backup in site.good()}

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.backup_faults.page import HEAD, cells_in, cells_of, written
 
 ROWS = [
@@ -23,6 +25,13 @@ def test_what_was_written_has_the_cells_it_was_written_from() -> None:
     assert cells_in(written(PAGE, ROWS)) == cells_of(ROWS)
     assert cells_in(PAGE) == {("dump", "gone", "heads")}
     assert len(cells_of(ROWS)) == 3
+
+
+def test_a_phase_that_would_be_read_back_as_two_is_not_written() -> None:
+    row = ("rotate", "3 gone, unanswered", "SIGKILL", "files", "killed", "exit 0")
+
+    with pytest.raises(AssertionError, match="gone, unanswered"):
+        written(PAGE, [row])
 
 
 def test_the_page_has_such_a_table() -> None:
