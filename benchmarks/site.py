@@ -86,6 +86,7 @@ class Site:
         self._given = conninfo
         self._stack = ExitStack()
         self._asked = False
+        self._has_empty = False
         self._filled: Filled | None = None
         self._backup: tuple[LocalStore, str] | None = None
 
@@ -245,10 +246,14 @@ class Site:
             connection.execute("SELECT pg_reload_conf()")
 
     def _make_empty(self, admin: Conninfo) -> None:
-        if create_marked(admin, EMPTY, Mark.DEVELOPMENT):
-            target = admin.replace(dbname=EMPTY)
-            apply_roles(target)
-            migrations.apply(target.replace(user="case_migrator"), source=folder("migrations"))
+        if self._has_empty:
+            return
+        # A server that was kept may have one of an older schema.
+        create_marked(admin, EMPTY, Mark.DEVELOPMENT)
+        target = admin.replace(dbname=EMPTY)
+        apply_roles(target)
+        migrations.apply(target.replace(user="case_migrator"), source=folder("migrations"))
+        self._has_empty = True
 
     @staticmethod
     def _counted(admin: Conninfo, target: Conninfo) -> Filled:

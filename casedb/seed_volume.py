@@ -1,12 +1,13 @@
 """Sample data by the million: users, cases in all states, their logs and documents.
 
-Loaded in blocks, each in one transaction: a killed run leaves whole blocks, and the same command
-goes on after them. Nothing is held in memory but two blocks: the one being loaded
-and the next one.
+Loaded in blocks, each in one transaction, several at once: a killed run leaves whole blocks, and
+the same command loads those that are missing. Nothing is held in memory but the blocks that are
+being loaded.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -20,7 +21,7 @@ from casedb.locks import maintenance_lock
 from casedb.marks import require_development
 from casedb.seed import DEMO_PASSWORD, Seeded
 from casedb.sqlfiles import read_sql
-from casedb.volume import Block, Case, Document, Entry, User, Volume
+from casedb.volume import Case, Document, Entry, User, Volume
 
 OnBlock = Callable[[int, int], None]
 """Called with the cases that are there so far, and all that were asked for."""
@@ -28,9 +29,9 @@ OnBlock = Callable[[int, int], None]
 # One hash for all, of the demo password. A fixed salt, so that the same seed gives the same rows.
 _SALT = b"$2b$10$casedbVolumeSampleSalu"
 _LOCK_WAIT_S = 10.0
-# Where each kind of row goes; the log by way of a staging table, where its chain is made.
+# While one block is invented here, the server loads the others: three keep two cores busy.
+_SESSIONS = 3
 _CASES = ("public", "cases")
-_ENTRIES = ("audit", "staged_case_logs")
 _DOCUMENTS = ("public", "case_documents")
 _USERS = ("public", "users")
 
@@ -63,7 +64,7 @@ def seed_volume(
     volume = Volume(cases, seed)
     with connect(target, purpose="seed") as connection:
         require_development(connection, "sample data with a public password")
-        if not scalar(connection, "SELECT to_regclass('audit.staged_case_logs')"):
+        if not scalar(connection, "SELECT to_regproc('audit.load_case_logs')"):
             raise ConfigurationError(
                 "the tables to seed are missing or too old",
                 hint="Apply the migrations first: `casedb migrate apply`.",
@@ -78,26 +79,47 @@ def seed_volume(
             there = cases - sum(map(volume.size_of, missing))
             on_block(there, cases)
             created = logs = documents = 0
-            for block in _made_ahead(volume, missing):
-                _load_block(connection, block)
-                created += len(block.cases)
-                logs += len(block.entries)
-                documents += len(block.documents)
+            for rows in _load_blocks(target, volume, missing):
+                created += rows.cases
+                logs += rows.logs
+                documents += rows.documents
                 on_block(there + created, cases)
     return VolumeResult(users, Seeded(created, there), logs, documents)
 
 
-def _made_ahead(volume: Volume, numbers: Iterable[int]) -> Iterator[Block]:
-    """Yield the blocks in order; each is made while the server loads the one before."""
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        ahead: Future[Block] | None = None
-        for number in numbers:
-            making = maker.submit(volume.block, number)
-            if ahead:
-                yield ahead.result()
-            ahead = making
-        if ahead:
-            yield ahead.result()
+@dataclass(frozen=True)
+class _Loaded:
+    """How many rows a block had."""
+
+    cases: int
+    logs: int
+    documents: int
+
+
+def _load_blocks(target: Conninfo, volume: Volume, numbers: Sequence[int]) -> Iterator[_Loaded]:
+    """Load the blocks in sessions of their own, and tell of each when it is there.
+
+    The caller holds the lock. A session that outlives a killed run has not been told to commit;
+    and should it have been, the keys of its rows refuse them to whoever comes next.
+    """
+    left = iter(numbers)
+    running: dict[Future[_Loaded], Connection[Any]] = {}
+    # The threads end before their sessions do, whatever happens.
+    with ExitStack() as sessions, ThreadPoolExecutor(max_workers=_SESSIONS) as threads:
+
+        def start(session: Connection[Any]) -> None:
+            number = next(left, None)
+            if number is not None:
+                running[threads.submit(_load_block, session, volume, number)] = session
+
+        for _ in range(min(_SESSIONS, len(numbers))):
+            start(sessions.enter_context(connect(target, purpose="seed")))
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                session = running.pop(future)
+                loaded = future.result()
+                start(session)
+                yield loaded
 
 
 def _load_users(connection: Connection[Any], volume: Volume) -> Seeded:
@@ -111,15 +133,25 @@ def _load_users(connection: Connection[Any], volume: Volume) -> Seeded:
     return Seeded(created=len(users), already_there=0)
 
 
-def _load_block(connection: Connection[Any], block: Block) -> None:
+def _load_block(connection: Connection[Any], volume: Volume, number: int) -> _Loaded:
+    block = volume.block(number)
     with connection.transaction():
         # Only case_seed, and only in a database marked development, is let past the workflow's
         # and the audit's triggers; see docs/schema.md.
         connection.execute(read_sql("seed/volume-settings.sql"))
         _copy(connection, _CASES, Case._fields, block.cases)
-        _copy(connection, _ENTRIES, Entry._fields, block.entries)
-        scalar(connection, "SELECT audit.load_staged_case_logs()")
+        _load_entries(connection, block.entries)
         _copy(connection, _DOCUMENTS, Document._fields, block.documents)
+    return _Loaded(len(block.cases), len(block.entries), len(block.documents))
+
+
+def _load_entries(connection: Connection[Any], entries: Sequence[Entry]) -> None:
+    ids, case_ids, user_ids, actions, details, times = zip(*entries, strict=True)
+    # Put together here, as none of it has to be quoted: the driver would look at each value.
+    arrays = [f"{{{','.join(values)}}}" for values in (ids, case_ids, user_ids, actions)]
+    moments = f"{{{','.join([moment.isoformat() for moment in times])}}}"
+    values = (*arrays, f"[{','.join(details)}]", moments)
+    connection.execute(read_sql("seed/load-logs.sql"), values)
 
 
 def _copy(

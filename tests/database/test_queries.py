@@ -108,7 +108,9 @@ def test_whoever_reads_one_case_looks_it_up_and_whoever_reads_the_log_reads_his_
     volume: Conninfo, app: Connection[Any], role: str, column: str
 ) -> None:
     # The fewer cases somebody has, the cheaper a hash of them looks.
-    fewest = "SELECT {0} FROM public.cases WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY count(*) LIMIT 1"
+    fewest = (
+        "SELECT {0} FROM public.cases WHERE {0} IS NOT NULL GROUP BY 1 ORDER BY count(*) LIMIT 1"
+    )
     with connect(volume, purpose="test") as connection:
         # An index alone answers only where all of a page is visible to everybody.
         connection.execute("VACUUM public.cases")

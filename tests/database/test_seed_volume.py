@@ -1,5 +1,6 @@
 """Volume: the same rows every time, a legal history for each case, a chain that verifies."""
 
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, LiteralString
@@ -175,29 +176,36 @@ def test_a_second_run_changes_nothing(database: Conninfo, seeder: Conninfo) -> N
     assert (second.logs, second.documents, second.users.created) == (0, 0, 0)
 
 
-def test_a_run_that_was_killed_goes_on_after_the_last_whole_block(
-    database: Conninfo, seeder: Conninfo, twin: Conninfo, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_a_run_that_was_killed_leaves_whole_blocks_and_the_next_loads_the_others(
+    database: Conninfo,
+    seeder: Conninfo,
+    twin: Conninfo,
+    monkeypatch: pytest.MonkeyPatch,
+    sessions: int,
 ) -> None:
-    copy, copied = seed_volume._copy, []
+    load_entries, loaded = seed_volume._load_entries, []
 
-    def copy_some(*args: Any) -> None:
-        copied.append(args[1])
+    def load_some(*args: Any) -> None:
+        loaded.append(args[1])
         # In the middle of the second block, its cases written and its log not yet.
-        if copied.count(seed_volume._ENTRIES) == 2:
+        if len(loaded) == 2:
             raise KeyboardInterrupt
-        copy(*args)
+        load_entries(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(seed_volume, "_copy", copy_some)
+        patch.setattr(seed_volume, "_load_entries", load_some)
+        patch.setattr(seed_volume, "_SESSIONS", sessions)
         with pytest.raises(KeyboardInterrupt):
             load(seeder)
     with connect(database, purpose="test") as connection:
-        assert scalar(connection, "SELECT count(*) FROM public.cases") == BLOCK
-        assert scalar(connection, "SELECT count(*) FROM audit.staged_case_logs") == 0
+        there = int(scalar(connection, "SELECT count(*) FROM public.cases"))
+        # What other sessions were at is finished; the last block has 50 cases.
+        assert there in ({BLOCK} if sessions == 1 else {BLOCK, BLOCK + 50, 2 * BLOCK})
 
         result = load(seeder)
 
-        assert (result.cases.created, result.cases.already_there) == (150, BLOCK)
+        assert (result.cases.created, result.cases.already_there) == (250 - there, there)
         assert audit.verify(connection).findings == ()
         load(twin.replace(user="case_seed"))
         with connect(twin, purpose="test") as uninterrupted:
@@ -211,7 +219,21 @@ def test_progress_counts_the_cases_up_to_all_of_them(seeder: Conninfo) -> None:
         seeder, cases=250, seed=1, on_block=lambda done, total: told.append((done, total))
     )
 
-    assert told == [(0, 250), (100, 250), (200, 250), (250, 250)]
+    # Blocks of 100, 100 and 50 cases, in the order in which they are there.
+    steps = sorted(later[0] - earlier[0] for earlier, later in pairwise(told))
+    assert (told[0], told[-1], steps) == ((0, 250), (250, 250), [50, 100, 100])
+
+
+def test_several_sessions_load_at_once(seeder: Conninfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_entries, at_once = seed_volume._load_entries, threading.Barrier(3, timeout=30)
+
+    def load_together(*args: Any) -> None:
+        at_once.wait()
+        load_entries(*args)
+
+    monkeypatch.setattr(seed_volume, "_load_entries", load_together)
+
+    assert load(seeder).cases.created == 250
 
 
 def test_one_case_can_be_asked_for(seeder: Conninfo) -> None:
