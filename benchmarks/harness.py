@@ -3,11 +3,10 @@
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,11 @@ import psutil
 from benchmarks.figures import Arm, Cost
 from casedb.conninfo import Conninfo, libpq_variables
 from casedb.database import connect, scalar
-from casedb.errors import ToolFailedError
 
 Tell = Callable[[str], None]
 AGAIN = " (again)"
 # The postmaster counts a process when it has ended, which takes a moment.
 _SETTLE_S = 0.1
-_PEAK = """
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
 
 
 @dataclass(frozen=True)
@@ -147,26 +139,6 @@ def alternate(
         name: Arm(name=name, what=contestant.what, unit=contestant.unit, costs=tuple(costs[name]))
         for name, contestant in runners
     }
-
-
-def peak_mb(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> float:
-    """Run a command to its end and return the most memory it or one of its programs had, in MB.
-
-    Raises:
-        ToolFailedError: it failed.
-    """
-    # By way of a small process: Linux counts the memory of whoever starts a program as that
-    # program's own, and we are larger than some of what is measured.
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _PEAK, *argv],
-        env=dict(env), cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise ToolFailedError(
-            f"{' '.join(argv[-6:])} failed (exit code {done.returncode})",
-            detail=done.stderr.strip()[-800:] or None,
-        )
-    return int(done.stdout.split()[-1]) / 1024
 
 
 def command(*words: str) -> list[str]:

@@ -21,8 +21,8 @@ from benchmarks.harness import (
     alternate,
     clean_environment,
     command,
-    peak_mb,
 )
+from benchmarks.peaks import peaks_of
 from benchmarks.site import NotMeasured, Site
 
 SHARE = "encrypted dump to S3, of the local dump"
@@ -73,7 +73,7 @@ def measure(site: Site) -> Found:
         )
         site.tell("memory of the dump to S3")
         (site.folder / "casedb.toml").touch()
-        peak = peak_mb(
+        peak = peaks_of(
             command("dump", f"--store={url}", f"--recipient={key}", f"--conninfo={target.dsn}"),
             env=clean_environment(PG_BIN=str(tools.bindir), **_KEYS),
             cwd=site.folder,
@@ -90,7 +90,7 @@ def measure(site: Site) -> Found:
             ratio_figure(
                 "what encryption adds", arms["local, encrypted"], arms["local"], percent_more=True
             ),
-            Figure(name="memory of the dump to S3", value=peak, unit="MB"),
+            Figure(name="memory of the dump to S3", value=peak.programs, unit="MB"),
         ],
         ["Ceph runs on the same machine, and takes processor time of the dump"],
     )
