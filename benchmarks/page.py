@@ -142,8 +142,10 @@ def _scaling(runs: Sequence[Run]) -> Iterator[str]:
     for name in NAMES:
         found = [_figures(run, name) for run in runs]
         for figure in dict.fromkeys(key for figures in found for key in figures):
-            values = (figures.get(figure, "") for figures in found)
-            yield f"| {name} | {figure} | {' | '.join(values)} |"
+            values = [figures.get(figure, "") for figures in found]
+            # With one scale there is nothing to compare.
+            if sum(map(bool, values)) > 1:
+                yield f"| {name} | {figure} | {' | '.join(values)} |"
 
 
 def _figures(run: Run, bench: str) -> dict[str, str]:

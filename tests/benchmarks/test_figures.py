@@ -184,3 +184,14 @@ def test_the_page_shows_other_scales_side_by_side() -> None:
 
     assert "| bench | figure | small | large |" in page
     assert "| dump | share | 0.50 | 0.60 |" in page
+
+
+def test_a_figure_of_one_scale_alone_is_not_compared_with_others() -> None:
+    small = a_run("small", a_result("dump", Figure(name="share", value=0.5)))
+    seeded = a_result("seed", Figure(name="speed", value=0.8))
+    large = a_run("large", *small.results, seeded)
+
+    page = render(large, [small])
+
+    assert "| dump | share | 0.50 | 0.50 |" in page
+    assert "| seed | speed |" not in page.partition("## At other scales")[2]
