@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+# Longer than any client waits: on a busy machine a minute passes before a test has looked.
+_HOLD_S = 600
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "keep-alive"}
 
 
@@ -102,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if between.hold(self.command, self.path):
             between.held.set()
-            between.go_on.wait(60)
+            between.go_on.wait(_HOLD_S)
             if between.drop:
                 self._note(0)
                 self.close_connection = True
