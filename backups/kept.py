@@ -4,10 +4,12 @@ All of it lies in settings of the databases themselves (`casedb.kept_of` and so 
 transaction that changes the names: a run that is killed can leave none of it half done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import Connection, sql
 
 from backups.facts import read_settings
@@ -22,7 +24,7 @@ from backups.stores.base import Store
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import ConfigurationError, RefusedError
+from casedb.errors import ConfigurationError, LockedError, RefusedError
 from casedb.locks import maintenance_lock
 from casedb.sqlfiles import read_sql
 
@@ -31,6 +33,8 @@ KEPT_AT = f"{OURS}kept_at"
 WAS_READ_ONLY = f"{OURS}was_read_only"
 CONTENT = f"{OURS}content"
 """What it held at its last swap; see backups/remembered.py."""
+_SETTINGS_WAIT_S = 10
+_WAIT_FOR_SETTINGS = f"SET LOCAL lock_timeout = '{_SETTINGS_WAIT_S}s'"
 _EXISTS: LiteralString = "SELECT true FROM pg_database WHERE datname = %s"
 
 
@@ -87,10 +91,13 @@ def freeze(connection: Connection[Any], database: str) -> None:
     """Make `database` read-only for all sessions that begin from now on, and end the others.
 
     A session that insists with SET can still write; an application does not do so by accident.
+
+    Raises:
+        LockedError: somebody else is changing its settings, and does not end.
     """
     was = before_freezing(connection, database)
     # Both, even if one is there already: somebody may have reset the other one by hand.
-    with connection.transaction():
+    with _changing_settings(connection, database):
         connection.execute(set_statement(database, FROZEN, was))
         connection.execute(set_statement(database, READ_ONLY, "on"))
     scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
@@ -103,15 +110,34 @@ def before_freezing(connection: Connection[Any], database: str) -> str:
 
 
 def unfreeze(connection: Connection[Any], database: str) -> bool:
-    """Let `database` be written again; return False if nothing had frozen it."""
+    """Let `database` be written again; return False if nothing had frozen it.
+
+    Raises:
+        LockedError: somebody else is changing its settings, and does not end.
+    """
     settings = read_settings(connection, database)
     if FROZEN not in settings:
         return False
-    with connection.transaction():
+    with _changing_settings(connection, database):
         for statement in thawing(database, settings[FROZEN]):
             connection.execute(statement)
     scalar(connection, read_sql("catalog/end-sessions.sql"), [database])
     return True
+
+
+@contextmanager
+def _changing_settings(connection: Connection[Any], database: str) -> Iterator[None]:
+    """Make the block one transaction, which does not wait for ever for somebody else's."""
+    try:
+        with connection.transaction():
+            connection.execute(_WAIT_FOR_SETTINGS)
+            yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockedError(
+            f'somebody else is changing the settings of "{database}"',
+            detail=f"Waited {_SETTINGS_WAIT_S} s for a transaction with ALTER DATABASE to end.",
+            hint="Let it end, or end its session with pg_terminate_backend(); then try again.",
+        ) from error
 
 
 def read_kept(admin: Conninfo, name: str, signals: Held, *, purpose: str) -> State:

@@ -1,12 +1,14 @@
 """A restore with --freeze: the live database is read-only meanwhile, and not by oversight after."""
 
+import dataclasses
 from typing import Any, NoReturn
 
 import pytest
 
 from backups import kept
 from backups.attempt import Wish
-from casedb.errors import ServerUnreachableError, TerminatedError, ToolFailedError
+from casedb.database import connect
+from casedb.errors import LockedError, ServerUnreachableError, TerminatedError, ToolFailedError
 from tests.restore.conftest import Night
 from tests.restore.test_replace import at, interrupt, kept_settings
 
@@ -69,3 +71,19 @@ def test_a_freeze_that_cannot_be_ended_is_an_error_with_the_sql_that_ends_it(
         night.do(statement, "postgres")
     assert is_read_only(night) is (before == "on")
     assert "casedb.frozen" not in str(kept_settings(night, night.name))
+
+
+def test_a_freeze_does_not_wait_for_ever_for_somebody_who_changes_settings(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "_WAIT_FOR_SETTINGS", "SET LOCAL lock_timeout = '200ms'")
+    before = kept_settings(night, night.name)
+
+    with connect(night.admin, purpose="test", autocommit=False) as somebody:
+        somebody.execute(f"ALTER DATABASE {night.name} SET work_mem = '5MB'".encode())
+        with pytest.raises(LockedError, match="changing the settings"):
+            night.restore(dataclasses.replace(night.wish, freeze=True))
+        somebody.rollback()
+
+    assert kept_settings(night, night.name) == before
+    assert night.databases() == [night.name]
