@@ -29,8 +29,8 @@ OnBlock = Callable[[int, int], None]
 # One hash for all, of the demo password. A fixed salt, so that the same seed gives the same rows.
 _SALT = b"$2b$10$casedbVolumeSampleSalu"
 _LOCK_WAIT_S = 10.0
-# While one block is invented here, the server loads the others: three keep two cores busy.
-_SESSIONS = 3
+# While one block is invented here, the server loads another. A third would take 45 MB more.
+_SESSIONS = 2
 _CASES = ("public", "cases")
 _DOCUMENTS = ("public", "case_documents")
 _USERS = ("public", "users")

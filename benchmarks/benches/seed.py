@@ -23,13 +23,13 @@ SPEED = "speed of the seed, of a bare COPY's"
 TABLES = ("users", "cases", "case_logs", "case_documents")
 SOURCE, INTO = "bench_seeded", "bench_copied"
 _CHUNK = 1 << 20
-_SHARE, _LEAST, _SINGLE = 20, 500, 500
+_SHARE, _LEAST, _SINGLE = 10, 500, 500
 # Five blocks: with one there is nothing for several sessions to do.
 _ENOUGH = 25_000
 
 
 def measure(site: Site) -> Found:
-    """Measure with a twentieth of the scale's cases or 25,000, in databases of their own."""
+    """Measure with a tenth of the scale's cases or 25,000, in databases of their own."""
     there = site.own.cases
     cases = max(_LEAST, there // _SHARE, min(_ENOUGH, there // 4))
 
