@@ -4,6 +4,7 @@ On a clone of the cases, in transactions that act for one user, with prepared st
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from benchmarks.bench import Bench, Found, at_least
 from benchmarks.figures import ratio_figure, self_noise
@@ -12,7 +13,7 @@ from benchmarks.load import WEIGHTS, Sizes, prepare, transactions_a_second
 from benchmarks.site import DATABASE, Site
 from benchmarks.statements import read_sql
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, scalar
 from deploy.machine import local_facts, machine_from_facts
 from deploy.tuning import Workload, tune
 
@@ -21,6 +22,7 @@ SECURED = "row security on, of off"
 CLONE = "bench_mix"
 CLIENTS = 8
 _SECONDS, _WARMING_S = 20, 4
+_HAS_LZ4 = "SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'wal_compression'"
 _TRIAL_CASES = 50_000
 """With fewer, it is a trial of the bench and no measurement."""
 
@@ -29,7 +31,11 @@ def measure(site: Site) -> Found:
     """Measure."""
     admin = site.own.admin
     seconds, warming_s = (_SECONDS, _WARMING_S) if site.cases >= _TRIAL_CASES else (2, 1)
+    with connect(admin, purpose="bench") as connection:
+        # This machine's packages may know it, and the server that is measured not.
+        has_lz4 = scalar(connection, _HAS_LZ4)
     machine = machine_from_facts(local_facts(), pg_major=site.tools.major)
+    machine = replace(machine, has_lz4=machine.has_lz4 and bool(has_lz4))
     tuned = tune(machine, Workload.OLTP).values
     default = defaults(admin, tuned)
     with site.database(CLONE, template=DATABASE) as target:
