@@ -172,11 +172,13 @@ def test_what_holds_the_name_only_since_the_plan_is_found_before_anybody_is_sent
     night: Night,
 ) -> None:
     with following(night) as subscribe, open_connection(night.live, purpose="test") as user:
-        with pytest.raises(RefusedError, match="would hold its name"):
+        with pytest.raises(RefusedError, match="would hold its name") as caught:
             night.restore(on_progress=at("swapping the names", subscribe))
 
         user.execute("SELECT 1")
-    assert night.databases() == [night.name]
+    live, verified = night.databases()
+    assert live == night.name
+    assert f'"{verified}" is still there' in (caught.value.hint or "")
 
 
 def test_undo_looks_for_what_holds_the_name_too(night: Night) -> None:
