@@ -20,6 +20,7 @@ from backups.manifest import Link
 from backups.records import read_tombstones
 from backups.sealing import Keys
 from backups.stores.base import Store
+from backups.stores.durable import sync_folder
 from casedb.errors import ConfigurationError
 
 
@@ -85,7 +86,7 @@ def announce(folder: Path, database: str, head: Link) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
-        _sync(folder)
+        sync_folder(folder)
 
 
 def settle(folder: Path, database: str, there: Collection[str]) -> None:
@@ -103,7 +104,7 @@ def settle(folder: Path, database: str, there: Collection[str]) -> None:
             path.rename(_path(folder, database))
         else:
             path.unlink()
-        _sync(folder)
+        sync_folder(folder)
 
 
 def check_chain(
@@ -195,15 +196,6 @@ def _keeping(path: Path) -> Iterator[None]:
             detail=f"{error.filename or path}: {error.strerror}.",
             hint="Make that folder writable, and dump again.",
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    # A name that was changed outlives a power cut only when its folder is on the disk.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _pending(folder: Path, database: str) -> Path:

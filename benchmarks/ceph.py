@@ -22,6 +22,8 @@ _START_S = 120
 _GATEWAY = "client.rgw.a"
 _KEYRING = "/var/lib/ceph/radosgw/ceph-rgw.a/keyring"
 _numbers = count(1)
+PRUNER = {"AWS_ACCESS_KEY_ID": "access-pruner", "AWS_SECRET_ACCESS_KEY": "secret-pruner"}
+"""The environment of whoever may do everything with a bucket."""
 
 
 @dataclass(frozen=True)

@@ -138,3 +138,13 @@ def _new_database(cluster: Conninfo, template: str | None) -> Iterator[Conninfo]
     yield cluster.replace(dbname=name)
     with connect(cluster, purpose="test") as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def as_pruner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process do everything with a bucket."""
+    # Not for every run of a single test: it brings boto3.
+    from benchmarks.ceph import PRUNER
+
+    for name, value in PRUNER.items():
+        monkeypatch.setenv(name, value)

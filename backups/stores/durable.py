@@ -68,7 +68,7 @@ class _EarlyWriter(io.BufferedWriter):
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names in the folder `path` on the disk."""
+    """Put the names in the folder `path` on the disk: a changed one outlives a power cut so."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

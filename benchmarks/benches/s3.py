@@ -13,7 +13,7 @@ from backups.dump import dump
 from backups.sealing import new_key
 from backups.stores import LocalStore, open_store
 from benchmarks.bench import Bench, Found, at_most
-from benchmarks.ceph import Server, ceph, why_no_ceph
+from benchmarks.ceph import PRUNER, Server, ceph, why_no_ceph
 from benchmarks.figures import Figure, ratio_figure
 from benchmarks.harness import (
     Contestant,
@@ -26,11 +26,7 @@ from benchmarks.peaks import peaks_of
 from benchmarks.site import NotMeasured, Site
 
 SHARE = "encrypted dump to S3, of the local dump"
-_KEYS = {
-    "AWS_ACCESS_KEY_ID": "access-pruner",
-    "AWS_SECRET_ACCESS_KEY": "secret-pruner",
-    "AWS_REGION": "us-east-1",
-}
+_KEYS = {**PRUNER, "AWS_REGION": "us-east-1"}
 
 
 def measure(site: Site) -> Found:

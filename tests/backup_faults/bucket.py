@@ -10,7 +10,7 @@ from backups.stores.s3 import S3Store
 from casedb.s3_model import parse_location
 from tests.backup_faults.site import DATABASE, DRIVER, Site
 from tests.s3.proxy import Proxy, Seen, proxy
-from tests.s3.servers import Server
+from tests.s3.servers import PRUNER, Server
 
 
 @dataclass
@@ -70,10 +70,6 @@ class Bucketful(Site):
 @contextmanager
 def with_bucket(site: Site, s3: Server) -> Iterator[Bucketful]:
     """Yield `site` with a bucket as its store, which has the first backup; its folder stays."""
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "access-pruner",
-        "AWS_SECRET_ACCESS_KEY": "secret-pruner",
-    }
     with proxy(s3.endpoint) as wall:
         bucket = s3.new_bucket(versions=True)
         made = Bucketful(
@@ -85,7 +81,7 @@ def with_bucket(site: Site, s3: Server) -> Iterator[Bucketful]:
             first=site.first,
             marker=site.marker,
             url=f"s3://{bucket}/casedb?endpoint={wall.endpoint}",
-            environment={**credentials, "DRIVER_S3_ATTEMPTS": "3"},
+            environment={**PRUNER, "DRIVER_S3_ATTEMPTS": "3"},
             processes=site.processes,
             s3=s3,
             wall=wall,

@@ -146,21 +146,16 @@ def s3_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def pruner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process itself do everything with a bucket."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
-
-
-@pytest.fixture
-def bucketful(site: Site, s3_server: Server, pruner: None) -> Iterator[Bucketful]:
+def bucketful(site: Site, s3_server: Server, as_pruner: None) -> Iterator[Bucketful]:
     """A store in a bucket; a folder beside it has the same first backup."""
     with with_bucket(site, s3_server) as made:
         yield made
 
 
 @pytest.fixture
-def bucketful_on_disk(site_on_disk: Site, s3_server: Server, pruner: None) -> Iterator[Bucketful]:
+def bucketful_on_disk(
+    site_on_disk: Site, s3_server: Server, as_pruner: None
+) -> Iterator[Bucketful]:
     """The same, where the folder is on that file system."""
     with with_bucket(site_on_disk, s3_server) as made:
         yield made

@@ -156,13 +156,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 @pytest.fixture
-def as_pruner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """May do everything with a bucket."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
-
-
-@pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small backups have several."""
     monkeypatch.setattr(s3_streams, "PART_BYTES", 5 << 20)

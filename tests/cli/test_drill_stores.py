@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Casedb
-from tests.s3.servers import Server, ceph, why_no_ceph
+from tests.s3.servers import PRUNER, Server, ceph, why_no_ceph
 
 
 def records(folder: Path, label: str) -> bool:
@@ -66,14 +66,10 @@ def test_a_drill_needs_the_bucket_and_the_key_and_nothing_else(
     casedb: Casedb, server: Server
 ) -> None:
     """Everything of the host that dumped is gone, its memory of the backups included."""
-    credentials = {
-        "AWS_ACCESS_KEY_ID": "access-pruner",
-        "AWS_SECRET_ACCESS_KEY": "secret-pruner",
-    }
     url = f"s3://{server.new_bucket(versions=True)}/casedb?endpoint={server.endpoint}"
     assert casedb("up").code == 0
     public = casedb("key", "new", "secret.key").out.strip()
-    dumped = casedb("dump", f"--store={url}", f"--recipient={public}", "--json", **credentials)
+    dumped = casedb("dump", f"--store={url}", f"--recipient={public}", "--json", **PRUNER)
     assert dumped.code == 0, dumped.err
     casedb.server.stop()
 
@@ -82,7 +78,7 @@ def test_a_drill_needs_the_bucket_and_the_key_and_nothing_else(
         shutil.move(casedb.folder / "secret.key", home / "secret.key")
         shutil.rmtree(casedb.folder)
         (home / "tmp").mkdir()
-        there = _Alone(home, casedb.tools, {**credentials, "TMPDIR": str(home / "tmp")})
+        there = _Alone(home, casedb.tools, {**PRUNER, "TMPDIR": str(home / "tmp")})
         drilled = there("drill", f"--store={url}", f"--key={home / 'secret.key'}", "--json")
         listed = there("backups", f"--store={url}", "--json")
         without = there("drill", f"--store={url}")

@@ -16,7 +16,7 @@ from casedb.conninfo import Conninfo
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.cli.conftest import Casedb, Result
-from tests.s3.servers import Server, moto
+from tests.s3.servers import PRUNER, Server, moto
 
 _UPDATE = bool(os.environ.get("RUNBOOK_UPDATE"))
 PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "restore.md"
@@ -124,8 +124,7 @@ def test_the_runbook_prints_what_it_shows(
 ) -> None:
     environment = {
         "CASEDB_DOCUMENTS": f"s3://case-documents?endpoint={bucket.endpoint}&region=us-east-1",
-        "AWS_ACCESS_KEY_ID": "access-pruner",
-        "AWS_SECRET_ACCESS_KEY": "secret-pruner",
+        **PRUNER,
     }
     assert night("up").code == 0
     before, gone, after = PAGE.read_text().partition(GONE)

@@ -12,10 +12,9 @@ from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
 from backups.stores import LocalStore
 from tests.cli.conftest import Casedb, Result
 from tests.s3.proxy import proxy
-from tests.s3.servers import SERVERS, Server, s3_server
+from tests.s3.servers import PRUNER, SERVERS, Server, s3_server
 
 DATABASE = "case_management"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "access-pruner", "AWS_SECRET_ACCESS_KEY": "secret-pruner"}
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_a_bucket_that_forgets_too_early_is_not_well(
     brought_up: Casedb, store: LocalStore, server: Server
 ) -> None:
     bucket, url = in_bucket(store, server)
-    before = status(brought_up, url, "--json", **CREDENTIALS)
+    before = status(brought_up, url, "--json", **PRUNER)
     assert before.code == 0, before.out
 
     server.client().put_bucket_lifecycle_configuration(
@@ -139,7 +138,7 @@ def test_a_bucket_that_forgets_too_early_is_not_well(
         },
     )
 
-    found = status(brought_up, url, "--json", **CREDENTIALS)
+    found = status(brought_up, url, "--json", **PRUNER)
     assert found.code == 9
     assert red(found) == {
         "bucket": "it forgets what was deleted after 2d, backups are kept for up to 7d"
@@ -160,7 +159,7 @@ def test_what_may_only_be_written_is_told_from_what_cannot_be_reached(
     with proxy(server.endpoint) as wall:
         wall.fault = fault
         url = url.replace(server.endpoint, wall.endpoint)
-        found = status(brought_up, url, "--json", **CREDENTIALS)
+        found = status(brought_up, url, "--json", **PRUNER)
 
     assert found.code == 9
     (finding,) = (f for f in found.json["findings"] if f["store"])

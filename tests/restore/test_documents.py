@@ -25,12 +25,6 @@ def s3() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-pruner")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-pruner")
-
-
 def record(database: Conninfo, documents: dict[str, int]) -> None:
     """Put rows into case_documents, as somebody of the application."""
     with connect(database, purpose="test") as connection, connection.transaction():
@@ -52,7 +46,7 @@ def bucket_with(s3: Server, objects: dict[str, int]) -> Bucket:
     return Bucket(parse_location(f"s3://{name}/files?endpoint={s3.endpoint}&region=us-east-1"))
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("as_pruner")
 def test_missing_orphaned_and_resized_documents_are_named(database: Conninfo, s3: Server) -> None:
     seed_demo(database.replace(user="case_seed"))
     record(database, {"files/ä": 3, "files/a": 1, "files/Z": 2, "files/gone": 4, "files/grown": 5})
@@ -73,7 +67,7 @@ def test_missing_orphaned_and_resized_documents_are_named(database: Conninfo, s3
     assert not report.agrees
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("as_pruner")
 def test_documents_that_agree_agree(database: Conninfo, s3: Server) -> None:
     seed_demo(database.replace(user="case_seed"))
     record(database, {"files/a": 1})
@@ -82,7 +76,7 @@ def test_documents_that_agree_agree(database: Conninfo, s3: Server) -> None:
         assert check_documents(connection, bucket_with(s3, {"files/a": 1})).agrees
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("as_pruner")
 def test_a_role_that_does_not_see_all_rows_gets_an_error_and_no_false_orphans(
     database: Conninfo, s3: Server
 ) -> None:
@@ -93,7 +87,7 @@ def test_a_role_that_does_not_see_all_rows_gets_an_error_and_no_false_orphans(
         check_documents(connection, bucket_with(s3, {"files/a": 1}))
 
 
-@pytest.mark.usefixtures("credentials")
+@pytest.mark.usefixtures("as_pruner")
 def test_a_bucket_that_cannot_be_listed_proves_nothing(database: Conninfo, s3: Server) -> None:
     url = f"s3://there-is-no-such-bucket/files?endpoint={s3.endpoint}&region=us-east-1"
 
@@ -111,7 +105,7 @@ def test_all_are_counted_however_many_there_are() -> None:
 
 
 def test_the_command_says_it_with_exit_code_9(
-    night: "Night", s3: Server, monkeypatch: pytest.MonkeyPatch, credentials: None
+    night: "Night", s3: Server, monkeypatch: pytest.MonkeyPatch, as_pruner: None
 ) -> None:
     from click.testing import CliRunner
 

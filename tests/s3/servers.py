@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 from moto.server import ThreadedMotoServer
 
-from benchmarks.ceph import Server, ceph, why_no_ceph
+from benchmarks.ceph import PRUNER, Server, ceph, why_no_ceph
 
-__all__ = ["SERVERS", "Server", "ceph", "moto", "s3_server", "why_no_ceph"]
+__all__ = ["PRUNER", "SERVERS", "Server", "ceph", "moto", "s3_server", "why_no_ceph"]
 
 # The real one wherever it can run; elsewhere the other, and a skip that says why.
 SERVERS = [
