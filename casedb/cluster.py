@@ -125,11 +125,12 @@ def start(tools: PostgresTools, data_dir: Path, *, log: Path, launcher: Launcher
     """
     begin = log.stat().st_size if log.exists() else 0
     pid = _spawn([*launcher.prefix, tools["postgres"], "-D", str(data_dir)], log)
+    process = psutil.Process(pid)
     why = f"the server was not ready within {START_TIMEOUT_S:g} s"
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            if _has_ended(pid):
+            if _has_ended(process):
                 why = "the server did not start"
                 break
             found = postmaster(data_dir)
@@ -177,14 +178,15 @@ def stop(data_dir: Path, *, how: signal.Signals = signal.SIGINT) -> bool:
     found = postmaster(data_dir)
     if found is None:
         return False
-    with suppress(ProcessLookupError):
-        os.kill(found.pid, how)
+    try:
+        # Held before the signal: it tells the server from whoever gets its number afterwards.
+        process = psutil.Process(found.pid)
+        process.send_signal(how)
+    except psutil.NoSuchProcess:
+        return True
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        gone = postmaster(data_dir) is None
-        # After the look, not before: what ended in between would stay a zombie, whose number in
-        # postmaster.pid keeps the next start from happening.
-        if _has_ended(found.pid) or gone:
+        if _has_ended(process):
             return True
         time.sleep(_POLL_S)
     raise ToolFailedError(
@@ -237,12 +239,18 @@ def _spawn(argv: list[str], log: Path) -> int:
     )
 
 
-def _has_ended(pid: int) -> bool:
-    # A server that this very process started stays a zombie until somebody asks for its end.
+def _has_ended(process: psutil.Process) -> bool:
+    # A server that this very process started has ended when its end has been asked for, and not
+    # before: one that is dying has no working directory any more and is no zombie yet, then it is
+    # a zombie, and its number in postmaster.pid keeps the next start from happening all the while.
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        return os.waitpid(process.pid, os.WNOHANG)[0] == process.pid
     except ChildProcessError:
-        return not psutil.pid_exists(pid)
+        pass
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _end(pid: int) -> None:
