@@ -4,8 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from subprocess import Popen, TimeoutExpired
+from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import BinaryIO
 
 from backups.manifest import FileFacts
@@ -19,62 +18,56 @@ from casedb.tools import PostgresTools, ToolStoppedError
 _TOLD_EVERY_S = 0.25
 
 
-@dataclass(frozen=True)
-class ReadBack:
-    """What was found when a file was read to its end."""
-
-    size_bytes: int
-    sha256: str
-    listed: int
-    """How many entries the archive's table of contents has."""
-
-    def agrees_with(self, facts: FileFacts) -> bool:
-        """Whether it is the file the manifest speaks of."""
-        return self.sha256 == facts.sha256 and self.size_bytes == facts.size_bytes
-
-
 class UnreadableArchiveError(Exception):
     """The file is no archive that can be read to its end; says why."""
 
 
-def read_back(
-    source: BinaryIO,
-    tools: PostgresTools,
-    keys: Keys | None = None,
-    *,
-    decompress_all: bool = True,
-) -> ReadBack:
+def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> FileFacts:
     """Read a compressed archive to its end, have pg_restore list it, and return what it was.
 
-    pg_restore alone proves little: it reads the head only, and lists a dump cut in half. Without
-    `decompress_all` zstd sees no more than pg_restore asked for, and the rest is only hashed.
+    pg_restore alone proves little: it reads the head only, and lists a dump cut in half.
 
     Raises:
         UnreadableArchiveError: if zstd or pg_restore cannot read it.
         ToolStoppedError: if pg_restore cannot be run, or is killed.
     """
     reader = HashingReader(source)
+    require_listed(reader, tools, keys)
+    return reader.facts()
+
+
+def require_listed(
+    reader: HashingReader,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+    *,
+    decompress_all: bool = True,
+) -> None:
+    """Have pg_restore list a compressed archive, which is read to its end.
+
+    Without `decompress_all` it is read as far as pg_restore asks for it, which is its head.
+
+    Raises:
+        as `read_back`.
+    """
     argv = [tools["pg_restore"], "--list"]
     with (
-        tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
-        programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
+        programs.start(argv, stdin=-1, stdout=DEVNULL, stderr=err) as process,
     ):
         with raw_archive(reader, keys) as chunks:
             _feed(chunks, process, to_the_end=decompress_all)
-        reader.drain()
-        # It may have left before the end; the checksum is of the whole file all the same.
+        if decompress_all:
+            # Something behind its end may not have been asked for.
+            reader.drain()
         returncode = process.wait()
         err.seek(0)
-        out.seek(0)
         try:
             programs.check(argv, returncode, err.read().decode(errors="replace"))
         except ToolStoppedError:
             raise
         except ToolFailedError as error:
             raise UnreadableArchiveError(f"{error.message}: {error.detail}") from error
-        entries = [line for line in out if line.strip() and not line.startswith(b";")]
-    return ReadBack(reader.size_bytes, reader.sha256, len(entries))
 
 
 def listing(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> list[str]:
@@ -106,7 +99,7 @@ def load(
     argv: list[str],
     keys: Keys | None = None,
     tell: Callable[[], None] = lambda: None,
-) -> ReadBack:
+) -> FileFacts:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 
     With `keys` it is encrypted besides; the checksum is of what lies in the store. `tell` is
@@ -126,7 +119,7 @@ def load(
         returncode = waited(process, tell)
         err.seek(0)
         programs.check(argv, returncode, err.read().decode(errors="replace"))
-    return ReadBack(reader.size_bytes, reader.sha256, 0)
+    return reader.facts()
 
 
 def waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
@@ -138,11 +131,11 @@ def waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
             tell()
 
 
-def hash_of(source: BinaryIO) -> ReadBack:
+def hash_of(source: BinaryIO) -> FileFacts:
     """Read a file to its end and return what it was, whatever is in it."""
     reader = HashingReader(source)
     reader.drain()
-    return ReadBack(reader.size_bytes, reader.sha256, 0)
+    return reader.facts()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Nothing appears under its label before it is complete, read back, and on the dis
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from backups import content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
-from backups.archive import UnreadableArchiveError, hash_of, read_back
+from backups.archive import UnreadableArchiveError, require_listed
 from backups.chain import announce, read_head, settle
 from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
@@ -39,6 +39,7 @@ from backups.progress import OnProgress, Progress, unseen
 from backups.sealing import require_recipients
 from backups.stores.base import NewSet, Store, WriteOnlyError
 from backups.stores.several import SeveralStores
+from backups.streams import HashingReader
 from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -189,7 +190,7 @@ def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, 
     )
     write_clear(new, files, INSTRUCTIONS, text.encode())
     job.on_progress(Progress("reading the archive back"))
-    new.check(lambda copy: _require_readable(job, copy, proof.archive))
+    new.check(lambda copy: _require_readable(job, copy, files))
     manifest = Manifest(
         tool_version=tool_version(),
         server_version=job.server.version,
@@ -240,28 +241,41 @@ def _globals(job: Job) -> str:
     return written.replace(f" GRANTED BY {quoted};", ";")
 
 
-def _require_readable(job: Job, new: NewSet, archive: FileFacts) -> None:
-    try:
-        with new.open(job.stored_name(DUMP)) as file:
-            # Every byte is compared; that zstd can read them all is for `verify` and a drill to
-            # show. What only the recipients can open is not listed either.
-            if job.recipients:
-                found = hash_of(file)
-            else:
-                found = read_back(file, job.tools, decompress_all=False)
-        reason = None if found.agrees_with(archive) else "it has another checksum than was written"
-    except UnreadableArchiveError as error:
-        reason = str(error)
-    except WriteOnlyError as error:
-        # The server has checked each part's MD5; the rest is for `verify`, by somebody who may.
-        job.on_progress(Progress(f"not read back: only writing is allowed at {error}"))
-        return
-    if reason:
-        raise ToolFailedError(
-            "what was written to the store cannot be read back",
-            detail=f"{DUMP}: {reason}.",
-            hint="Check the disk and the memory of this machine; nothing was kept.",
-        )
+def _require_readable(job: Job, new: NewSet, files: Mapping[str, FileFacts]) -> None:
+    archive = job.stored_name(DUMP)
+    for name, written in files.items():
+        try:
+            found = _read(job, new, name) if name == archive else new.read_back(name)
+            same = found is None or found.same_bytes(written)
+            reason = None if same else "it has another checksum than was written"
+        except UnreadableArchiveError as error:
+            reason = str(error)
+        except WriteOnlyError as error:
+            # The server has checked each part's MD5; the rest is for `verify`, by somebody who may.
+            job.on_progress(Progress(f"not read back: only writing is allowed at {error}"))
+            return
+        if reason:
+            raise ToolFailedError(
+                "what was written to the store cannot be read back",
+                detail=f"{name}: {reason}.",
+                hint="Check the disk and the memory of this machine; nothing was kept.",
+            )
+
+
+def _read(job: Job, new: NewSet, archive: str) -> FileFacts:
+    """Return what the archive is in the store: its head listed, its bytes compared to the last.
+
+    That zstd can read them all is for `verify` and a drill to show. What only the recipients can
+    open is not listed either.
+    """
+    with new.open(archive) as file:
+        reader = HashingReader(file)
+        if not job.recipients:
+            require_listed(reader, job.tools, decompress_all=False)
+        if (found := new.read_back(archive)) is None:
+            reader.drain()
+            found = reader.facts()
+        return found
 
 
 def _free_label(store: Store | SeveralStores, database: str) -> str:

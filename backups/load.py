@@ -91,7 +91,7 @@ def load_archive(
             store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
             _watching(target, manifest, on_progress) as tell,
         ):
-            agrees = archive.load(file, into, argv, keys, tell).agrees_with(facts)
+            agrees = archive.load(file, into, argv, keys, tell).same_bytes(facts)
     except archive.UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error
     if not agrees:

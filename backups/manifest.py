@@ -41,6 +41,10 @@ class FileFacts(Frozen):
     raw_size_bytes: int | None = None
     """Its size before compression; None if it is not compressed."""
 
+    def same_bytes(self, other: "FileFacts") -> bool:
+        """Whether it is the same file, as far as its bytes tell."""
+        return (self.size_bytes, self.sha256) == (other.size_bytes, other.sha256)
+
 
 class TableFacts(Frozen):
     """What one table (or leaf partition, or materialized view) held in the dump's snapshot.

@@ -73,6 +73,10 @@ class HashingReader:
         """The checksum of what was read so far."""
         return self._hash.hexdigest()
 
+    def facts(self) -> FileFacts:
+        """Return what was read so far."""
+        return FileFacts(size_bytes=self.size_bytes, sha256=self.sha256)
+
 
 class CountingReader:
     """Reads a pipe, and tells how much has come out of it."""

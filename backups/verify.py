@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 from backups import fingerprint
-from backups.archive import ReadBack, UnreadableArchiveError, hash_of, read_back
+from backups.archive import UnreadableArchiveError, hash_of, read_back
 from backups.catalog import catalog, read_manifest
 from backups.contents import open_content, stored_name
 from backups.labels import database_of
@@ -214,7 +214,7 @@ def _check_file(
     return unreadable
 
 
-def _hash(store: Store, manifest: Manifest, name: str) -> ReadBack:
+def _hash(store: Store, manifest: Manifest, name: str) -> FileFacts:
     with store.open(manifest.database, manifest.label, name) as file:
         return hash_of(file)
 

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
+from backups.manifest import FileFacts
+
 RecordKind = Literal["verify", "drill", "restore", "undo", "dropped", "expired"]
 """What verify, drill or restore found last; that a restore was undone or a kept database dropped;
 or that a backup was deleted, and why."""
@@ -64,6 +66,10 @@ class NewSet(Protocol):
         Raises:
             WriteOnlyError: if that is not allowed here.
         """
+        ...
+
+    def read_back(self, name: str) -> FileFacts | None:
+        """Return what was read in a file behind its writing; None: nobody has read it yet."""
         ...
 
     def commit(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backups.labels import database_of_folder, folder_of
-from backups.manifest import MANIFEST
+from backups.manifest import MANIFEST, FileFacts
 from backups.stores.base import KINDS_OF_A_SET, NewSet, RecordKind, Resumed
 from backups.stores.durable import make_folder, new_file, sync_folder
 from backups.stores.local_errors import reading, writing
@@ -228,6 +228,7 @@ class LocalSet:
     def __init__(self, partial: Path, final: Path) -> None:
         self._partial = partial
         self._final = final
+        self._found: dict[str, FileFacts] = {}
 
     @property
     def label(self) -> str:
@@ -248,12 +249,17 @@ class LocalSet:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        self._found[name] = file.found
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file already written, to read it back."""
         with reading(self._partial), (self._partial / name).open("rb") as file:
             yield file
+
+    def read_back(self, name: str) -> FileFacts | None:
+        """Return what was read in a file behind its writing."""
+        return self._found.get(name)
 
     def commit(self) -> None:
         """Make the set visible, in one step and durably."""

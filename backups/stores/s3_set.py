@@ -60,6 +60,9 @@ class S3Set:
                 raise WriteOnlyError(self._objects.location.url) from error
             raise
 
+    def read_back(self, name: str) -> None:
+        """Return None: an object is not there to be read before it is whole."""
+
     def commit(self) -> None:
         """Make the set visible.
 

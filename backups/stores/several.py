@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO, TypeVar, cast
 
+from backups.manifest import FileFacts
 from backups.stores.base import NewSet, Store
 from casedb.errors import CasedbError
 
@@ -123,6 +124,10 @@ class SeveralSets:
         """Open the first one's file."""
         with self._members[0][1].open(name) as file:
             yield file
+
+    def read_back(self, name: str) -> FileFacts | None:
+        """Return what the first one has read."""
+        return self._members[0][1].read_back(name)
 
     def commit(self) -> None:
         """Make each visible."""
