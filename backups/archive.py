@@ -32,7 +32,8 @@ def read_back(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) 
         ToolStoppedError: if pg_restore cannot be run, or is killed.
     """
     reader = HashingReader(source)
-    require_listed(reader, tools, keys)
+    with reader.hashing_aside():
+        require_listed(reader, tools, keys)
     return reader.facts()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from backups import anchors, fingerprint
+from backups import anchors, content, fingerprint
 from backups.compare import Comparison, compare
 from backups.contents import stored_facts
 from backups.drill import different
@@ -121,12 +121,15 @@ def compared(
     keys: Keys | None,
     watch: Watch,
 ) -> tuple[Comparison, bool | None]:
-    """Compare all with the manifest, while statistics are gathered beside it."""
+    """Compare all with the manifest, while statistics and the audit trail's heads are read."""
     analyzing = open_connection(target, purpose="restore: analyze")
+    anchoring = open_connection(target, purpose="restore: audit trail")
     comparing = connect(target, purpose="restore: compare")
-    with analyzing, comparing as restored, ThreadPoolExecutor(1) as pool:
+    with analyzing, anchoring, comparing as restored, ThreadPoolExecutor(2) as pool:
         prepare_session(analyzing, {})
+        prepare_session(anchoring, content.SETTINGS)
         statistics = pool.submit(_analyze, analyzing)
+        audited = pool.submit(anchors.same_roots, anchoring, store, manifest, keys)
         try:
             with watch.phase("compare", "comparing with the manifest"):
                 found = compare(
@@ -136,12 +139,13 @@ def compared(
                     with_roles=False,
                     on_progress=watch.on_progress,
                 )
-                roots = anchors.same_roots(restored, store, manifest, keys)
+                roots = audited.result()
             # Noted now, so that phases are always told in the same order.
             watch.seconds["analyze"] = statistics.result()
         except BaseException:
-            with suppress(psycopg.Error):
-                analyzing.cancel()
+            for session in (analyzing, anchoring):
+                with suppress(psycopg.Error):
+                    session.cancel()
             raise
     differences = list(found.differences)
     if roots is False:

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 
 from backups import archive
+from backups.aside import aside
 from backups.contents import require_keys, stored_facts, stored_name
 from backups.manifest import DUMP, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
@@ -21,6 +22,7 @@ from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
 from backups.streams import HashingReader, decompressed
+from backups.toc import CompletedArchive
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -140,25 +142,31 @@ class Unpacked:
 def unpacked(
     store: Store, manifest: Manifest, folder: Path, on_progress: OnProgress = unseen
 ) -> Iterator[Unpacked]:
-    """Decompress a backup's archive into `folder` while its bytes are checked: one reading."""
+    """Decompress a backup's archive into `folder` while its bytes are checked: one reading.
+
+    What is there then is for a pg_restore with several jobs; see backups/toc.py.
+    """
     facts = stored_facts(manifest, DUMP)
     with (
         tempfile.TemporaryFile(dir=folder, prefix="casedb-archive-") as raw,
         store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
     ):
-        reader = HashingReader(file)
+        reader, completed = HashingReader(file), CompletedArchive(raw)
         problem = None
-        try:
-            with archive.decoding_errors():
-                for chunk in decompressed(reader):
-                    raw.write(chunk)
-                    on_progress(
-                        Progress(f"reading {DUMP}", reader.size_bytes, facts.size_bytes, "bytes")
-                    )
-        except archive.UnreadableArchiveError as error:
-            problem = f"{DUMP} cannot be read: {error}."
-            reader.drain()
-        raw.flush()
+        with aside(completed.write) as write, reader.hashing_aside():
+            try:
+                with archive.decoding_errors():
+                    for chunk in decompressed(reader):
+                        write(chunk)
+                        on_progress(
+                            Progress(
+                                f"reading {DUMP}", reader.size_bytes, facts.size_bytes, "bytes"
+                            )
+                        )
+            except archive.UnreadableArchiveError as error:
+                problem = f"{DUMP} cannot be read: {error}."
+                reader.drain()
+        completed.finish()
         if reader.size_bytes != facts.size_bytes:
             problem = f"{DUMP} has {reader.size_bytes} bytes, the manifest says {facts.size_bytes}."
         elif reader.sha256 != facts.sha256:
@@ -178,13 +186,15 @@ def load_unpacked(
     words: Sequence[str] = (),
     on_progress: OnProgress = unseen,
 ) -> None:
-    """Load an unpacked archive into `target`'s empty database with so many jobs.
+    """Load an unpacked archive into `target`'s empty database with so many jobs, two at least.
 
     `words` are further ones of pg_restore, which narrow what is loaded.
 
     Raises:
         ToolFailedError: pg_restore failed.
     """
+    if jobs < 2:
+        raise AssertionError("an unpacked archive is for several jobs")
     argv = programs.pg_restore_from_argv(
         tools,
         dbname=make_conninfo("", dbname=target.dbname),
