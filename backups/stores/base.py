@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from backups.manifest import FileFacts
+from casedb.errors import UnverifiedError
 
 RecordKind = Literal["verify", "drill", "restore", "undo", "dropped", "expired"]
 """What verify, drill or restore found last; that a restore was undone or a kept database dropped;
@@ -28,7 +29,14 @@ class RetainedError(Exception):
 
 
 class WriteOnlyError(Exception):
-    """These credentials may write to the store and not read from it."""
+    """These credentials may write to the store and not read from it: no failure of a new set."""
+
+
+class ReadingDeniedError(UnverifiedError):
+    """These credentials may list what the store has, and not read it.
+
+    So they are right and the store is there; whether the backups are well, others can tell.
+    """
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ class Store(Protocol):
     """Where backups are kept.
 
     Every method raises UnverifiedError when the store cannot be read, ToolFailedError when it
-    cannot be written, ConfigurationError when it is not there at all.
+    cannot be written, ConfigurationError when it is not there at all. Of the first kind is
+    ReadingDeniedError: what is listed may not be read.
     """
 
     @property

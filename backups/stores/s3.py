@@ -165,7 +165,7 @@ class S3Store:
         rest = record(label, kind)
         if self._objects.seen is not None and not self._objects.listing(database, rest).versions:
             return None
-        with reading(self.location):
+        with reading(self.location, is_listed=self._objects.seen is not None):
             try:
                 return self.bucket.get(self._objects.key(database, rest))
             except S3Error as error:

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from backups.stores.base import Store
-from casedb.errors import CasedbError, ConfigurationError, ToolFailedError, UnverifiedError
+from backups.stores.base import ReadingDeniedError
+from casedb.errors import ConfigurationError, ToolFailedError, UnverifiedError
 from casedb.s3_model import Location, S3Error
 
 
 @contextmanager
-def reading(location: Location) -> Iterator[None]:
-    """Tell "could not read" from "is damaged": only the second is the backup's fault."""
+def reading(location: Location, *, is_listed: bool = False) -> Iterator[None]:
+    """Tell "could not read" from "is damaged": only the second is the backup's fault.
+
+    `is_listed` is whether these credentials have listed what is read: then a refusal is about
+    reading alone. Otherwise S3 also refuses who has the wrong ones, and what is not there.
+    """
     try:
         yield
     except S3Error as error:
@@ -20,7 +24,8 @@ def reading(location: Location) -> Iterator[None]:
             ) from error
         if error.code == "NoSuchBucket":
             raise _no_bucket(location) from error
-        raise UnverifiedError(
+        kind = ReadingDeniedError if is_listed and error.is_denied else UnverifiedError
+        raise kind(
             f"the store cannot be read at {location.url}",
             detail=f"{error}.",
             hint="Whether the backups are whole is unknown until it can be read; check the "
@@ -58,20 +63,6 @@ def deleting(location: Location, label: str) -> Iterator[None]:
                 hint="Rotate with the pruner's credentials: s3:DeleteObjectVersion, and "
                 "s3:GetObjectRetention to see locks.",
             ) from error
-
-
-def may_only_write(store: Store, database: str, error: CasedbError) -> bool:
-    """Whether `error` came of reading what these credentials may list, and not read.
-
-    Then they are right and the bucket is there; whether the backups are well, others can tell.
-    """
-    cause = error.__cause__
-    if not isinstance(cause, S3Error) or not cause.is_denied:
-        return False
-    try:
-        return bool(store.labels(database))
-    except CasedbError:
-        return False
 
 
 def _no_bucket(location: Location) -> ConfigurationError:

@@ -66,7 +66,7 @@ class Objects:
         if version is None:
             raise FileNotFoundError(name)
         with (
-            reading(self.location),
+            reading(self.location, is_listed=True),
             self.bucket.reading(version, kept=self.kept) as file,
         ):
             yield file

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from backups.manifest import MANIFEST
-from backups.stores.base import NewSet, WriteOnlyError
+from backups.stores.base import NewSet, ReadingDeniedError, WriteOnlyError
 from backups.stores.s3_errors import writing
 from backups.stores.s3_lock import RunLock
 from backups.stores.s3_objects import Objects, is_there
-from casedb.errors import LockedError, UnverifiedError
-from casedb.s3_model import S3Error
+from casedb.errors import LockedError
 
 
 class S3Set:
@@ -55,10 +54,8 @@ class S3Set:
         try:
             with self._objects.open(self._database, self._label, name) as file:
                 yield file
-        except UnverifiedError as error:
-            if isinstance(error.__cause__, S3Error) and error.__cause__.is_denied:
-                raise WriteOnlyError(self._objects.location.url) from error
-            raise
+        except ReadingDeniedError as error:
+            raise WriteOnlyError(self._objects.location.url) from error
 
     def read_back(self, name: str) -> None:
         """Return None: an object is not there to be read before it is whole."""

@@ -8,7 +8,7 @@ from backups.catalog import catalog, newest_drilled
 from backups.facts import read_settings
 from backups.properties import FROZEN, thaw_command
 from backups.stores import Store, open_store
-from backups.stores.s3_errors import may_only_write
+from backups.stores.base import ReadingDeniedError
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, print_table
@@ -123,9 +123,7 @@ def _backup_facts(url: str, database: str) -> BackupFacts | Finding:
         store = open_store(url)
         try:
             return _read(store, database)
-        except CasedbError as error:
-            if not may_only_write(store, database, error):
-                raise
+        except ReadingDeniedError:
             return Finding(
                 "backup",
                 False,
