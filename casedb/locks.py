@@ -51,6 +51,48 @@ def maintenance_lock(connection: Connection[Any], *, wait_s: float = 0.0) -> Ite
             scalar(connection, "SELECT pg_advisory_unlock(%s, %s)", _CLASS_ID, _MAINTENANCE)
 
 
+@contextmanager
+def shared_lock(connection: Connection[Any], *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the maintenance lock so that more sessions of the same run can hold it: `joined_lock`.
+
+    Raises:
+        LockedError: as `maintenance_lock`.
+    """
+    with maintenance_lock(connection, wait_s=wait_s):
+        # Nobody comes between: a session does not get into its own way.
+        scalar(connection, "SELECT pg_advisory_lock_shared(%s, %s)", _CLASS_ID, _MAINTENANCE)
+    with _unlocked_afterwards(connection):
+        yield
+
+
+@contextmanager
+def joined_lock(connection: Connection[Any]) -> Iterator[None]:
+    """Hold with this session as well what another one of the run holds by `shared_lock`.
+
+    When a run is killed, the server still does what its sessions had been told, be it to commit.
+    Whoever comes next is kept out until the last of them has ended.
+
+    Raises:
+        LockedError: the other session has lost it, and another run has it.
+    """
+    if not scalar(
+        connection, "SELECT pg_try_advisory_lock_shared(%s, %s)", _CLASS_ID, _MAINTENANCE
+    ):
+        raise _locked(connection)
+    with _unlocked_afterwards(connection):
+        yield
+
+
+@contextmanager
+def _unlocked_afterwards(connection: Connection[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # Not left to the end of the session, which the server sees to a moment later.
+        with suppress(psycopg.OperationalError):
+            scalar(connection, "SELECT pg_advisory_unlock_shared(%s, %s)", _CLASS_ID, _MAINTENANCE)
+
+
 def _locked(connection: Connection[Any]) -> LockedError:
     row = connection.execute(
         read_sql("catalog/lock-holder.sql"), (_CLASS_ID, _MAINTENANCE)

@@ -17,7 +17,7 @@ from psycopg import Connection, sql
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import ConfigurationError
-from casedb.locks import maintenance_lock
+from casedb.locks import joined_lock, shared_lock
 from casedb.marks import require_development
 from casedb.seed import DEMO_PASSWORD, Seeded
 from casedb.sqlfiles import read_sql
@@ -69,7 +69,7 @@ def seed_volume(
                 "the tables to seed are missing or too old",
                 hint="Apply the migrations first: `casedb migrate apply`.",
             )
-        with maintenance_lock(connection, wait_s=_LOCK_WAIT_S):
+        with shared_lock(connection, wait_s=_LOCK_WAIT_S):
             users = _load_users(connection, volume)
             missing = [
                 number
@@ -99,8 +99,8 @@ class _Loaded:
 def _load_blocks(target: Conninfo, volume: Volume, numbers: Sequence[int]) -> Iterator[_Loaded]:
     """Load the blocks in sessions of their own, and tell of each when it is there.
 
-    The caller holds the lock. A session that outlives a killed run has not been told to commit;
-    and should it have been, the keys of its rows refuse them to whoever comes next.
+    The caller holds the lock, and they hold it with him: a session may outlive a killed run, be at
+    a commit, and what it loads must not seem to be missing to whoever comes next.
     """
     left = iter(numbers)
     running: dict[Future[_Loaded], Connection[Any]] = {}
@@ -113,7 +113,9 @@ def _load_blocks(target: Conninfo, volume: Volume, numbers: Sequence[int]) -> It
                 running[threads.submit(_load_block, session, volume, number)] = session
 
         for _ in range(min(_SESSIONS, len(numbers))):
-            start(sessions.enter_context(connect(target, purpose="seed")))
+            session = sessions.enter_context(connect(target, purpose="seed"))
+            sessions.enter_context(joined_lock(session))
+            start(session)
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 session = running.pop(future)

@@ -1,14 +1,17 @@
-"""What the tests of the audit trail and of the runner of migrations begin with."""
+"""What the tests of the audit trail, of the runner of migrations and of volumes begin with."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
 from tests.database.audit_world import CASE, CHAIR, CLERK, HASH, OTHER, USERS, WORKER, acting
 from tests.database.small_migrations import Write
+from tests.database.small_volume import BLOCK
 
 
 @pytest.fixture
@@ -90,3 +93,20 @@ def migrator(workshop: Conninfo) -> Conninfo:
         connection.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
     apply_roles(workshop)
     return workshop.replace(user="case_migrator")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a volume have blocks of 100 cases."""
+    monkeypatch.setattr("casedb.volume.BLOCK", BLOCK)
+
+
+@pytest.fixture
+def twin(cluster: Conninfo, template: str) -> Iterator[Conninfo]:
+    """The superuser's conninfo of a second migrated development database."""
+    with connect(cluster, purpose="test") as connection:
+        connection.execute(f"CREATE DATABASE twin TEMPLATE {template}".encode())
+        set_mark(connection, "twin", Mark.DEVELOPMENT)
+        apply_roles(cluster.replace(dbname="twin"))
+        yield cluster.replace(dbname="twin")
+        connection.execute("DROP DATABASE twin WITH (FORCE)")

@@ -7,7 +7,7 @@ import pytest
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import LockedError
-from casedb.locks import maintenance_lock
+from casedb.locks import joined_lock, maintenance_lock, shared_lock
 from casedb.roles import LOGIN_ROLES
 
 
@@ -59,3 +59,39 @@ def test_the_lock_is_free_again_when_its_session_is_gone(database: Conninfo) -> 
 
     with connect(database, purpose="b") as asker, maintenance_lock(asker, wait_s=5):
         assert not asker.closed
+
+
+def test_sessions_that_hold_the_lock_together_keep_others_out_until_the_last_has_ended(
+    database: Conninfo,
+) -> None:
+    with (
+        connect(database, purpose="first") as first,
+        connect(database, purpose="second") as second,
+        connect(database, purpose="asking") as asker,
+    ):
+        with shared_lock(first), joined_lock(second):
+            first.close()
+            with pytest.raises(LockedError) as caught, maintenance_lock(asker):
+                pass
+            assert '"casedb second"' in str(caught.value.detail)
+
+        with maintenance_lock(asker, wait_s=5):
+            with pytest.raises(LockedError, match="another run"), joined_lock(second):
+                pass
+            with pytest.raises(LockedError), shared_lock(second):
+                pass
+
+
+def test_the_lock_is_free_at_once_when_those_who_held_it_together_are_done(
+    database: Conninfo,
+) -> None:
+    with (
+        connect(database, purpose="first") as first,
+        connect(database, purpose="second") as second,
+        connect(database, purpose="asking") as asker,
+    ):
+        with shared_lock(first), joined_lock(second):
+            pass
+
+        with maintenance_lock(asker):
+            assert not first.closed

@@ -1,13 +1,11 @@
 """Volume: the same rows every time, a legal history for each case, a chain that verifies."""
 
 import threading
-from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, LiteralString
+from typing import Any
 
 import bcrypt
 import pytest
-from psycopg import Connection
 
 from casedb import audit, seed_volume
 from casedb.conninfo import Conninfo
@@ -18,50 +16,15 @@ from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
 from casedb.seed import DEMO_PASSWORD
 from casedb.volume import Volume
+from tests.database.small_volume import BLOCK, TABLES, content, load
 
-BLOCK = 100
-TABLES = ("users", "cases", "case_logs", "case_documents")
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casedb.volume.BLOCK", BLOCK)
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture
 def seeder(database: Conninfo) -> Conninfo:
     """case_seed on a migrated development database."""
     return database.replace(user="case_seed")
-
-
-@pytest.fixture
-def twin(cluster: Conninfo, template: str) -> Iterator[Conninfo]:
-    """The superuser's conninfo of a second migrated development database."""
-    with connect(cluster, purpose="test") as connection:
-        connection.execute(f"CREATE DATABASE twin TEMPLATE {template}".encode())
-        set_mark(connection, "twin", Mark.DEVELOPMENT)
-        apply_roles(cluster.replace(dbname="twin"))
-        yield cluster.replace(dbname="twin")
-        connection.execute("DROP DATABASE twin WITH (FORCE)")
-
-
-def load(target: Conninfo, cases: int = 250, seed: int = 1) -> seed_volume.VolumeResult:
-    return seed_volume.seed_volume(target, cases=cases, seed=seed)
-
-
-def content(connection: Connection[Any]) -> dict[str, tuple[Any, ...]]:
-    """Of each table the number of rows, and a hash that no order of rows changes."""
-    connection.execute("SET TimeZone = 'UTC'")
-    query: LiteralString = (
-        "SELECT count(*), bit_xor(hashtextextended(t::text, 0)), "
-        "sum(hashtextextended(t::text, 1)::numeric) FROM public.{} AS t"
-    )
-    found = {}
-    for table in TABLES:
-        row = connection.execute(query.replace("{}", table).encode()).fetchone()
-        assert row is not None
-        found[table] = row
-    return found
 
 
 @pytest.fixture
