@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from backups.labels import database_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
-from backups.records import DrillReport, VerifyReport, read_record
+from backups.records import read_record
+from backups.reports import DrillReport, VerifyReport
 from backups.stores.base import Store
 from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError
 

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from backups.catalog import catalog
 from backups.labels import folder_of
 from backups.manifest import Link
-from backups.records import read_tombstones
 from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.stores.durable import sync_folder
+from backups.tombstones import read_tombstones
 from casedb.errors import ConfigurationError
 
 

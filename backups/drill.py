@@ -20,7 +20,8 @@ from backups.manifest import GLOBALS, Manifest
 from backups.probes import outer_cause, probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
-from backups.records import DrillReport, write_record
+from backups.records import write_record
+from backups.reports import DrillReport
 from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.verify import database_named, read_catalog, verify

@@ -16,8 +16,9 @@ from backups.facts import read_settings
 from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.properties import FROZEN, OURS, READ_ONLY, RESTORED, UNSET, thawing
-from backups.records import DropReport, standing, write_record
+from backups.records import standing, write_record
 from backups.remembered import State, as_setting, read_state
+from backups.reports import DropReport
 from backups.restore_facts import KeptDatabase, kept_databases, read_server
 from backups.restore_refusals import NAME_MAX_BYTES, require_fit
 from backups.stores.base import Store

@@ -12,8 +12,8 @@ from backups.interrupts import Held
 from backups.manifest import Manifest
 from backups.progress import Watch
 from backups.properties import FROZEN, PREVIOUS, READ_ONLY, RESTORED, replacing_statements
-from backups.records import SwapFacts
 from backups.remembered import Shape, State, as_setting, changes
+from backups.reports import SwapFacts
 from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
 from casedb.errors import CasedbError

@@ -22,7 +22,8 @@ from backups.labels import report_label
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements, thaw_command
-from backups.records import RestoreReport, standing, write_record
+from backups.records import standing, write_record
+from backups.reports import RestoreReport
 from backups.restore_refusals import already_exists
 from backups.sealing import Keys
 from backups.stores.base import Store

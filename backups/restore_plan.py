@@ -8,7 +8,7 @@ from backups import part as parts
 from backups.catalog import Backup
 from backups.contents import stored_facts
 from backups.manifest import DUMP, Manifest, TableFacts
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import Refusal, refusals
 from backups.restore_words import damage_notes, plan_notes, plan_steps, scratch_notes

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backups.catalog import catalog
-from backups.records import Tombstone
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
 from backups.sealing import Keys
 from backups.stores.base import RetainedError, Store
+from backups.tombstones import Tombstone
 from casedb.errors import CasedbError, LockedError, RefusedError
 
 

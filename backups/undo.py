@@ -13,8 +13,9 @@ from backups.interrupts import Held, held
 from backups.labels import report_label
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import PREVIOUS, RESTORED
-from backups.records import RestoreReport, UndoReport, read_record, standing, write_record
+from backups.records import read_record, standing, write_record
 from backups.remembered import Shape, changes_since, read_state
+from backups.reports import RestoreReport, UndoReport
 from backups.restore_facts import KeptDatabase, kept_databases, read_server
 from backups.restore_refusals import require_fit
 from backups.stores.base import Store

@@ -10,7 +10,8 @@ from backups.contents import open_content, stored_name
 from backups.labels import database_of
 from backups.manifest import CATALOG, DUMP, MANIFEST, FileFacts, Manifest
 from backups.progress import OnProgress, Progress, unseen
-from backups.records import VerifyReport, write_record
+from backups.records import write_record
+from backups.reports import VerifyReport
 from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.version import tool_version

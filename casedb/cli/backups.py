@@ -7,7 +7,7 @@ import click
 
 from backups.catalog import Backup, catalog
 from backups.manifest import Manifest
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.stores import open_store
 from casedb.ages import format_age
 from casedb.cli.options import json_option, settings_options

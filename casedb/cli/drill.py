@@ -7,7 +7,8 @@ import click
 
 from backups.catalog import LATEST, catalog, resolve_label
 from backups.drill import drill as restore_and_compare
-from backups.records import UNRECORDED, DrillReport
+from backups.records import UNRECORDED
+from backups.reports import DrillReport
 from backups.sealing import Keys
 from backups.stores import Store, open_store
 from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options

@@ -7,7 +7,7 @@ import click
 from psycopg import sql
 
 from backups.partial import PartialReport, done_with
-from backups.records import RestoreReport
+from backups.reports import RestoreReport
 from backups.restore_facts import LiveState, Sessions
 from backups.restore_plan import RestorePlan
 from casedb.ages import format_age

@@ -4,7 +4,7 @@ from functools import partial
 
 import click
 
-from backups.records import UndoReport
+from backups.reports import UndoReport
 from backups.stores import open_store
 from backups.swap import WrittenMeanwhileError
 from backups.undo import UndoPlan, plan_undo

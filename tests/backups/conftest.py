@@ -12,7 +12,7 @@ from psycopg import sql
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import MANIFEST, Manifest
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.retention import Retention
 from backups.stores import LocalStore, Store
 from backups.stores.s3 import S3Store

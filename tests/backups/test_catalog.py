@@ -9,7 +9,7 @@ import pytest
 from backups.catalog import catalog, resolve_label
 from backups.labels import database_of, folder_of, label_of
 from backups.manifest import DUMP, MANIFEST
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.stores import LocalStore, open_store
 from casedb.errors import ConfigurationError, ToolFailedError
 from tests.backups.conftest import Made

@@ -11,13 +11,13 @@ from backups.catalog import read_backup
 from backups.chain import ChainEntry, State, check_chain, judge, read_head
 from backups.dump import dump
 from backups.manifest import MANIFEST, Link, Manifest
-from backups.records import Tombstone, read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.sealing import Keys, new_key, read_keys
 from backups.stores import LocalStore
 from backups.stores.local import LocalSet
 from backups.stores.several import SeveralStores
+from backups.tombstones import Tombstone, read_tombstones
 from casedb.conninfo import Conninfo
 from casedb.errors import ConfigurationError
 from casedb.tools import PostgresTools

@@ -12,7 +12,7 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.load import load_archive
 from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
 from casedb.conninfo import Conninfo

@@ -10,7 +10,8 @@ import pytest
 from backups.catalog import catalog
 from backups.manifest import DUMP
 from backups.metrics import StoreState, metrics_of, metrics_text, write_metrics
-from backups.records import DrillReport, write_record
+from backups.records import write_record
+from backups.reports import DrillReport
 from casedb.cli.main import run
 from casedb.errors import ExitCode, ToolFailedError
 from tests.backups.conftest import SAMPLE, Made

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backups.catalog import Backup, newest_drilled
 from backups.manifest import DatabaseProperties, LargeObjects, Manifest
-from backups.records import DrillReport
+from backups.reports import DrillReport
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
 
 NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)

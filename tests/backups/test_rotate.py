@@ -9,10 +9,10 @@ import pytest
 
 from backups.catalog import catalog, read_backup
 from backups.manifest import DUMP, MANIFEST
-from backups.records import Tombstone, read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores import LocalStore
+from backups.tombstones import Tombstone, read_tombstones
 from backups.verify import verify
 from casedb.errors import LockedError, RefusedError, ToolFailedError
 from casedb.tools import PostgresTools

@@ -9,12 +9,12 @@ import pytest
 
 from backups.attempt import Wish
 from backups.manifest import MANIFEST
-from backups.records import read_tombstones
 from backups.restore import restore
 from backups.rotate import rotate
 from backups.stores import s3_lease
 from backups.stores.s3 import S3Store
 from backups.stores.s3_objects import Objects
+from backups.tombstones import read_tombstones
 from backups.verify import verify
 from casedb.conninfo import Conninfo
 from casedb.database import connect

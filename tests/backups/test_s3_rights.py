@@ -13,11 +13,11 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import DUMP, Manifest
 from backups.progress import Progress
-from backups.records import read_tombstones
 from backups.retention import Retention
 from backups.rotate import rotate
 from backups.stores.base import ReadingDeniedError
 from backups.stores.s3 import S3Store
+from backups.tombstones import read_tombstones
 from backups.verify import verify
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError, UnverifiedError

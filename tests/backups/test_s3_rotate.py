@@ -6,9 +6,9 @@ import pytest
 
 from backups.catalog import catalog
 from backups.manifest import DUMP, MANIFEST
-from backups.records import read_tombstones
 from backups.rotate import rotate
 from backups.stores.s3 import S3Store
+from backups.tombstones import read_tombstones
 from backups.verify import verify
 from casedb import s3
 from casedb.errors import ToolFailedError

@@ -23,7 +23,6 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.load import analyze
 from backups.manifest import Manifest
-from backups.records import Tombstone, read_tombstones
 from backups.restore import restore
 from backups.sealing import (
     Keys,
@@ -36,6 +35,7 @@ from backups.sealing import (
 )
 from backups.stores import LocalStore
 from backups.streams import HashingWriter
+from backups.tombstones import Tombstone, read_tombstones
 from backups.verify import read_catalog, verify
 from casedb.conninfo import Conninfo
 from casedb.database import connect

@@ -12,7 +12,8 @@ from psycopg import sql
 from backups.attempt import Wish
 from backups.dump import dump
 from backups.manifest import Manifest
-from backups.records import RestoreReport, read_record
+from backups.records import read_record
+from backups.reports import RestoreReport
 from backups.restore import restore
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo

@@ -283,7 +283,7 @@ def test_a_full_disk_is_not_an_unknown_one(
 
 
 def drilled_backup(backup: Backup, seconds: float) -> Backup:
-    from backups.records import DrillReport
+    from backups.reports import DrillReport
 
     report = DrillReport(
         label=backup.label,

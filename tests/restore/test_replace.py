@@ -17,7 +17,8 @@ from backups.dump import dump
 from backups.facts import read_settings
 from backups.manifest import DUMP
 from backups.progress import Progress
-from backups.records import RestoreReport, read_record
+from backups.records import read_record
+from backups.reports import RestoreReport
 from backups.restore import restore
 from backups.restore_facts import kept_databases
 from backups.sealing import new_key, read_keys

@@ -17,7 +17,8 @@ from backups import kept, swap
 from backups.attempt import Wish
 from backups.kept import drop_kept
 from backups.partial import restore_part
-from backups.records import DropReport, UndoReport, read_record
+from backups.records import read_record
+from backups.reports import DropReport, UndoReport
 from backups.restore_facts import kept_databases
 from backups.stores import LocalStore
 from backups.undo import plan_undo, undo_restore
