@@ -5,16 +5,23 @@ answer of its own: it never counts as passed, and never as the backup's fault.
 """
 
 import dataclasses
-import secrets
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backups import anchors, facts
+from backups import anchors
 from backups.catalog import read_manifest
 from backups.compare import Comparison, compare
 from backups.contents import full_manifest, open_content
+from backups.drill_cluster import (
+    answers,
+    cluster,
+    could_not,
+    require_extensions,
+    require_major,
+    require_tools,
+)
 from backups.load import analyze, create_database, load_archive
 from backups.manifest import GLOBALS, Manifest
 from backups.probes import outer_cause, probe_access
@@ -28,17 +35,14 @@ from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect
 from casedb.errors import (
-    CasedbError,
-    ConfigurationError,
     DifferenceError,
     ServerUnreachableError,
     ToolFailedError,
     UnverifiedError,
 )
 from casedb.roles import apply_roles
-from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, ToolStoppedError
 
 _SHOWN = 20
@@ -75,13 +79,13 @@ def drill(
     with ExitStack() as stack:
         unkept = stack.enter_context(store.lease(database, label))
         with watch.phase("verify", "checking the bytes"):
-            checked = _require_tools(store, database, label, tools, image)
+            checked = require_tools(store, database, label, tools, image)
             verify(store, label, tools=checked, keys=keys)
         manifest = full_manifest(store, read_manifest(store, database, label), keys)
         with watch.phase("initdb", "making a throwaway cluster"):
-            admin = _cluster(stack, tools, scratch, image)
-        server_version = _require_major(admin, manifest, image)
-        _require_extensions(admin, manifest)
+            admin = cluster(stack, tools, scratch, image)
+        server_version = require_major(admin, manifest, image)
+        require_extensions(admin, manifest)
         found, failure, unchecked = _try(
             store, manifest, admin, tools, scratch, keys, watch, with_access=with_access
         )
@@ -188,15 +192,15 @@ def _try(
         with watch.phase("access", "applying this version's roles to it"):
             apply_roles(restored)
     except ServerUnreachableError as error:
-        raise _could_not("the throwaway server went away", error) from error
+        raise could_not("the throwaway server went away", error) from error
     except ToolStoppedError as error:
         # By the kernel, say, when memory ran out: another attempt may well pass.
-        raise _could_not("a program was killed or cannot be run", error) from error
+        raise could_not("a program was killed or cannot be run", error) from error
     except ToolFailedError as error:
         if cause := outer_cause(error):
-            raise _could_not(cause, error) from error
-        if not _answers(admin):
-            raise _could_not("the throwaway server went away", error) from error
+            raise could_not(cause, error) from error
+        if not answers(admin):
+            raise could_not("the throwaway server went away", error) from error
         return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None
     if unanchored:
         return found, None, _unanchored(manifest.label)
@@ -217,7 +221,7 @@ def _restore(
     with connect(admin, purpose="drill") as connection:
         if manifest.database == admin.dbname:
             # Empty, and made by initdb; its locale may be another one.
-            raise _could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
+            raise could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
         create_database(connection, manifest.properties, manifest.database)
         load_archive(
             store,
@@ -230,76 +234,6 @@ def _restore(
         )
         for statement in property_statements(manifest.properties, manifest.database):
             connection.execute(statement)
-
-
-def _cluster(
-    stack: ExitStack, tools: PostgresTools, scratch: Path | None, image: str | None
-) -> Conninfo:
-    # A name of its own, so that the backup's CREATE ROLE postgres finds no such role.
-    superuser = f"casedb_drill_{secrets.token_hex(4)}"
-    try:
-        if image:
-            # Only who drills in a container waits for Docker's library.
-            from casedb.throwaway_container import throwaway_container
-
-            return stack.enter_context(
-                throwaway_container(image, superuser=superuser, folder=scratch)
-            )
-        return stack.enter_context(throwaway_cluster(tools, superuser=superuser, folder=scratch))
-    except CasedbError as error:
-        if image and isinstance(error, ConfigurationError):
-            raise
-        raise _could_not("no throwaway cluster could be started", error) from error
-
-
-def _require_major(admin: Conninfo, manifest: Manifest, image: str | None) -> str:
-    """Return the server's version; an image has whatever it has."""
-    with connect(admin, purpose="drill") as connection:
-        found = facts.read_server(connection)
-    if found.major != manifest.server_major:
-        raise ConfigurationError(
-            f"image {image} is of PostgreSQL {found.version}",
-            detail=f'Backup "{manifest.label}" is of PostgreSQL {manifest.server_major}.',
-            hint="Name one of that version: drill_image in casedb.toml, with {major} in it.",
-        )
-    return found.version
-
-
-def _require_tools(
-    store: Store, database: str, label: str, tools: PostgresTools, image: str | None
-) -> PostgresTools:
-    if not store.files(database, label):
-        return tools
-    manifest = read_manifest(store, database, label)
-    if manifest.server_major != tools.major or not (tools.can_serve or image):
-        raise UnverifiedError(
-            f'backup "{label}" cannot be drilled with these programs',
-            detail=f"It is of PostgreSQL {manifest.server_major}; {tools.bindir} has "
-            f"{tools.version}{'' if tools.can_serve else ' and no server'}.",
-            hint=f"Install PostgreSQL {manifest.server_major}'s server or name it in PG_BIN; with "
-            "its client programs alone, and Docker: --container.",
-        )
-    return tools
-
-
-def _require_extensions(admin: Conninfo, manifest: Manifest) -> None:
-    with connect(admin, purpose="drill") as connection:
-        there = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
-    missing = sorted({extension.name for extension in manifest.extensions} - there)
-    if missing:
-        raise UnverifiedError(
-            f'backup "{manifest.label}" cannot be drilled here: extensions are missing',
-            detail=f"Not installed: {', '.join(missing)}.",
-            hint="Install them (Debian: postgresql-contrib) or drill on another machine.",
-        )
-
-
-def _answers(admin: Conninfo) -> bool:
-    try:
-        with connect(admin, purpose="drill") as connection:
-            return bool(scalar(connection, "SELECT true"))
-    except ServerUnreachableError:
-        return False
 
 
 def _unanchored(label: str) -> UnverifiedError:
@@ -318,12 +252,4 @@ def _access_unchecked(label: str, reason: str) -> UnverifiedError:
         detail=f"{reason[0].upper()}{reason[1:]}. Everything else is equal.",
         hint="Dump again when the database is at this version's migrations, drill with the version "
         "that dumped it, or leave that check out with --without-access.",
-    )
-
-
-def _could_not(reason: str, error: CasedbError | None = None) -> UnverifiedError:
-    return UnverifiedError(
-        f"the drill could not be run: {reason}",
-        detail=" ".join(f"{error.message}: {error.detail or ''}".split()) if error else None,
-        hint=(error.hint if error else None) or "Whether the backup restores is still unknown.",
     )

@@ -341,7 +341,7 @@ def test_the_crash_of_one_server_process_is_no_failure_of_the_backup(
         monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 60)
         wait_until_over(servers[0], folder)
 
-    monkeypatch.setattr("backups.drill.throwaway_cluster", seen_cluster)
+    monkeypatch.setattr("backups.drill_cluster.throwaway_cluster", seen_cluster)
     monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 0)
 
     with pytest.raises(UnverifiedError, match=r"throwaway server (went away|was lost)") as caught:
