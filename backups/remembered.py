@@ -1,7 +1,8 @@
 """What a database held when a swap gave it its name or took it, and what has changed since.
 
 As a setting of the database itself it is short, and there without a store and without a key: how
-many rows each table has, and digests. A restore's report names every fact of the catalog besides.
+many rows each table has, how many large objects there are, and digests. A restore's report names
+every fact of the catalog besides.
 """
 
 import hashlib
@@ -10,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from backups import content, fingerprint
+from backups.compare import compare_large_objects
 from backups.facts import read_sequences
-from backups.manifest import SequenceFacts, TableFacts
+from backups.manifest import LargeObjects, SequenceFacts, TableFacts
 from backups.snapshot import prepare_session, read_relations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -23,6 +26,7 @@ from casedb.database import connect
 _ROLE_KINDS = ("role", "membership")
 _DIGEST_CHARS = 12
 _LINES_AT_MOST = 20
+_UNREAD = "whether the large objects have changed nobody can tell: one of them is beyond 1 GB"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class State:
     """All of what a database holds, as far as it is remembered."""
 
     tables: Sequence[TableFacts]
+    large_objects: LargeObjects | None
+    """None: one of them is larger than PostgreSQL reads at once."""
     shape: Shape
 
 
@@ -51,12 +57,12 @@ def read_shape(target: Conninfo) -> Shape:
 
 
 def read_state(connection: Connection[Any]) -> State:
-    """Return what every table of the connected database holds, and what it is besides."""
+    """Return what the connected database holds, and what it is besides."""
     prepare_session(connection, content.SETTINGS)
     relations = [r for r in read_relations(connection) if r.has_rows and r.is_lockable]
     columns = content.read_columns(connection, relations)
     tables = [content.read_content(connection, r, columns[r.oid]) for r in relations]
-    return State(tables, _shape(connection))
+    return State(tables, _read_large_objects(connection), _shape(connection))
 
 
 def shape_of(facts: Iterable[fingerprint.Fact], sequences: Iterable[SequenceFacts]) -> Shape:
@@ -79,12 +85,16 @@ def as_setting(state: State) -> str:
     """Return `state` as one short text, to be kept in a setting.
 
     Everybody who logs in can read it. So it has how many rows each table has, which pg_class tells
-    anyway, and one digest over all: one of a small table would confirm a guess at its rows.
+    anyway, and digests over all of them: one of a small table would confirm a guess at its rows.
     """
     facts = sorted((t.full_name, t.rows, t.hash_sum, t.hash_xor) for t in _plain(state.tables))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     rows = {name: rows for name, rows, *_ in facts}
+    found = state.large_objects
+    # Of a large object as well, a digest of its own would confirm a guess.
+    objects = found and [found.count, _digest([digest, found.hash_sum, found.hash_xor])]
     shape = {
+        "large_objects": objects,
         "catalog": _by_kind(state.shape.catalog),
         "sequences": _digest(state.shape.sequences),
     }
@@ -98,12 +108,15 @@ def changes_since(
 
     `read_shapes` yields what may be its shape of then, in full, as reports of restores have it;
     only asked if the shape has changed. Without the right one, only kinds of things are named.
-    What was remembered by an older casedb has no shape, and only rows are compared.
+    What was remembered by an older casedb has no shape, or no large objects: that is not compared.
     """
     was, now = json.loads(before), json.loads(as_setting(state))
     lines = _changed_rows(was["rows"], now["rows"])
     if not lines and was["sha256"] != now["sha256"]:
         lines.append("every table has as many rows as before, but not all the same")
+    if "large_objects" in was:
+        same_rows = was["sha256"] == now["sha256"]
+        lines += _changed_objects(was["large_objects"], now["large_objects"], same_rows=same_rows)
     then = {name: was[name] for name in ("catalog", "sequences") if name in was}
     if then and any(now[name] != value for name, value in then.items()):
         right = (s for s in read_shapes() if then == _digests(s))
@@ -111,15 +124,25 @@ def changes_since(
     return lines
 
 
-def changes(before: Sequence[TableFacts], tables: Sequence[TableFacts]) -> list[str]:
-    """Return how tables differ from `before`, a line each."""
-    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, tables))
+def changes(before: Sequence[TableFacts], objects: LargeObjects, state: State) -> list[str]:
+    """Return how tables differ from `before` and large objects from `objects`, a line each."""
+    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, state.tables))
     lines = _changed_rows(*({name: t.rows for name, t in found.items()} for found in (was, now)))
-    return lines + [
+    lines += [
         f"table {name} has {t.rows} rows as before, but not all the same"
         for name, t in now.items()
         if name in was and was[name] != t and was[name].rows == t.rows
     ]
+    if state.large_objects is None:
+        return [*lines, _UNREAD]
+    return lines + compare_large_objects(objects, state.large_objects)
+
+
+def _read_large_objects(connection: Connection[Any]) -> LargeObjects | None:
+    try:
+        return content.read_large_objects(connection)
+    except psycopg.errors.ProgramLimitExceeded:
+        return None
 
 
 def _shape(connection: Connection[Any]) -> Shape:
@@ -154,6 +177,20 @@ def _changed_rows(was: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
         elif was[name] != rows:
             lines.append(f"table {name} had {was[name]} rows and has {rows}")
     return lines
+
+
+def _changed_objects(
+    was: Sequence[Any] | None, now: Sequence[Any] | None, *, same_rows: bool
+) -> list[str]:
+    if was is None or now is None:
+        return [_UNREAD]
+    (before, digest), (after, digest_now) = was, now
+    if before != after:
+        return [f"there were {before} large objects and are {after}"]
+    if same_rows:
+        return [] if digest == digest_now else [f"the {after} large objects have other content"]
+    # The digest is over the rows too, and these have changed.
+    return [f"of {after} large objects nobody can tell whether they changed"] if after else []
 
 
 def _changed_shape(

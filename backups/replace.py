@@ -89,6 +89,7 @@ def _swap(
         for statement in waiting.marking(restored, manifest.label):
             connection.execute(statement)
     outgoing = kept.free_name(connection, database, now)
+    state = State(manifest.tables, manifest.large_objects, shape)
     mark = (
         [kept.set_statement(database, "casedb.mark", read_mark(connection, database).value)]
         if is_marked(connection, database)
@@ -100,7 +101,7 @@ def _swap(
         *waiting.unmarking(database, wanted),
         kept.set_statement(database, PREVIOUS, outgoing),
         kept.set_statement(database, RESTORED, manifest.label),
-        kept.set_statement(database, kept.CONTENT, as_setting(State(manifest.tables, shape))),
+        kept.set_statement(database, kept.CONTENT, as_setting(state)),
     ]
     return Swap(database, restored, outgoing, statements)
 
@@ -114,11 +115,11 @@ def _count_lost(
     later swap back can tell whether it was changed. One of `signals` ends the counting.
     """
     try:
-        tables = kept.read_kept(admin, outgoing, signals, purpose="restore: count").tables
+        state = kept.read_kept(admin, outgoing, signals, purpose="restore: count")
     except CasedbError:
         # It may be what was broken tonight.
         return None
-    return tuple(changes(manifest.tables, tables))
+    return tuple(changes(manifest.tables, manifest.large_objects, state))
 
 
 def _was_read_only(settings: dict[str, str]) -> bool:

@@ -65,8 +65,8 @@ def plan_undo(
 
     `to` is any database that was kept of `database`, by default the one that was replaced last.
 
-    Reads the whole of the present database, which is how it knows what was changed: rows, the
-    catalog, sequences; without `look` it does not, for somebody who wants to swap whatever was.
+    Reads the whole of the present database, which is how it knows what was changed: rows, large
+    objects, the catalog, sequences; without `look` it does not, for who wants to swap whatever was.
     The reports in `store` tell which facts of the catalog; without, only their kinds are known.
 
     Raises:

@@ -41,9 +41,9 @@ def undo_restore(
     Or KEPT, any other one that was kept of the same name: `casedb drop-kept` lists them.
 
     A swap and not a merge: the restored database is kept in its turn, read-only. If its rows, its
-    catalog or its sequences have changed since the restore, up to the moment of the swap, that has
-    to be confirmed, or it is refused with exit code 7. Done twice, everything is as it was. A
-    report is kept in the store.
+    large objects, its catalog or its sequences have changed since the restore, up to the moment of
+    the swap, that has to be confirmed, or it is refused with exit code 7. Done twice, everything is
+    as it was. A report is kept in the store.
 
     \b
     Example:
