@@ -126,9 +126,10 @@ class LocalStore:
         """Begin a backup. Unless committed, it is gone when the block ends."""
         home = self._home(database)
         partial = home / f"{_PARTIAL}{label}"
-        with writing(home):
-            make_folder(partial, exist_ok=False)
         try:
+            # Within: it is there before its name is on the disk, and a signal may come in between.
+            with writing(home):
+                make_folder(partial, exist_ok=False)
             yield LocalSet(partial, home / label)
         finally:
             # After a commit it has another name.

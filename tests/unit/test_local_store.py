@@ -72,3 +72,18 @@ def test_what_a_file_holds_is_read_and_not_what_was_written(tmp_path: Path) -> N
     assert found
     assert found.size_bytes == len(b"what was written")
     assert found.sha256 == hashlib.sha256(b"What was written").hexdigest()
+
+
+def test_a_signal_while_the_name_of_a_set_is_put_on_the_disk_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    store = LocalStore(tmp_path)
+    with store.lock("app"):
+        monkeypatch.setattr("backups.stores.durable.sync_folder", interrupted)
+        with pytest.raises(KeyboardInterrupt), store.new_set("app", LABEL):
+            pass
+
+    assert list((tmp_path / "app").glob(".partial-*")) == []
