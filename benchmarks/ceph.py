@@ -24,6 +24,8 @@ _KEYRING = "/var/lib/ceph/radosgw/ceph-rgw.a/keyring"
 _numbers = count(1)
 PRUNER = {"AWS_ACCESS_KEY_ID": "access-pruner", "AWS_SECRET_ACCESS_KEY": "secret-pruner"}
 """The environment of whoever may do everything with a bucket."""
+CREDENTIALS = {**PRUNER, "AWS_REGION": "us-east-1"}
+"""The same, with the region that boto3 wants to know."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,18 @@ class Server:
         if versions or lock:
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         return name
+
+    def new_store(self) -> str:
+        """Make a bucket and return the address of a store in it."""
+        return f"s3://{self.new_bucket()}/bench?endpoint={self.endpoint}"
+
+    def empty(self, url: str) -> None:
+        """Take everything out of the bucket of a store: Ceph's own store is in memory."""
+        name = url.removeprefix("s3://").partition("/")[0]
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
+        for found in (found for page in pages for found in page.get("Contents", ())):
+            client.delete_object(Bucket=name, Key=found["Key"])
 
 
 def why_no_ceph() -> str | None:

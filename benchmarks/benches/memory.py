@@ -1,76 +1,149 @@
 """The most memory of every command that meets all rows, at this scale and at parts of it.
 
 Of each as a process of its own, with the programs that it runs, against a fiftieth of the rows:
-none may grow with them. The server of a drill is told apart: a process that builds an index takes
-what the settings allow, which a fiftieth of the rows does not fill. It may not grow beyond that, so
-it is held against half of the rows.
+none may grow with them. Which commands they are, and why no others, is in footprints.py.
+
+What holds parts in flight takes what they take, which a fiftieth of the rows does not fill. It may
+not grow beyond that, so it is held against half of the rows: the server of a drill, a process of
+which builds an index with the memory that the settings allow, and what goes to S3 and comes back.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from benchmarks.bench import Bench, Found, at_most
+from benchmarks.ceph import Server, ceph, why_no_ceph
 from benchmarks.figures import Figure, target_of
-from benchmarks.harness import clean_environment, command
-from benchmarks.listed import CREDENTIALS, bucket_of
-from benchmarks.peaks import Peaks, peaks_of
+from benchmarks.footprints import (
+    DRILL,
+    DUMP,
+    DUMP_FAR,
+    LIVE,
+    SEED,
+    cleared,
+    footprint,
+    footprints,
+    footprints_far,
+)
+from benchmarks.peaks import Peaks
 from benchmarks.site import DATABASE, EMPTY, Site, fill
 from casedb.conninfo import Conninfo
 from casedb.throwaway import throwaway_cluster
+from casedb.volume import BLOCK
 
 GROWS = "most that a command takes more than at a fiftieth of the rows"
 SERVER_GROWS = "what a drill's server takes more than at half of the rows"
+FAR_GROWS = "what a dump to S3 takes more than at half of the rows"
+BACK_GROWS = "most that the way back from S3 takes more than at half of the rows"
 MAY_VARY_MB = 32
 """What the compressor's threads and the allocator keep back varies by some MB from run to run."""
-RESTORED, SEEDED = "bench_remembered", "bench_remembered_seed"
+SEEDED = "bench_remembered_seed"
 _LEAST = 500
+# The seed loads one block while it invents the next, whatever the rows.
+_SEED_LEAST = 2 * BLOCK
 
 
 def measure(site: Site) -> Found:
     """Measure."""
     few, half = (max(_LEAST, site.cases // part) for part in (50, 2))
     admin = site.own.admin
-    try:
-        large = dict(peaks(site, admin, site.folder / "memory-large"))
-    finally:
-        site.drop(RESTORED)
-    with throwaway_cluster(site.tools) as other:
-        fill(other, cases=few)
-        small = dict(peaks(site, other, site.folder / "memory-small"))
-    with throwaway_cluster(site.tools) as other:
-        fill(other, cases=half)
-        at_half = dict(drilled(site, other, site.folder / "memory-half"))["drill"].servers
-    for found, cases in ((large, max(few, site.cases // 10)), (small, few)):
-        with site.database(SEEDED, template=EMPTY):
-            words = ["seed", f"--cases={cases}", f"--database={SEEDED}"]
-            found["seed"] = peak(site, admin, site.folder / "memory-large", words)
-    more = {name: large[name].programs - small[name].programs for name in large}
+    with bucket_server() as (server, why_not), cleared(site):
+        with site.database(LIVE, template=DATABASE):
+            large = dict(footprints(site, admin, site.folder / "memory-large", live=LIVE))
+        far = far_from(site, admin, server, "large")
+        with throwaway_cluster(site.tools) as other:
+            fill(other, cases=few)
+            small = dict(footprints(site, other, site.folder / "memory-small"))
+        with throwaway_cluster(site.tools) as other:
+            fill(other, cases=half)
+            place = site.folder / "memory-half"
+            at_half = dict(footprints(site, other, place, runs=(DUMP, DRILL)))
+            far_at_half = far_from(site, other, server, "half")
+    few_seeded = min(site.cases, max(few, _SEED_LEAST))
+    seeded = min(site.cases, 5 * few_seeded)
+    for found, cases in ((large, seeded), (small, few_seeded)):
+        found[SEED.name] = seed(site, admin, cases)
+    return Found(
+        (),
+        [
+            *growths(large, small, {**at_half, **far_at_half}, far, half),
+            *_each(large, small, few),
+            *_each(far, far_at_half, half),
+        ],
+        [
+            "of the process that has most: all of its memory; of a drill's server the private part",
+            f"a process of a drill's server at {few:,} cases: {small[DRILL.name].servers:.0f} MB",
+            f"seed: {seeded:,} cases, against {few_seeded:,}",
+            *([f"to S3 and back: not measured, {why_not}"] if why_not else []),
+        ],
+    )
+
+
+@contextmanager
+def bucket_server() -> Iterator[tuple[Server | None, str | None]]:
+    """Yield a real S3 server for the length of the block, or none, and why there is none."""
+    if reason := why_no_ceph():
+        yield None, reason
+        return
+    with ceph() as server:
+        yield server, None
+
+
+def far_from(site: Site, admin: Conninfo, server: Server | None, scale: str) -> Mapping[str, Peaks]:
+    """Return the peaks of what goes to S3 and comes back; none without a server of it."""
+    if server is None:
+        return {}
+    return dict(footprints_far(site, admin, site.folder / f"memory-{scale}-far", server))
+
+
+def seed(site: Site, admin: Conninfo, cases: int) -> Peaks:
+    """Return the peaks of so many cases being invented in an empty database."""
+    site.tell(f"memory of {SEED.name}")
+    with site.database(SEEDED, template=EMPTY):
+        words = [*SEED.words.split(), f"--cases={cases}", f"--database={SEEDED}"]
+        return footprint(site, admin, site.folder / "memory-large", words)
+
+
+def growths(
+    large: Mapping[str, Peaks],
+    small: Mapping[str, Peaks],
+    at_half: Mapping[str, Peaks],
+    far: Mapping[str, Peaks],
+    half: int,
+) -> Iterator[Figure]:
+    """Yield by how much memory grows, against the targets.
+
+    `far` is what went to S3 and came back at this scale, empty where it was not measured; the same
+    at `half` of the cases is in `at_half`.
+    """
+    yield _against_target(GROWS, *_most_more(large, small))
+    server, then = (found[DRILL.name].servers for found in (large, at_half))
+    note = f"{server:.0f} MB, {then:.0f} at {half:,} cases"
+    yield _against_target(SERVER_GROWS, server - then, note)
+    if far:
+        dump, then = (found[DUMP_FAR.name].programs for found in (far, at_half))
+        note = f"{dump:.0f} MB, {then:.0f} at {half:,} cases"
+        yield _against_target(FAR_GROWS, dump - then, note)
+        back = {name: found for name, found in far.items() if name != DUMP_FAR.name}
+        yield _against_target(BACK_GROWS, *_most_more(back, at_half))
+
+
+def _most_more(large: Mapping[str, Peaks], small: Mapping[str, Peaks]) -> tuple[float, str]:
+    """Return by how much the command grows that grows most, and its name."""
+    more = {name: found.programs - small[name].programs for name, found in large.items()}
     most = max(more, key=lambda name: more[name])
-    server = large["drill"].servers
-    summaries = [
-        _against_target(GROWS, more[most], most),
-        _against_target(
-            SERVER_GROWS, server - at_half, f"{server:.0f} MB, {at_half:.0f} at {half:,} cases"
-        ),
-    ]
-    figures = [
-        Figure(
+    return more[most], most
+
+
+def _each(large: Mapping[str, Peaks], small: Mapping[str, Peaks], cases: int) -> Iterator[Figure]:
+    for name, found in large.items():
+        note = f"{small[name].programs:.0f} MB"
+        yield Figure(
             name=name,
             value=found.programs,
             unit="MB",
-            note=f"{small[name].programs:.0f} MB at {few:,} cases",
+            note=note if name == SEED.name else f"{note} at {cases:,} cases",
         )
-        for name, found in large.items()
-    ]
-    return Found(
-        (),
-        [*summaries, *figures],
-        [
-            "of the process that has most: all of its memory; of a drill's server the private part",
-            f"a process of a drill's server at {few:,} cases: {small['drill'].servers:.0f} MB",
-            "seed: a tenth of the cases, against a fiftieth",
-        ],
-    )
 
 
 def _against_target(name: str, value: float, note: str) -> Figure:
@@ -78,44 +151,12 @@ def _against_target(name: str, value: float, note: str) -> Figure:
     return Figure(name=name, value=value, unit="MB", noise=0.0, target=target, note=note)
 
 
-def peaks(site: Site, admin: Conninfo, place: Path) -> Iterator[tuple[str, Peaks]]:
-    """Yield the peaks of each command, in an order in which each finds what it needs."""
-    yield from drilled(site, admin, place)
-    store = f"--store={place}/store"
-    for words in (
-        ["verify", "latest", store],
-        ["restore", "latest", store, f"--into={RESTORED}", f"--confirm={RESTORED}"],
-        ["rotate", store, "--apply"],
-        ["audit", "verify"],
-    ):
-        name = " ".join(word for word in words if not word.startswith(("--", "latest")))
-        yield name, peak(site, admin, place, words)
-    with bucket_of(admin.replace(dbname=DATABASE)) as url:
-        words = ["documents", "check", f"--bucket={url}"]
-        yield "documents check", peak(site, admin, place, words)
-
-
-def drilled(site: Site, admin: Conninfo, place: Path) -> Iterator[tuple[str, Peaks]]:
-    """Yield the peaks of a dump and of its drill."""
-    place.mkdir()
-    (place / "casedb.toml").touch()
-    store = f"--store={place}/store"
-    for words in (["dump", store], ["drill", "latest", store]):
-        yield words[0], peak(site, admin, place, words)
-
-
-def peak(site: Site, admin: Conninfo, place: Path, words: list[str]) -> Peaks:
-    """Return the most memory of one command, which logs in as the role it is for."""
-    site.tell(f"memory of {words[0]}")
-    where = admin.replace(user=None, dbname=None).dsn
-    environment = clean_environment(PG_BIN=str(site.tools.bindir), **CREDENTIALS)
-    return peaks_of(command(*words, f"--conninfo={where}"), env=environment, cwd=place)
-
-
 BENCH = Bench(
     "memory",
     "Does a command take more memory where there are more rows?",
     measure,
-    minutes=6,
-    targets=(at_most(GROWS, MAY_VARY_MB, "MB"), at_most(SERVER_GROWS, MAY_VARY_MB, "MB")),
+    minutes=15,
+    targets=tuple(
+        at_most(name, MAY_VARY_MB, "MB") for name in (GROWS, SERVER_GROWS, FAR_GROWS, BACK_GROWS)
+    ),
 )

@@ -13,20 +13,12 @@ from backups.dump import dump
 from backups.sealing import new_key
 from backups.stores import LocalStore, open_store
 from benchmarks.bench import Bench, Found, at_most
-from benchmarks.ceph import PRUNER, Server, ceph, why_no_ceph
-from benchmarks.figures import Figure, ratio_figure
-from benchmarks.harness import (
-    Contestant,
-    Did,
-    alternate,
-    clean_environment,
-    command,
-)
-from benchmarks.peaks import peaks_of
+from benchmarks.ceph import CREDENTIALS, ceph, why_no_ceph
+from benchmarks.figures import ratio_figure
+from benchmarks.harness import Contestant, Did, alternate
 from benchmarks.site import NotMeasured, Site
 
 SHARE = "encrypted dump to S3, of the local dump"
-_KEYS = {**PRUNER, "AWS_REGION": "us-east-1"}
 
 
 def measure(site: Site) -> Found:
@@ -41,7 +33,7 @@ def measure(site: Site) -> Found:
         return Did(dump(target, store, tools=tools, recipients=recipients).size_bytes)
 
     with credentials(), ceph() as server:
-        url = bucket(server)
+        url = server.new_store()
 
         def remote(_place: Path) -> Did:
             store = open_store(url)
@@ -59,20 +51,13 @@ def measure(site: Site) -> Found:
                     "S3, encrypted",
                     "the same into a bucket of Ceph",
                     remote,
-                    lambda: empty(server, url),
+                    lambda: server.empty(url),
                 ),
             ],
             rounds=site.rounds,
             meter=site.meter(),
             folder=site.folder,
             tell=site.tell,
-        )
-        site.tell("memory of the dump to S3")
-        (site.folder / "casedb.toml").touch()
-        peak = peaks_of(
-            command("dump", f"--store={url}", f"--recipient={key}", f"--conninfo={target.dsn}"),
-            env=clean_environment(PG_BIN=str(tools.bindir), **_KEYS),
-            cwd=site.folder,
         )
     return Found(
         list(arms.values()),
@@ -86,7 +71,6 @@ def measure(site: Site) -> Found:
             ratio_figure(
                 "what encryption adds", arms["local, encrypted"], arms["local"], percent_more=True
             ),
-            Figure(name="memory of the dump to S3", value=peak.programs, unit="MB"),
         ],
         ["Ceph runs on the same machine, and takes processor time of the dump"],
     )
@@ -95,8 +79,8 @@ def measure(site: Site) -> Found:
 @contextmanager
 def credentials() -> Iterator[None]:
     """Let boto3 find the bucket's own keys, and nobody else's, for the length of the block."""
-    before = {name: os.environ.get(name) for name in _KEYS}
-    os.environ.update(_KEYS)
+    before = {name: os.environ.get(name) for name in CREDENTIALS}
+    os.environ.update(CREDENTIALS)
     try:
         yield
     finally:
@@ -105,20 +89,6 @@ def credentials() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def bucket(server: Server) -> str:
-    """Make a bucket and return the address of a store in it."""
-    return f"s3://{server.new_bucket()}/bench?endpoint={server.endpoint}"
-
-
-def empty(server: Server, url: str) -> None:
-    """Take everything out of the bucket: its store is in memory."""
-    name = url.removeprefix("s3://").partition("/")[0]
-    client = server.client()
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=name)
-    for found in (found for page in pages for found in page.get("Contents", ())):
-        client.delete_object(Bucket=name, Key=found["Key"])
 
 
 BENCH = Bench(

@@ -1,0 +1,84 @@
+"""Every verb that meets all rows is measured, and what grows misses its target."""
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from benchmarks.benches import memory
+from benchmarks.benches.memory import BACK_GROWS, FAR_GROWS, GROWS, SERVER_GROWS, growths
+from benchmarks.figures import Verdict
+from benchmarks.footprints import LEFT_OUT, RUNS, RUNS_FAR, SEED
+from benchmarks.peaks import Peaks
+from casedb.cli.main import casedb
+
+FAR = {run.name: Peaks(200, 0) for run in RUNS_FAR}
+NEAR = {run.name: Peaks(60, 70) for run in (*RUNS, SEED)}
+
+
+def verbs() -> Iterator[str]:
+    """Yield every command, one of a group with the group's name before it."""
+    context = click.Context(casedb)
+    for name in casedb.list_commands(context):
+        command = casedb.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from (f"{name} {below}" for below in command.list_commands(context))
+        else:
+            yield name
+
+
+def test_every_verb_is_measured_or_left_out_for_a_reason() -> None:
+    measured = [f"{run.words} " for run in (*RUNS, *RUNS_FAR, SEED)]
+
+    left_out = {verb for verb in verbs() if verb in LEFT_OUT or verb.split()[0] in LEFT_OUT}
+    run = {verb for verb in verbs() if any(words.startswith(f"{verb} ") for words in measured)}
+
+    assert left_out | run == set(verbs())
+    assert not left_out & run
+    assert all(LEFT_OUT.values())
+    assert {verb.split()[0] for verb in LEFT_OUT} <= set(
+        casedb.list_commands(click.Context(casedb))
+    )
+
+
+def test_a_figure_has_a_name_of_its_own() -> None:
+    names = [run.name for run in (*RUNS, *RUNS_FAR, SEED)]
+
+    assert len(names) == len(set(names))
+
+
+def test_the_command_that_grows_most_is_named_and_misses_the_target() -> None:
+    large = {**NEAR, "restore, swapped": Peaks(93, 70), "dump": Peaks(91, 0)}
+
+    most, *others = growths(large, NEAR, {**NEAR, **FAR}, FAR, 500)
+
+    assert (most.name, most.value, most.note) == (GROWS, 33, "restore, swapped")
+    assert most.verdict is Verdict.MISSED
+    assert [figure.name for figure in others] == [SERVER_GROWS, FAR_GROWS, BACK_GROWS]
+    assert {figure.verdict for figure in others} == {Verdict.MET}
+
+
+@pytest.mark.parametrize(
+    ("grown", "missed"),
+    [("dump to S3", FAR_GROWS), ("verify from S3", BACK_GROWS), ("restore from S3", BACK_GROWS)],
+)
+def test_what_goes_to_s3_and_back_is_held_against_half_of_the_rows(grown: str, missed: str) -> None:
+    far = {**FAR, grown: Peaks(233, 0)}
+
+    found = list(growths(NEAR, NEAR, {**NEAR, **FAR}, far, 500))
+
+    assert [f.name for f in found if f.verdict is Verdict.MISSED] == [missed]
+
+
+def test_without_docker_s3_is_not_measured_and_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "why_no_ceph", lambda: "there is no docker here")
+
+    with memory.bucket_server() as (server, why_not):
+        assert server is None
+        assert why_not == "there is no docker here"
+    found = [figure.name for figure in growths(NEAR, NEAR, NEAR, {}, 500)]
+
+    assert found == [GROWS, SERVER_GROWS]
+    assert {target.figure for target in memory.BENCH.targets} > set(found)
