@@ -24,7 +24,7 @@ from botocore.config import Config
 
 from casedb.kept_parts import Fetch, KeptParts
 from casedb.s3_model import Listing, Location, S3Error, Version
-from casedb.s3_streams import STREAMS, Download, Upload
+from casedb.s3_streams import STREAMS, Download, Upload, give_parts_back
 
 REQUEST_ATTEMPTS = 8
 """Of each request, with growing pauses: half a minute until a server counts as gone."""
@@ -43,6 +43,7 @@ class Bucket:
     def _client(self) -> Any:
         # Made when first used: reading settings must not ask AWS for anything.
         if self._made is None:
+            give_parts_back()
             with _errors():
                 session = boto3.session.Session(
                     profile_name=self.location.profile,
