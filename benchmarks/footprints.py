@@ -24,7 +24,7 @@ from casedb.database import connect
 
 LIVE = "bench_live"
 """A clone of all cases that a restore may replace."""
-_NEW, _PART, _SCHEMA, _FAR = "bench_new", "bench_part", "bench_schema", "bench_far"
+_NEW = "bench_new"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ RUNS = (
     DRILL,
     Run("verify", "verify latest"),
     Run("restore --into", f"restore latest --into={_NEW} --confirm={_NEW}"),
-    Run("restore --table", f"restore latest --table=cases --table=case_logs --into={_PART}"),
-    Run("restore --schema-only", f"restore latest --schema-only --into={_SCHEMA}"),
+    Run("restore --table", f"restore latest --table=cases --table=case_logs --into={_NEW}"),
+    Run("restore --schema-only", f"restore latest --schema-only --into={_NEW}"),
     Run("restore, swapped", "restore {label} --database={live} --confirm={live}"),
     # Confirmed beforehand, it does not ask what was written: it counts that afterwards.
     Run("undo-restore", "undo-restore --database={live} --confirm={live}"),
@@ -61,7 +61,7 @@ DUMP_FAR = Run("dump to S3", "dump")
 RUNS_FAR = (
     DUMP_FAR,
     Run("verify from S3", "verify latest --key={key}"),
-    Run("restore from S3", f"restore latest --key={{key}} --into={_FAR} --confirm={_FAR}"),
+    Run("restore from S3", f"restore latest --key={{key}} --into={_NEW} --confirm={_NEW}"),
 )
 """The same into a bucket, encrypted, and back."""
 LEFT_OUT: Mapping[str, str] = {
@@ -136,23 +136,31 @@ def footprints_far(
 def footprint(
     site: Site, admin: Conninfo, place: Path, words: list[str], **environment: str
 ) -> Peaks:
-    """Return the most memory of one command, which logs in as the role it is for."""
+    """Return the most memory of one command, which logs in as the role it is for.
+
+    A new database that it was to make is removed.
+    """
     where = admin.replace(user=None, dbname=None).dsn
-    return peaks_of(
-        command(*words, f"--conninfo={where}"),
-        env=clean_environment(PG_BIN=str(site.tools.bindir), **environment),
-        cwd=place,
-    )
+    try:
+        return peaks_of(
+            command(*words, f"--conninfo={where}"),
+            env=clean_environment(PG_BIN=str(site.tools.bindir), **environment),
+            cwd=place,
+        )
+    finally:
+        if f"--into={_NEW}" in words:
+            site.drop(_NEW, admin)
 
 
 @contextmanager
-def cleared(site: Site) -> Iterator[None]:
-    """Remove afterwards what the commands have made on the site's own server."""
-    try:
-        yield
-    finally:
-        for name in (_NEW, _PART, _SCHEMA, _FAR, *_kept(site.own.admin, LIVE)):
-            site.drop(name)
+def cloned(site: Site) -> Iterator[None]:
+    """Let LIVE be there for the length of the block, and nothing of it afterwards."""
+    with site.database(LIVE, template=DATABASE):
+        try:
+            yield
+        finally:
+            for name in _kept(site.own.admin, LIVE):
+                site.drop(name)
 
 
 def _kept(admin: Conninfo, live: str) -> list[str]:

@@ -165,9 +165,12 @@ class Site:
         finally:
             self.drop(name)
 
-    def drop(self, name: str) -> None:
-        """Remove a database, and let no checkpoint of it fall into somebody else's time."""
-        with connect(self.own.admin, purpose="bench") as connection:
+    def drop(self, name: str, admin: Conninfo | None = None) -> None:
+        """Remove a database, and let no checkpoint of it fall into somebody else's time.
+
+        `admin` is the superuser of another server than the own.
+        """
+        with connect(admin or self.own.admin, purpose="bench") as connection:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )

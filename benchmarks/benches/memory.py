@@ -20,13 +20,13 @@ from benchmarks.footprints import (
     DUMP_FAR,
     LIVE,
     SEED,
-    cleared,
+    cloned,
     footprint,
     footprints,
     footprints_far,
 )
 from benchmarks.peaks import Peaks
-from benchmarks.site import DATABASE, EMPTY, Site, fill
+from benchmarks.site import EMPTY, Site, fill
 from casedb.conninfo import Conninfo
 from casedb.throwaway import throwaway_cluster
 from casedb.volume import BLOCK
@@ -47,8 +47,8 @@ def measure(site: Site) -> Found:
     """Measure."""
     few, half = (max(_LEAST, site.cases // part) for part in (50, 2))
     admin = site.own.admin
-    with bucket_server() as (server, why_not), cleared(site):
-        with site.database(LIVE, template=DATABASE):
+    with bucket_server() as (server, why_not):
+        with cloned(site):
             large = dict(footprints(site, admin, site.folder / "memory-large", live=LIVE))
         far = far_from(site, admin, server, "large")
         with throwaway_cluster(site.tools) as other:
