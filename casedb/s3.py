@@ -288,7 +288,9 @@ class Bucket:
             )
         return str(begun["UploadId"])
 
-    def send_part(self, key: str, upload_id: str, number: int, data: bytes) -> Mapping[str, Any]:
+    def send_part(
+        self, key: str, upload_id: str, number: int, data: bytes | bytearray
+    ) -> Mapping[str, Any]:
         """Send one part; return what `end_upload` has to name."""
         with _errors():
             sent = self._client.upload_part(
@@ -347,7 +349,7 @@ def _pinned(version_id: str) -> dict[str, str]:
     return {} if version_id == "null" else {"VersionId": version_id}
 
 
-def _md5(data: bytes) -> str:
+def _md5(data: bytes | bytearray) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 

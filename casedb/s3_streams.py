@@ -50,11 +50,15 @@ class Upload:
 
     def write(self, data: bytes) -> int:
         """Write `data`, all of it."""
-        self._buffer += data
-        while len(self._buffer) >= self._part_bytes:
-            part = bytes(self._buffer[: self._part_bytes])
-            del self._buffer[: self._part_bytes]
-            self._send(part)
+        rest = memoryview(data)
+        while rest:
+            room = self._part_bytes - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+            if len(self._buffer) == self._part_bytes:
+                # Not copied: to touch new memory costs more than what is done with it.
+                part, self._buffer = self._buffer, bytearray()
+                self._send(part)
         return len(data)
 
     def finish(self) -> None:
@@ -63,7 +67,7 @@ class Upload:
             self._bucket.put(self._key, bytes(self._buffer), locked=self._locked)
             return
         if self._buffer:
-            self._send(bytes(self._buffer))
+            self._send(self._buffer)
         while self._in_flight:
             self._sent.append(self._in_flight.pop(0).result())
         self._bucket.end_upload(self._key, self._id, self._sent)
@@ -79,7 +83,7 @@ class Upload:
             with suppress(S3Error):
                 self._bucket.abort_upload(self._key, self._id)
 
-    def _send(self, part: bytes) -> None:
+    def _send(self, part: bytearray) -> None:
         if self._id is None:
             self._id = self._bucket.begin_upload(self._key, locked=self._locked)
         if len(self._in_flight) >= STREAMS:
