@@ -30,6 +30,9 @@ from casedb.tools import PostgresTools
 
 _JOBS_AT_MOST = 8
 _SORTING_KB = 256 * 1024
+_TWO_CORES = 2
+_HASHING_ALONE = {"max_parallel_workers_per_gather": "0"}
+"""The session beside it takes as long and has the other core; workers would only take it away."""
 
 
 def checked(
@@ -122,14 +125,14 @@ def compared(
     watch: Watch,
 ) -> tuple[Comparison, bool | None]:
     """Compare all with the manifest, while statistics and the audit trail's heads are read."""
-    analyzing = open_connection(target, purpose="restore: analyze")
-    anchoring = open_connection(target, purpose="restore: audit trail")
+    beside = open_connection(target, purpose="restore: analyze")
     comparing = connect(target, purpose="restore: compare")
-    with analyzing, anchoring, comparing as restored, ThreadPoolExecutor(2) as pool:
-        prepare_session(analyzing, {})
-        prepare_session(anchoring, content.SETTINGS)
-        statistics = pool.submit(_analyze, analyzing)
-        audited = pool.submit(anchors.same_roots, anchoring, store, manifest, keys)
+    with beside, comparing as restored, ThreadPoolExecutor(1) as pool:
+        prepare_session(beside, {})
+        prepare_session(restored, _HASHING_ALONE if (os.cpu_count() or 1) <= _TWO_CORES else {})
+        statistics = pool.submit(_analyze, beside)
+        # After it, because without statistics all of the log would be sorted.
+        audited = pool.submit(_same_roots, beside, store, manifest, keys)
         try:
             with watch.phase("compare", "comparing with the manifest"):
                 found = compare(
@@ -143,9 +146,9 @@ def compared(
             # Noted now, so that phases are always told in the same order.
             watch.seconds["analyze"] = statistics.result()
         except BaseException:
-            for session in (analyzing, anchoring):
-                with suppress(psycopg.Error):
-                    session.cancel()
+            audited.cancel()
+            with suppress(psycopg.Error):
+                beside.cancel()
             raise
     differences = list(found.differences)
     if roots is False:
@@ -162,3 +165,10 @@ def _analyze(connection: Connection[Any]) -> float:
     began = time.monotonic()
     connection.execute("ANALYZE")
     return round(time.monotonic() - began, 3)
+
+
+def _same_roots(
+    connection: Connection[Any], store: Store, manifest: Manifest, keys: Keys | None
+) -> bool | None:
+    prepare_session(connection, content.SETTINGS)
+    return anchors.same_roots(connection, store, manifest, keys)
