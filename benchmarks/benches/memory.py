@@ -9,10 +9,9 @@ which builds an index with the memory that the settings allow, and what goes to 
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 from benchmarks.bench import Bench, Found, at_most
-from benchmarks.ceph import Server, ceph, why_no_ceph
+from benchmarks.ceph import ceph, why_no_ceph
 from benchmarks.figures import Figure, target_of
 from benchmarks.footprints import (
     DRILL,
@@ -47,18 +46,17 @@ def measure(site: Site) -> Found:
     """Measure."""
     few, half = (max(_LEAST, site.cases // part) for part in (50, 2))
     admin = site.own.admin
-    with bucket_server() as (server, why_not):
-        with cloned(site):
-            large = dict(footprints(site, admin, site.folder / "memory-large", live=LIVE))
-        far = far_from(site, admin, server, "large")
-        with throwaway_cluster(site.tools) as other:
-            fill(other, cases=few)
-            small = dict(footprints(site, other, site.folder / "memory-small"))
-        with throwaway_cluster(site.tools) as other:
-            fill(other, cases=half)
-            place = site.folder / "memory-half"
-            at_half = dict(footprints(site, other, place, runs=(DUMP, DRILL)))
-            far_at_half = far_from(site, other, server, "half")
+    with cloned(site):
+        large = dict(footprints(site, admin, site.folder / "memory-large", live=LIVE))
+    far = far_from(site, admin, "large")
+    with throwaway_cluster(site.tools) as other:
+        fill(other, cases=few)
+        small = dict(footprints(site, other, site.folder / "memory-small"))
+    with throwaway_cluster(site.tools) as other:
+        fill(other, cases=half)
+        place = site.folder / "memory-half"
+        at_half = dict(footprints(site, other, place, runs=(DUMP, DRILL)))
+        far_at_half = far_from(site, other, "half")
     few_seeded = min(site.cases, max(few, _SEED_LEAST))
     seeded = min(site.cases, 5 * few_seeded)
     for found, cases in ((large, seeded), (small, few_seeded)):
@@ -74,26 +72,20 @@ def measure(site: Site) -> Found:
             "of the process that has most: all of its memory; of a drill's server the private part",
             f"a process of a drill's server at {few:,} cases: {small[DRILL.name].servers:.0f} MB",
             f"seed: {seeded:,} cases, against {few_seeded:,}",
-            *([f"to S3 and back: not measured, {why_not}"] if why_not else []),
+            *([f"to S3 and back: not measured, {why_no_ceph()}"] if not far else []),
         ],
     )
 
 
-@contextmanager
-def bucket_server() -> Iterator[tuple[Server | None, str | None]]:
-    """Yield a real S3 server for the length of the block, or none, and why there is none."""
-    if reason := why_no_ceph():
-        yield None, reason
-        return
-    with ceph() as server:
-        yield server, None
+def far_from(site: Site, admin: Conninfo, scale: str) -> Mapping[str, Peaks]:
+    """Return the peaks of what goes to S3 and comes back; none where there can be no server.
 
-
-def far_from(site: Site, admin: Conninfo, server: Server | None, scale: str) -> Mapping[str, Peaks]:
-    """Return the peaks of what goes to S3 and comes back; none without a server of it."""
-    if server is None:
+    It runs for as long as it takes: one that idles through the rest is only in danger.
+    """
+    if why_no_ceph():
         return {}
-    return dict(footprints_far(site, admin, site.folder / f"memory-{scale}-far", server))
+    with ceph() as server:
+        return dict(footprints_far(site, admin, site.folder / f"memory-{scale}-far", server))
 
 
 def seed(site: Site, admin: Conninfo, cases: int) -> Peaks:
