@@ -1,8 +1,12 @@
 """One run at a time on a database, and the later one is told who is at work."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -61,14 +65,20 @@ def test_the_lock_is_free_again_when_its_session_is_gone(database: Conninfo) -> 
         assert not asker.closed
 
 
+@contextmanager
+def sessions(database: Conninfo) -> Iterator[tuple[Connection[Any], ...]]:
+    """Two of one run, and one of somebody else."""
+    with ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(connect(database, purpose=purpose))
+            for purpose in ("first", "second", "asking")
+        )
+
+
 def test_sessions_that_hold_the_lock_together_keep_others_out_until_the_last_has_ended(
     database: Conninfo,
 ) -> None:
-    with (
-        connect(database, purpose="first") as first,
-        connect(database, purpose="second") as second,
-        connect(database, purpose="asking") as asker,
-    ):
+    with sessions(database) as (first, second, asker):
         with shared_lock(first), joined_lock(second):
             first.close()
             with pytest.raises(LockedError) as caught, maintenance_lock(asker):
@@ -85,11 +95,7 @@ def test_sessions_that_hold_the_lock_together_keep_others_out_until_the_last_has
 def test_the_lock_is_free_at_once_when_those_who_held_it_together_are_done(
     database: Conninfo,
 ) -> None:
-    with (
-        connect(database, purpose="first") as first,
-        connect(database, purpose="second") as second,
-        connect(database, purpose="asking") as asker,
-    ):
+    with sessions(database) as (first, second, asker):
         with shared_lock(first), joined_lock(second):
             pass
 
