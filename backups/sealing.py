@@ -7,7 +7,7 @@ backups that it cannot read. Any program that knows the format opens them.
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -158,7 +158,8 @@ def unsealed(source: Readable, keys: Keys) -> Iterator[BinaryIO]:
     failed: list[BaseException] = []
 
     def work() -> None:
-        with os.fdopen(write_end, "wb") as sink:
+        # Closing tries once more to write what whoever stopped reading did not take.
+        with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as sink:
             guarded = _Guarded(source, sink)
             try:
                 pyrage.decrypt_io(guarded, guarded, list(keys.identities))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -356,6 +357,23 @@ def test_who_stops_reading_half_way_waits_for_nothing(tmp_path: Path) -> None:
 
     with unsealed(io.BytesIO(sink.getvalue()), read_keys(tmp_path / "key")) as clear:
         assert len(clear.read(10)) == 10
+
+
+def test_what_is_left_to_write_for_who_has_gone_is_nobodys_failure(tmp_path: Path) -> None:
+    class Late(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            time.sleep(0.1)  # until the reader has gone
+            return super().read(size)
+
+    public = new_key(tmp_path / "key")
+    sink = io.BytesIO()
+    seal(io.BytesIO(b"less than a buffer"), HashingWriter(sink), [public])
+    source = Late(sink.getvalue())
+
+    with unsealed(source, read_keys(tmp_path / "key")):
+        pass  # a failure of the thread fails this test
+
+    assert source.tell() == len(sink.getvalue())
 
 
 def test_what_fails_while_writing_is_told_as_it_was(tmp_path: Path) -> None:
