@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from backups import anchors, content, fingerprint
 from backups.compare import Comparison, compare
 from backups.contents import stored_facts
 from backups.drill import different
-from backups.load import Unpacked, load_archive, load_unpacked, unpacked
+from backups.load import load_archive, load_unpacked
 from backups.manifest import DUMP, Manifest
 from backups.progress import Watch
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
+from backups.unpack import Unpacked, unpacked
 from backups.verify import check_bytes, damaged, read_catalog
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar, session_words
@@ -47,6 +49,8 @@ def checked(
 ) -> tuple[Unpacked | None, tuple[fingerprint.Fact, ...]]:
     """Check every byte; return the archive unpacked on the way, unless it may not lie in clear.
 
+    Nor is it returned where there is too little room for it, or there turned out to be.
+
     `spare_bytes` of the disk of `scratch` stay free: what else is to be written there.
     """
     folder = scratch or Path(tempfile.gettempdir())
@@ -54,13 +58,15 @@ def checked(
     room = shutil.disk_usage(folder).free - spare_bytes
     in_clear = not manifest.recipients and room > 2 * raw_size
     with watch.phase("verify", "checking the bytes"):
-        problems = check_bytes(
-            store, manifest, tools, watch.on_progress, keys, with_dump=not in_clear
-        )
+        check = partial(check_bytes, store, manifest, tools, watch.on_progress, keys)
+        problems = check(with_dump=not in_clear)
         archive = None
         if in_clear and not problems:
             archive = stack.enter_context(unpacked(store, manifest, folder, watch.on_progress))
-            problems = [archive.problem] if archive.problem else []
+            if archive is None:
+                problems = check()
+            elif archive.problem:
+                problems = [archive.problem]
         if problems:
             raise damaged(store, manifest.database, manifest.label, problems)
         return archive, read_catalog(store, manifest, keys)

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 
 from backups import archive
-from backups.aside import aside
 from backups.contents import require_keys, stored_facts, stored_name
 from backups.manifest import DUMP, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
@@ -21,8 +19,7 @@ from backups.properties import create_statement
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
-from backups.streams import HashingReader, decompressed
-from backups.toc import CompletedArchive
+from backups.unpack import Unpacked, unpacked
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -62,7 +59,8 @@ def load_archive(
     `words` are further ones of pg_restore, which narrow what is loaded.
 
     `jobs` (default: by the number of cores) above 1 need the archive uncompressed in `scratch`
-    (default: the system's folder for temporary files), because only a file can be read by several.
+    (default: the system's folder for temporary files), because only a file can be read by several;
+    when that has filled up meanwhile, one job loads what comes through a pipe.
 
     Raises:
         ToolFailedError: pg_restore failed, or what was read is not what the manifest names.
@@ -85,12 +83,13 @@ def load_archive(
     into = target.replace(application_name=f"casedb restore {manifest.label}")
     if jobs > 1:
         with unpacked(store, manifest, folder) as found:
-            if found.problem is None:
+            if found and found.problem:
+                raise _changed()
+            if found:
                 load_unpacked(
                     found, manifest, target, tools, jobs=jobs, words=words, on_progress=on_progress
                 )
                 return
-        raise _changed()
     try:
         with (
             store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
@@ -125,58 +124,6 @@ def analyze(target: Conninfo) -> None:
     with connect(target, purpose="analyze") as connection:
         prepare_session(connection, {})
         connection.execute("ANALYZE")
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """An archive in clear, in a file without a name: gone with the process, however that ends."""
-
-    descriptor: int
-    problem: str | None
-    """What is wrong with the bytes it came from; None if nothing is."""
-
-    @property
-    def path(self) -> str:
-        """What a child process that inherits the descriptor opens, once for each job."""
-        return f"/dev/fd/{self.descriptor}"
-
-
-@contextmanager
-def unpacked(
-    store: Store, manifest: Manifest, folder: Path, on_progress: OnProgress = unseen
-) -> Iterator[Unpacked]:
-    """Decompress a backup's archive into `folder` while its bytes are checked: one reading.
-
-    What is there then is for a pg_restore with several jobs; see backups/toc.py.
-    """
-    facts = stored_facts(manifest, DUMP)
-    with (
-        tempfile.TemporaryFile(dir=folder, prefix="casedb-archive-") as raw,
-        store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
-    ):
-        reader, completed = HashingReader(file), CompletedArchive(raw)
-        problem = None
-        with aside(completed.write) as write, reader.hashing_aside():
-            try:
-                with archive.decoding_errors():
-                    for chunk in decompressed(reader):
-                        write(chunk)
-                        on_progress(
-                            Progress(
-                                f"reading {DUMP}", reader.size_bytes, facts.size_bytes, "bytes"
-                            )
-                        )
-            except archive.UnreadableArchiveError as error:
-                problem = f"{DUMP} cannot be read: {error}."
-                reader.drain()
-        completed.finish()
-        if reader.size_bytes != facts.size_bytes:
-            problem = f"{DUMP} has {reader.size_bytes} bytes, the manifest says {facts.size_bytes}."
-        elif reader.sha256 != facts.sha256:
-            problem = (
-                f"{DUMP} has SHA-256 {reader.sha256[:12]}…, the manifest says {facts.sha256[:12]}…."
-            )
-        yield Unpacked(raw.fileno(), problem)
 
 
 def load_unpacked(

@@ -1,5 +1,6 @@
 """Compressed streams that know their checksum: one pass writes, hashes and counts."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,8 @@ else:
     from backports import zstd
 
 CHUNK_BYTES = 1 << 20
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write fails with where a disk, or what one may have of it, is full."""
 _PIPE_BYTES = 1 << 20
 _LEVEL = 1
 """Measured on case data: 4 % smaller than level 3 for six tenths of its work, because its matches

@@ -13,7 +13,7 @@ and pg_backup_custom.c (_StartData, _WriteData, _EndData, _WriteExtraToc).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 _MAGIC = b"PGDMP"
 _CUSTOM = 1
@@ -105,13 +105,25 @@ def frozen(data: bytes, head: Head) -> bytes:
     return b"".join([*pieces, data[end : head.size_bytes]])
 
 
+class Seekable(Protocol):
+    """A file that one can come back into; it writes all that it is given."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write `data`."""
+        ...
+
+    def seek(self, offset: int, /) -> object:
+        """Go to `offset`, from the front."""
+        ...
+
+
 class CompletedArchive:
     """Writes an archive into a file as it comes, and completes its head.
 
     What has another layout than is known here is written as it is.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Seekable) -> None:
         self._file = file
         self._begun: bytearray | None = bytearray()
         self._try_at_bytes = _FIRST_TRY_BYTES
@@ -136,7 +148,6 @@ class CompletedArchive:
                 self._file.seek(entry.position_at)
                 number = position.to_bytes(self._blocks.head.position_bytes, "little")
                 self._file.write(bytes([_POSITION_KNOWN]) + number)
-        self._file.flush()
 
     def _begin(self, data: bytes, *, more_to_come: bool) -> None:
         try:

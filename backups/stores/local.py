@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +13,7 @@ from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST, FileFacts
 from backups.stores.base import KINDS_OF_A_SET, NewSet, RecordKind, Resumed
 from backups.stores.durable import make_folder, new_file, sync_folder
-from backups.stores.local_errors import reading, writing
+from backups.stores.local_errors import opened, reading, writing
 from casedb.errors import (
     ConfigurationError,
     LockedError,
@@ -60,12 +60,9 @@ class LocalStore:
             with os.scandir(path) as entries:
                 return {e.name: e.stat(follow_symlinks=False).st_size for e in entries}
 
-    @contextmanager
-    def open(self, database: str, label: str, name: str) -> Iterator[BinaryIO]:
+    def open(self, database: str, label: str, name: str) -> AbstractContextManager[BinaryIO]:
         """Open one file of a set for reading."""
-        path = self._set(database, label) / name
-        with reading(path), path.open("rb") as file:
-            yield file
+        return opened(self._set(database, label) / name)
 
     def at_a_glance(self, database: str) -> "LocalStore":
         """Return this store: looking again costs nothing."""
@@ -252,11 +249,9 @@ class LocalSet:
             raise
         self._found[name] = file.found
 
-    @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a file already written, to read it back."""
-        with reading(self._partial), (self._partial / name).open("rb") as file:
-            yield file
+        return opened(self._partial / name)
 
     def read_back(self, name: str) -> FileFacts | None:
         """Return what was read in a file behind its writing."""

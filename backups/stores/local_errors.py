@@ -1,13 +1,13 @@
 """What a file system answers, in the words of a store."""
 
-import errno
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
+from backups.streams import NO_ROOM
 from casedb.errors import CasedbError, ToolFailedError, UnverifiedError
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -26,6 +26,38 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a store's file; only what fails at reading it is the store's failure.
+
+    What the block does with what it has read, it answers for itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnverifiedError: it cannot be read.
+    """
+    with reading(path):
+        raw = _StoreFile(path)
+    with io.BufferedReader(raw) as file:
+        yield file
+
+
+class _StoreFile(io.FileIO):
+    """A file of a store, whose failures are told as the store's."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._path = path
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        with reading(self._path):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with reading(self._path):
+            return super().readall()
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say that the store cannot be written, and whether it is full."""
     try:
@@ -33,7 +65,7 @@ def writing(path: Path) -> Iterator[None]:
     except CasedbError:
         raise
     except OSError as error:
-        full = error.errno in _FULL
+        full = error.errno in NO_ROOM
         raise ToolFailedError(
             "the store is full" if full else "the store cannot be written",
             detail=f"{error.filename or path}: {error.strerror or error}.",

@@ -18,6 +18,7 @@ from casedb.tools import PostgresTools
 from tests.restore.conftest import Night
 from tests.restore.test_plan import SERVER, casedb, planned
 
+LEFT_BYTES = 16 * 1024
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -30,6 +31,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount.chmod(0o755)
     yield mount
     subprocess.run(["umount", "-l", mount], check=True)
+
+
+@pytest.fixture
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each archive that was loaded, whether it was unpacked for several jobs."""
+    seen: list[bool] = []
+    load = fill.load
+
+    def see(store: object, manifest: object, archive: object, *more: object) -> None:
+        seen.append(archive is not None)
+        load(store, manifest, archive, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fill, "load", see)
+    return seen
 
 
 def test_a_server_with_too_small_a_disk_is_refused_by_the_command(
@@ -57,21 +72,24 @@ def test_it_is_known_where_the_archive_would_lie_beside_the_data(
 
 
 def test_the_archive_is_not_unpacked_into_the_room_of_the_database(
-    night: Night, monkeypatch: pytest.MonkeyPatch
+    night: Night, unpacked: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is short of what both want together."""
-    unpacked: list[bool] = []
-    load = fill.load
-
-    def see(store: object, manifest: object, archive: object, *more: object) -> None:
-        unpacked.append(archive is not None)
-        load(store, manifest, archive, *more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fill, "load", see)
     need = planned(night).need_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(need, 0, need))
 
     assert night.restore().swap
+    assert unpacked == [False]
+
+
+def test_a_disk_that_fills_up_meanwhile_costs_time_and_nothing_else(
+    night: Night, small_disk: Path, unpacked: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (small_disk / "ballast").open("wb") as file:
+        file.write(bytes(shutil.disk_usage(small_disk).free - LEFT_BYTES))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Usage(1 << 40, 0, 1 << 40))
+
+    assert night.restore(scratch=small_disk).swap
     assert unpacked == [False]
 
 
