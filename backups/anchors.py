@@ -21,9 +21,7 @@ from backups.stores.base import NewSet, Store
 from backups.streams import HashingReader
 from casedb import audit
 from casedb.audit import Head
-from casedb.errors import BackupDamagedError, ConfigurationError
-
-_SHOWN = 20
+from casedb.errors import BackupDamagedError, ConfigurationError, first_few
 
 
 class _Pieces(io.RawIOBase):
@@ -152,8 +150,7 @@ def check(
         anchor=manifest.label,
         on_checked=tell,
     )
-    lines = [f"audit trail: {problem}" for problem in report.problems]
-    return lines[:_SHOWN] + ([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])
+    return first_few([f"audit trail: {problem}" for problem in report.problems])
 
 
 def _has_heads(manifest: Manifest) -> bool:

@@ -4,8 +4,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from subprocess import DEVNULL, Popen, TimeoutExpired
-from typing import BinaryIO
+from subprocess import Popen, TimeoutExpired
+from typing import IO, BinaryIO
 
 from backups.manifest import FileFacts
 from backups.sealing import Keys, UnsealError, unsealed
@@ -51,24 +51,13 @@ def require_listed(
     Raises:
         as `read_back`.
     """
-    argv = [tools["pg_restore"], "--list"]
-    with (
-        tempfile.TemporaryFile() as err,
-        programs.start(argv, stdin=-1, stdout=DEVNULL, stderr=err) as process,
-    ):
-        with raw_archive(reader, keys) as chunks:
-            _feed(chunks, process, to_the_end=decompress_all)
-        if decompress_all:
-            # Something behind its end may not have been asked for.
-            reader.drain()
-        returncode = process.wait()
-        err.seek(0)
-        try:
-            programs.check(argv, returncode, err.read().decode(errors="replace"))
-        except ToolStoppedError:
-            raise
-        except ToolFailedError as error:
-            raise UnreadableArchiveError(f"{error.message}: {error.detail}") from error
+    try:
+        with tempfile.TemporaryFile() as out:
+            _list(reader, out, tools, keys, decompress_all=decompress_all)
+    except ToolStoppedError:
+        raise
+    except ToolFailedError as error:
+        raise UnreadableArchiveError(f"{error.message}: {error.detail}") from error
 
 
 def listing(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) -> list[str]:
@@ -78,20 +67,34 @@ def listing(source: BinaryIO, tools: PostgresTools, keys: Keys | None = None) ->
         UnreadableArchiveError: if age or zstd cannot read it.
         ToolFailedError: if pg_restore fails.
     """
+    with tempfile.TemporaryFile() as out:
+        _list(HashingReader(source), out, tools, keys)
+        out.seek(0)
+        lines = out.read().decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(";")]
+
+
+def _list(
+    reader: HashingReader,
+    out: IO[bytes],
+    tools: PostgresTools,
+    keys: Keys | None,
+    *,
+    decompress_all: bool = True,
+) -> None:
     argv = [tools["pg_restore"], "--list"]
     with (
-        tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
         programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
     ):
-        with raw_archive(HashingReader(source), keys) as chunks:
-            _feed(chunks, process)
+        with raw_archive(reader, keys) as chunks:
+            _feed(chunks, process, to_the_end=decompress_all)
+        if decompress_all:
+            # Something behind its end may not have been asked for.
+            reader.drain()
         returncode = process.wait()
         err.seek(0)
-        out.seek(0)
         programs.check(argv, returncode, err.read().decode(errors="replace"))
-        lines = out.read().decode(errors="replace").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith(";")]
 
 
 def load(

@@ -17,6 +17,7 @@ from backups.manifest import (
 from backups.progress import OnProgress, Progress, unseen
 from backups.properties import without_ours
 from backups.snapshot import prepare_session, read_relations
+from casedb.errors import DifferenceError, first_few
 
 _ROLE_KINDS = ("role", "membership")
 
@@ -32,6 +33,15 @@ class Comparison:
     large_objects: int
     differences: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+def different(message: str, differences: tuple[str, ...]) -> DifferenceError:
+    """Return the error that lists differences, the first ones if there are many."""
+    return DifferenceError(
+        message,
+        detail="\n".join(first_few(differences)),
+        hint="Dump again and drill that one; until it passes, keep the last one that did.",
+    )
 
 
 def compare(

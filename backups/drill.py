@@ -12,8 +12,8 @@ from pathlib import Path
 
 from backups import anchors
 from backups.catalog import read_manifest
-from backups.compare import Comparison, compare
-from backups.contents import full_manifest, open_content
+from backups.compare import Comparison, compare, different
+from backups.contents import full_manifest
 from backups.drill_cluster import (
     answers,
     cluster,
@@ -22,8 +22,8 @@ from backups.drill_cluster import (
     require_major,
     require_tools,
 )
-from backups.load import analyze, create_database, load_archive
-from backups.manifest import GLOBALS, Manifest
+from backups.load import analyze, create_database, load_archive, load_roles
+from backups.manifest import Manifest
 from backups.probes import outer_cause, probe_access
 from backups.progress import OnProgress, Watch, unseen
 from backups.properties import property_statements
@@ -33,19 +33,15 @@ from backups.sealing import Keys
 from backups.stores.base import Store
 from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
-from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import (
-    DifferenceError,
     ServerUnreachableError,
     ToolFailedError,
     UnverifiedError,
 )
 from casedb.roles import apply_roles
 from casedb.tools import PostgresTools, ToolStoppedError
-
-_SHOWN = 20
 
 
 def drill(
@@ -114,35 +110,6 @@ def drill(
     if differences:
         raise different(f'backup "{label}" does not restore to what was dumped', differences)
     return report
-
-
-def different(message: str, differences: tuple[str, ...]) -> DifferenceError:
-    """Return the error that lists differences, the first ones if there are many."""
-    more = len(differences) - _SHOWN
-    shown = [*differences[:_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    return DifferenceError(
-        message,
-        detail="\n".join(shown),
-        hint="Dump again and drill that one; until it passes, keep the last one that did.",
-    )
-
-
-def load_roles(
-    store: Store,
-    manifest: Manifest,
-    admin: Conninfo,
-    tools: PostgresTools,
-    keys: Keys | None = None,
-) -> None:
-    """Make the backup's roles on an empty server, up to the first error.
-
-    Raises:
-        ToolFailedError: psql failed.
-    """
-    with open_content(store, manifest, GLOBALS, keys) as file:
-        statements = file.read().decode()
-    argv = programs.psql_file_argv(tools, dbname=admin.dbname)
-    programs.run(argv, target=admin, input_text=statements)
 
 
 def _try(

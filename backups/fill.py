@@ -15,9 +15,8 @@ import psycopg
 from psycopg import Connection
 
 from backups import anchors, content, fingerprint
-from backups.compare import Comparison, compare
+from backups.compare import Comparison, compare, different
 from backups.contents import stored_facts
-from backups.drill import different
 from backups.load import load_archive, load_unpacked
 from backups.manifest import DUMP, Manifest
 from backups.progress import Watch

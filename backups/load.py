@@ -12,8 +12,8 @@ from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 
 from backups import archive
-from backups.contents import require_keys, stored_facts, stored_name
-from backups.manifest import DUMP, DatabaseProperties, Manifest
+from backups.contents import open_content, require_keys, stored_facts, stored_name
+from backups.manifest import DUMP, GLOBALS, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
 from backups.properties import create_statement
 from backups.sealing import Keys
@@ -40,6 +40,24 @@ def create_database(connection: Connection[Any], properties: DatabaseProperties,
     connection.execute(
         sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
     )
+
+
+def load_roles(
+    store: Store,
+    manifest: Manifest,
+    admin: Conninfo,
+    tools: PostgresTools,
+    keys: Keys | None = None,
+) -> None:
+    """Make the backup's roles on an empty server, up to the first error.
+
+    Raises:
+        ToolFailedError: psql failed.
+    """
+    with open_content(store, manifest, GLOBALS, keys) as file:
+        statements = file.read().decode()
+    argv = programs.psql_file_argv(tools, dbname=admin.dbname)
+    programs.run(argv, target=admin, input_text=statements)
 
 
 def load_archive(

@@ -15,10 +15,10 @@ from casedb.errors import (
     ConfigurationError,
     ServerUnreachableError,
     ToolFailedError,
+    first_few,
 )
 from casedb.sqlfiles import folder
 
-_SHOWN = 20
 _LOST = "the connection to the throwaway server was lost"
 # What PostgreSQL, its programs (made to speak English) and libpq say.
 _OUTER_CAUSES = {
@@ -71,9 +71,7 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
         return Probed((*found, reason.rstrip(": ")), None)
     lines = [f"access: {difference}" for difference in access.differences(answers, expected)]
     lines += [f"access: a right that the matrix does not know: {s}" for s in strangers]
-    more = len(lines) - _SHOWN
-    rest = [f"and {more} more"] if more > 0 else []
-    return Probed((*found, *lines[:_SHOWN], *rest), None)
+    return Probed((*found, *first_few(lines)), None)
 
 
 def outer_cause(error: CasedbError) -> str | None:

@@ -21,6 +21,7 @@ from backups.manifest import LargeObjects, SequenceFacts, TableFacts
 from backups.snapshot import prepare_session, read_relations
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.errors import first_few
 
 # Roles belong to the server, and change without the database.
 _ROLE_KINDS = ("role", "membership")
@@ -220,11 +221,7 @@ def _changed_facts(then: Iterable[str], found: Iterable[str]) -> list[str]:
         for name in sorted(was.keys() | now.keys())
         if was.get(name) != now.get(name)
     ]
-    more = len(lines) - _LINES_AT_MOST
-    return [
-        *lines[:_LINES_AT_MOST],
-        *([f"and {more} more facts of the catalog"] if more > 0 else []),
-    ]
+    return first_few(lines, _LINES_AT_MOST, of=" facts of the catalog")
 
 
 def _split(line: str) -> tuple[str, str]:

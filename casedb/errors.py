@@ -14,7 +14,10 @@
 A code never changes its meaning once released; tests/unit/test_errors.py holds the table still.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
+
+_FEW = 20
 
 
 class ExitCode(IntEnum):
@@ -114,3 +117,13 @@ class UnverifiedError(CasedbError):
 
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM arrived. A KeyboardInterrupt, so that no `except Exception` swallows it."""
+
+
+def first_few(lines: Sequence[str], at_most: int = _FEW, *, of: str = "") -> list[str]:
+    """Return the first lines, and in one more how many there are besides: for a detail.
+
+    >>> first_few(["a", "b", "c"], 2, of=" tables")
+    ['a', 'b', 'and 1 more tables']
+    """
+    more = len(lines) - at_most
+    return [*lines[:at_most], *([f"and {more} more{of}"] if more > 0 else [])]

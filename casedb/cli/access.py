@@ -7,7 +7,7 @@ import click
 
 from backups.attempt import Wish
 from backups.catalog import LATEST, resolve_label
-from backups.drill import load_roles
+from backups.load import load_roles
 from backups.restore import restore
 from backups.stores import open_store
 from casedb.access import (

@@ -16,10 +16,8 @@ from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress
 from casedb.connections import Verb, target_for
 from casedb.database import connect
-from casedb.errors import BackupDamagedError, DifferenceError, ExitCode
+from casedb.errors import BackupDamagedError, DifferenceError, ExitCode, first_few
 from casedb.settings import Settings
-
-_SHOWN = 20
 
 
 @click.group()
@@ -64,11 +62,9 @@ def verify(settings: Settings, case: UUID | None, anchor: str | None, as_json: b
         return int(ExitCode.DIFFERENT if report.problems else ExitCode.WELL)
     _print(report, label, case)
     if report.problems:
-        shown = report.problems[:_SHOWN]
-        more = len(report.problems) - len(shown)
         raise DifferenceError(
             "the audit trail is not as it was written",
-            detail="\n".join([*shown, *([f"and {more} more"] if more else [])]),
+            detail="\n".join(first_few(report.problems)),
             hint="Keep the database and its backups as they are for the inquiry; `casedb audit "
             "verify --anchor LABEL` with older backups narrows down when it happened.",
         )
