@@ -1,21 +1,25 @@
 """Reading an archive back: through zstd, past its checksum, into pg_restore."""
 
+import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from subprocess import Popen, TimeoutExpired
+from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
 from typing import IO, BinaryIO
 
 from backups.manifest import FileFacts
 from backups.sealing import Keys, UnsealError, unsealed
 from backups.streams import HashingReader, ZstdError, decompressed
+from backups.toc import begun
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools, ToolStoppedError
 
 _TOLD_EVERY_S = 0.25
+_UP_TO_ROWS = ("--section=pre-data", "--section=data")
+_AFTER_ROWS = "--section=post-data"
 
 
 class UnreadableArchiveError(Exception):
@@ -100,34 +104,77 @@ def _list(
 def load(
     source: BinaryIO,
     target: Conninfo,
-    argv: list[str],
+    argv: Sequence[str],
     keys: Keys | None = None,
     tell: Callable[[], None] = lambda: None,
+    *,
+    jobs: int = 1,
 ) -> FileFacts:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 
     With `keys` it is encrypted besides; the checksum is of what lies in the store. `tell` is
     called every now and then.
 
+    A pipe has one reader. But what follows the rows, indexes above all, needs the archive's head
+    alone, which holds no rows: with `jobs` it stays in memory for a second pg_restore, of several.
+
     Raises:
         UnreadableArchiveError: if age or zstd cannot read it.
         ToolFailedError: if pg_restore fails.
     """
     reader = HashingReader(source)
-    with (
-        tempfile.TemporaryFile() as err,
-        programs.start(argv, target=target, stdin=-1, stdout=err, stderr=err) as process,
-    ):
-        with raw_archive(reader, keys) as chunks:
-            _feed(_telling(chunks, tell), process)
-        returncode = waited(process, tell)
-        err.seek(0)
-        programs.check(argv, returncode, err.read().decode(errors="replace"))
+    with raw_archive(reader, keys) as chunks:
+        in_two = jobs > 1 and hasattr(os, "memfd_create")
+        head, chunks = begun(chunks) if in_two else (b"", chunks)
+        run_restore([*argv, *(_UP_TO_ROWS if head else ())], target, tell, chunks=chunks)
+    if head:
+        with _in_memory(head) as descriptor:
+            words = [_AFTER_ROWS, f"--jobs={jobs}", f"/dev/fd/{descriptor}"]
+            run_restore([*argv, *words], target, tell, descriptor=descriptor)
     return reader.facts()
 
 
-def waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
-    """Return the exit code of `process` once it has ended; `tell` every now and then meanwhile."""
+def run_restore(
+    argv: Sequence[str],
+    target: Conninfo,
+    tell: Callable[[], None],
+    *,
+    chunks: Iterable[bytes] | None = None,
+    descriptor: int | None = None,
+) -> None:
+    """Run pg_restore, which reads `chunks` or inherits `descriptor`; `tell` every now and then.
+
+    Raises:
+        ToolFailedError: if it fails.
+    """
+    with (
+        tempfile.TemporaryFile() as err,
+        programs.start(
+            argv,
+            target=target,
+            stdin=DEVNULL if chunks is None else PIPE,
+            stdout=err,
+            stderr=err,
+            pass_fds=() if descriptor is None else (descriptor,),
+        ) as process,
+    ):
+        if chunks is not None:
+            _feed(_telling(chunks, tell), process)
+        returncode = _waited(process, tell)
+        err.seek(0)
+        programs.check(argv, returncode, err.read().decode(errors="replace"))
+
+
+@contextmanager
+def _in_memory(data: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create("casedb-archive-head")
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        yield descriptor
+
+
+def _waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
     while True:
         try:
             return process.wait(timeout=_TOLD_EVERY_S)

@@ -17,7 +17,7 @@ from psycopg import Connection
 from backups import anchors, content, fingerprint
 from backups.compare import Comparison, compare, different
 from backups.contents import stored_facts
-from backups.load import load_archive, load_unpacked
+from backups.load import jobs_for, load_piped, load_unpacked
 from backups.manifest import DUMP, Manifest
 from backups.progress import Watch
 from backups.sealing import Keys
@@ -29,7 +29,6 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar, session_words
 from casedb.tools import PostgresTools
 
-_JOBS_AT_MOST = 8
 _SORTING_KB = 256 * 1024
 _TWO_CORES = 2
 _HASHING_ALONE = {"max_parallel_workers_per_gather": "0"}
@@ -79,7 +78,6 @@ def load(
     target: Conninfo,
     tools: PostgresTools,
     keys: Keys | None,
-    scratch: Path | None,
     watch: Watch,
     words: Sequence[str] = (),
 ) -> None:
@@ -88,12 +86,12 @@ def load(
     Raises:
         ToolFailedError: pg_restore failed.
     """
-    jobs = min(max(2, os.cpu_count() or 1), _JOBS_AT_MOST)
+    jobs = max(2, jobs_for(os.cpu_count() or 1))
     into = session_words(target, purpose="restore", settings=_settings(connection, jobs))
     if archive is None:
-        load_archive(
+        load_piped(
             store, manifest, into, tools,
-            scratch=scratch, jobs=1, keys=keys, words=words, on_progress=watch.on_progress,
+            jobs=jobs, keys=keys, words=words, on_progress=watch.on_progress,
         )  # fmt: skip
         return
     load_unpacked(

@@ -27,8 +27,6 @@ from casedb.errors import ToolFailedError
 from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
 
-# Measured: on two cores two jobs need three quarters of the time, what they read included.
-_CORES_FOR_JOBS = 2
 _JOBS_AT_MOST = 8
 # A drill's cluster lies on the same disk: the database, and as much again for its WAL and sorting.
 _LOADED_RATIO = 2
@@ -69,79 +67,82 @@ def load_archive(
     scratch: Path | None = None,
     jobs: int | None = None,
     keys: Keys | None = None,
-    words: Sequence[str] = (),
     on_progress: OnProgress = unseen,
 ) -> None:
     """Load a backup's archive into `target`'s empty database, up to the first error.
 
-    `words` are further ones of pg_restore, which narrow what is loaded.
+    Several `jobs` (default: one a core) load what is uncompressed in `scratch` (default: the
+    system's folder for temporary files), because only a file can be read by several. It comes
+    through a pipe instead where there is no room for it, and where it may not lie in clear.
 
-    `jobs` (default: by the number of cores) above 1 need the archive uncompressed in `scratch`
-    (default: the system's folder for temporary files), because only a file can be read by several;
-    when that has filled up meanwhile, one job loads what comes through a pipe.
+    Raises:
+        ToolFailedError: pg_restore failed, or what was read is not what the manifest names.
+    """
+    jobs = jobs or jobs_for(os.cpu_count() or 1)
+    raw_size = stored_facts(manifest, DUMP).raw_size_bytes or 0
+    folder = scratch or Path(tempfile.gettempdir())
+    need = raw_size + _LOADED_RATIO * manifest.database_size_bytes
+    if jobs > 1 and not manifest.recipients and shutil.disk_usage(folder).free >= need:
+        with unpacked(store, manifest, folder) as found:
+            if found and found.problem:
+                raise _changed()
+            if found:
+                load_unpacked(found, manifest, target, tools, jobs=jobs, on_progress=on_progress)
+                return
+    load_piped(
+        store, manifest, target, tools, jobs=jobs, keys=keys, words=(), on_progress=on_progress
+    )
+
+
+def jobs_for(cores: int) -> int:
+    """Return with how many jobs to load an archive.
+
+    >>> jobs_for(1), jobs_for(2), jobs_for(16)
+    (1, 2, 8)
+    """
+    return min(cores, _JOBS_AT_MOST)
+
+
+def load_piped(
+    store: Store,
+    manifest: Manifest,
+    target: Conninfo,
+    tools: PostgresTools,
+    *,
+    jobs: int,
+    keys: Keys | None,
+    words: Sequence[str],
+    on_progress: OnProgress,
+) -> None:
+    """Load an archive through a pipe: the rows with one job, what follows them with `jobs`.
+
+    `words` are further ones of pg_restore, which narrow what is loaded; then one job does all.
 
     Raises:
         ToolFailedError: pg_restore failed, or what was read is not what the manifest names.
     """
     facts = stored_facts(manifest, DUMP)
-    raw_size = facts.raw_size_bytes or 0
-    if manifest.recipients:
-        keys = require_keys(manifest, keys)
-        # A copy for several jobs would lie on a disk in clear.
-        jobs = 1
-    else:
-        keys = None
-    folder = scratch or Path(tempfile.gettempdir())
-    need = raw_size + _LOADED_RATIO * manifest.database_size_bytes
-    jobs = jobs or jobs_for(os.cpu_count() or 1, need, shutil.disk_usage(folder).free)
     argv = [
         *programs.pg_restore_argv(tools, dbname=make_conninfo("", dbname=target.dbname)),
         *words,
     ]
-    into = target.replace(application_name=f"casedb restore {manifest.label}")
-    if jobs > 1:
-        with unpacked(store, manifest, folder) as found:
-            if found and found.problem:
-                raise _changed()
-            if found:
-                load_unpacked(
-                    found, manifest, target, tools, jobs=jobs, words=words, on_progress=on_progress
-                )
-                return
     try:
         with (
             store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
             _watching(target, manifest, on_progress) as tell,
         ):
-            agrees = archive.load(file, into, argv, keys, tell).same_bytes(facts)
+            loaded = archive.load(
+                file,
+                _named(target, manifest),
+                argv,
+                require_keys(manifest, keys) if manifest.recipients else None,
+                tell,
+                jobs=1 if words else jobs,
+            )
     except archive.UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error
-    if not agrees:
+    if not loaded.same_bytes(facts):
         raise _changed()
-
-
-def _changed() -> ToolFailedError:
-    return ToolFailedError(
-        f"{DUMP} changed while it was read", detail="It does not match the manifest."
-    )
-
-
-def jobs_for(cores: int, need_bytes: int, free_bytes: int) -> int:
-    """Return with how many jobs to load an archive, for which several need room on a disk.
-
-    >>> jobs_for(1, 1000, 10_000), jobs_for(16, 1000, 10_000), jobs_for(16, 1000, 500)
-    (1, 8, 1)
-    """
-    if cores < _CORES_FOR_JOBS or free_bytes < need_bytes:
-        return 1
-    return min(cores, _JOBS_AT_MOST)
-
-
-def analyze(target: Conninfo) -> None:
-    """Gather the planner's statistics, without which the first hour after a restore is slow."""
-    with connect(target, purpose="analyze") as connection:
-        prepare_session(connection, {})
-        connection.execute("ANALYZE")
 
 
 def load_unpacked(
@@ -170,17 +171,27 @@ def load_unpacked(
         jobs=jobs,
         words=words,
     )
-    into = target.replace(application_name=f"casedb restore {manifest.label}")
-    with (
-        _watching(target, manifest, on_progress) as tell,
-        tempfile.TemporaryFile() as err,
-        programs.start(
-            argv, target=into, stdout=err, stderr=err, pass_fds=[archive_file.descriptor]
-        ) as process,
-    ):
-        returncode = archive.waited(process, tell)
-        err.seek(0)
-        programs.check(argv, returncode, err.read().decode(errors="replace"))
+    with _watching(target, manifest, on_progress) as tell:
+        archive.run_restore(
+            argv, _named(target, manifest), tell, descriptor=archive_file.descriptor
+        )
+
+
+def _named(target: Conninfo, manifest: Manifest) -> Conninfo:
+    return target.replace(application_name=f"casedb restore {manifest.label}")
+
+
+def _changed() -> ToolFailedError:
+    return ToolFailedError(
+        f"{DUMP} changed while it was read", detail="It does not match the manifest."
+    )
+
+
+def analyze(target: Conninfo) -> None:
+    """Gather the planner's statistics, without which the first hour after a restore is slow."""
+    with connect(target, purpose="analyze") as connection:
+        prepare_session(connection, {})
+        connection.execute("ANALYZE")
 
 
 @contextmanager

@@ -104,9 +104,7 @@ def restore_part(
             watch.phase("restore", "restoring"),
             _words(store, manifest, chosen, tools, keys) as words,
         ):
-            fill.load(
-                store, manifest, unpacked, connection, target, tools, keys, scratch, watch, words
-            )
+            fill.load(store, manifest, unpacked, connection, target, tools, keys, watch, words)
             for statement in property_statements(manifest.properties, temporary):
                 connection.execute(statement)
         wanted = part.as_restored(manifest, catalog, chosen)

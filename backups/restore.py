@@ -105,7 +105,7 @@ def restore(
             notes.append(f'"{temporary}" had been restored before, and was still what was verified')
         else:
             with watch.phase("restore", "restoring"):
-                fill.load(store, manifest, archive, connection, target, tools, keys, scratch, watch)
+                fill.load(store, manifest, archive, connection, target, tools, keys, watch)
                 for statement in property_statements(manifest.properties, temporary):
                     connection.execute(statement)
             found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)

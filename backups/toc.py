@@ -11,7 +11,8 @@ The layout is that of src/bin/pg_dump/pg_backup_archiver.c (WriteHead, WriteToc,
 and pg_backup_custom.c (_StartData, _WriteData, _EndData, _WriteExtraToc).
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,6 +85,27 @@ def read_head(data: bytes) -> Head | None:
         return _read_head(_Cursor(data))
     except IndexError:
         return None
+
+
+def begun(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the head of the archive that comes in `chunks`, and all of them again.
+
+    The head is empty if its layout is not known here, or it is no archive.
+    """
+    data, try_at_bytes = bytearray(), 0
+    for chunk in chunks:
+        data += chunk
+        if len(data) < try_at_bytes:
+            continue
+        # Not at each chunk: an archive that is none would be read as often as it has chunks.
+        try_at_bytes = 2 * len(data)
+        try:
+            head = read_head(bytes(data))
+        except UnknownLayoutError:
+            break
+        if head:
+            return bytes(data[: head.size_bytes]), itertools.chain([bytes(data)], chunks)
+    return b"", itertools.chain([bytes(data)], chunks)
 
 
 def frozen(data: bytes, head: Head) -> bytes:
@@ -184,6 +206,7 @@ class _Blocks:
         self.head = head
         self._wanted = {entry.dump_id: entry for entry in head.entries if entry.has_data}
         self._found: dict[int, int] = {}
+        self._is_sound = True  # Until something is not what it was taken for.
         self._end = b"\0" * (1 + head.int_bytes)
         self._begin_bytes = 2 + head.int_bytes
         # What was not looked at yet, and where in the file that is. The head ends as a block does.
@@ -204,7 +227,7 @@ class _Blocks:
 
     def found(self) -> Sequence[tuple[Entry, int]]:
         """Return where the rows of each entry begin; nothing unless all were seen."""
-        if self._found.keys() != self._wanted.keys():
+        if not self._is_sound or self._found.keys() != self._wanted.keys():
             return ()
         return [(self._wanted[dump_id], at) for dump_id, at in self._found.items()]
 
@@ -222,8 +245,7 @@ class _Blocks:
         dump_id = int.from_bytes(first[2:], "little")
         known = self._wanted.get(dump_id)
         if first[:2] != bytes([_BLOCK_OF_ROWS, 0]) or known is None or dump_id in self._found:
-            # Not what it was taken for: found() then says nothing.
-            self._found[-1] = begin
+            self._is_sound = False
             return
         self._found[dump_id] = begin
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from benchmarks.bench import Bench, Found, at_least
 from benchmarks.figures import ratio_figure, self_noise
 from benchmarks.harness import AGAIN, Contestant, Did, Meter, alternate
+from benchmarks.hugepages import reserved
 from benchmarks.load import WEIGHTS, Sizes, prepare, transactions_a_second
 from benchmarks.site import DATABASE, Site
 from benchmarks.statements import read_sql
@@ -38,11 +39,16 @@ def measure(site: Site) -> Found:
     machine = replace(machine, has_lz4=machine.has_lz4 and bool(has_lz4))
     tuned = tune(machine, Workload.OLTP).values
     default = defaults(admin, tuned)
+    without: list[str | None] = []
     with site.database(CLONE, template=DATABASE) as target:
         sizes = prepare(target)
 
         def under(settings: Mapping[str, str], *, off: str = "", on: str = "") -> Did:
-            with site.settings(settings):
+            # PostgreSQL tries for huge pages by itself; who reserves them is part of tuning.
+            asked = settings if settings is tuned else {}
+            with reserved(asked) as why_not, site.settings(settings):
+                if settings is tuned:
+                    without.append(why_not)
                 if off:
                     _change(target, off)
                 try:
@@ -110,6 +116,7 @@ def measure(site: Site) -> Found:
             f"{CLIENTS} clients, {seconds} s a run after {warming_s} s and a checkpoint; "
             + ", ".join(f"{name} {weight}" for name, weight in WEIGHTS.items()),
             f"{sizes.workers:,} caseworkers, {sizes.work:,} cases in progress",
+            "huge pages, tuned: " + "; ".join(sorted({why or "reserved" for why in without})),
         ],
     )
 

@@ -5,12 +5,16 @@ content, which the restore compares, and a physical copy of the whole server: wh
 """
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from backups import content, snapshot
 from backups.attempt import Wish
+from backups.dump import dump
 from backups.manifest import TableFacts
 from backups.restore import restore
+from backups.sealing import new_key, read_keys
+from backups.stores import LocalStore
 from benchmarks.bench import Bench, Found, at_most
 from benchmarks.benches import dump as dumps
 from benchmarks.figures import plain_figure, ratio_figure
@@ -26,7 +30,7 @@ from casedb.tools import PostgresTools
 SHARE = "restore with verification, of the plan's"
 HASH = "content hash of all tables, of the restore's CPU"
 PHYSICAL = "restore of a dump, of a physical copy's"
-OURS, PLANNED, BEST = "bench_restored", "bench_planned", "bench_best"
+OURS, SEALED, PLANNED, BEST = "bench_restored", "bench_sealed", "bench_planned", "bench_best"
 
 
 def plan(admin: Conninfo, tools: PostgresTools, packed: Path, place: Path) -> None:
@@ -69,16 +73,20 @@ def measure(site: Site) -> Found:
     copy = PhysicalCopy(site, site.folder / "base")
     copy.take()
     others, about_others = pgbackrest(site)
-    phases: list[dict[str, float]] = []
+    public = new_key(site.folder / "key")
+    keys = read_keys(site.folder / "key")
+    vault = LocalStore(site.folder / "vault")
+    sealed = dump(target, vault, tools=tools, recipients=[public]).label
+    phases: dict[str, list[Mapping[str, float]]] = {OURS: [], SEALED: []}
 
-    def ours(place: Path) -> Did:
-        wish = Wish(label, OURS)
-        report = restore(store, wish, admin, tools=tools, scratch=place, record=False)
-        phases.append(dict(report.phases_s))
+    def ours(place: Path, where: LocalStore, which: str, name: str) -> Did:
+        wish = Wish(which, name)
+        report = restore(where, wish, admin, tools=tools, scratch=place, keys=keys, record=False)
+        phases[name].append(report.phases_s)
         return Did(wall_s=report.duration_s)
 
     def compared() -> None:
-        if len(phases) == 1 and hashes(admin.replace(dbname=OURS)) != hashes(target):
+        if len(phases[OURS]) == 1 and hashes(admin.replace(dbname=OURS)) != hashes(target):
             raise DifferenceError("the content hash is another one after the restore")
         site.drop(OURS)
 
@@ -102,8 +110,14 @@ def measure(site: Site) -> Found:
             Contestant(
                 "restore",
                 "casedb restore --into: bytes checked, loaded, analyzed, every row compared",
-                ours,
+                lambda place: ours(place, store, label, OURS),
                 compared,
+            ),
+            Contestant(
+                "encrypted",
+                "the same of an encrypted backup, whose archive comes through a pipe",
+                lambda place: ours(place, vault, sealed, SEALED),
+                lambda: site.drop(SEALED),
             ),
             Contestant("hash", "the content hash of every table, one after the other", hashed),
             Contestant(
@@ -122,7 +136,6 @@ def measure(site: Site) -> Found:
         mine.cpu_s / whole.cpu_s * 100
         for mine, whole in zip(arms["hash"].costs, arms["restore"].costs, strict=True)
     ]
-    last = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases[-1].items())
     targets = BENCH.targets
     return Found(
         list(arms.values()),
@@ -134,15 +147,25 @@ def measure(site: Site) -> Found:
                 arms["restore"],
                 arms["best pg_restore"],
             ),
+            ratio_figure(
+                "restore of an encrypted backup, of one that is not",
+                arms["encrypted"],
+                arms["restore"],
+            ),
             ratio_figure(PHYSICAL, arms["restore"], arms["physical copy"]),
         ],
         [
-            f"phases of the last restore: {last}",
+            f"phases of the last restore: {_in_words(phases[OURS][-1])}",
+            f"of the last encrypted one: {_in_words(phases[SEALED][-1])}",
             "the content hash after the restore was that before the dump",
             "a physical copy holds the whole server, byte for byte, for the same major version",
             about_others,
         ],
     )
+
+
+def _in_words(phases: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in phases.items())
 
 
 def pgbackrest(site: Site) -> tuple[list[Contestant], str]:
