@@ -1,5 +1,6 @@
 """Reading an archive back: through zstd, past its checksum, into pg_restore."""
 
+import itertools
 import os
 import tempfile
 import time
@@ -11,7 +12,7 @@ from typing import IO, BinaryIO
 from backups.manifest import FileFacts
 from backups.sealing import Keys, UnsealError, unsealed
 from backups.streams import HashingReader, ZstdError, decompressed
-from backups.toc import begun
+from backups.toc import begun, for_one_job
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
@@ -108,15 +109,16 @@ def load(
     keys: Keys | None = None,
     tell: Callable[[], None] = lambda: None,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
 ) -> FileFacts:
     """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
 
     With `keys` it is encrypted besides; the checksum is of what lies in the store. `tell` is
     called every now and then.
 
-    A pipe has one reader. But what follows the rows, indexes above all, needs the archive's head
-    alone, which holds no rows: with `jobs` it stays in memory for a second pg_restore, of several.
+    With `jobs` all that is in it is loaded, and nothing is there yet: then the rows come frozen. A
+    pipe has one reader, but what follows the rows, indexes above all, needs the archive's head
+    alone, which holds no rows: it stays in memory for a second pg_restore with that many jobs.
 
     Raises:
         UnreadableArchiveError: if age or zstd cannot read it.
@@ -124,10 +126,15 @@ def load(
     """
     reader = HashingReader(source)
     with raw_archive(reader, keys) as chunks:
-        in_two = jobs > 1 and hasattr(os, "memfd_create")
-        head, chunks = begun(chunks) if in_two else (b"", chunks)
-        run_restore([*argv, *(_UP_TO_ROWS if head else ())], target, tell, chunks=chunks)
-    if head:
+        head, rest = begun(chunks) if jobs else (b"", chunks)
+        in_two = head and jobs and jobs > 1 and hasattr(os, "memfd_create")
+        run_restore(
+            [*argv, *(_UP_TO_ROWS if in_two else ())],
+            target,
+            tell,
+            chunks=itertools.chain([for_one_job(head)], rest),
+        )
+    if in_two:
         with _in_memory(head) as descriptor:
             words = [_AFTER_ROWS, f"--jobs={jobs}", f"/dev/fd/{descriptor}"]
             run_restore([*argv, *words], target, tell, descriptor=descriptor)

@@ -116,7 +116,8 @@ def load_piped(
 ) -> None:
     """Load an archive through a pipe: the rows with one job, what follows them with `jobs`.
 
-    `words` are further ones of pg_restore, which narrow what is loaded; then one job does all.
+    `words` are further ones of pg_restore, which narrow what is loaded; then one job does all, and
+    the archive is left as it is.
 
     Raises:
         ToolFailedError: pg_restore failed, or what was read is not what the manifest names.
@@ -137,7 +138,7 @@ def load_piped(
                 argv,
                 require_keys(manifest, keys) if manifest.recipients else None,
                 tell,
-                jobs=1 if words else jobs,
+                jobs=None if words else jobs,
             )
     except archive.UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error

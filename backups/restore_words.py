@@ -74,8 +74,8 @@ def scratch_notes(server: ServerState, need: int, in_clear: int) -> list[str]:
         return []
     return [
         f"the archive in clear ({in_clear / 2**20:.0f} MiB) has no room on the server's disk "
-        "besides the database: it is read as it comes, by one job, which takes longer. --scratch "
-        "names a folder on another disk"
+        "besides the database: its rows are read as they come, by one job, which takes longer. "
+        "--scratch names a folder on another disk"
     ]
 
 

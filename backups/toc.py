@@ -12,6 +12,7 @@ and pg_backup_custom.c (_StartData, _WriteData, _EndData, _WriteExtraToc).
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,9 @@ _VERSIONS = ((1, 14), (1, 15), (1, 16))
 """PostgreSQL 12 to 15, 16, and 17 on."""
 _POSITION_KNOWN = 2
 _TABLE, _ROWS = b"TABLE", b"TABLE DATA"
+_COPY_BEGINS = re.compile(
+    rb'COPY ((?:"(?:[^"]|"")*"|[a-z0-9_$]+)\.(?:"(?:[^"]|"")*"|[a-z0-9_$]+)) '
+)
 _COPY_ENDS = b" FROM stdin;\n"
 _COPY_FROZEN_ENDS = b" FROM stdin WITH (FREEZE);\n"
 _BLOCK_OF_ROWS = 1
@@ -41,6 +45,8 @@ class Entry:
     kind: bytes
     copy: tuple[int, int]
     """Where the statement that loads its rows begins and ends in the head, its length included."""
+    into_itself: bool
+    """Whether its rows go into the table that it names, and not into the one it is a part of."""
     depends_on: tuple[bytes, ...]
     position_at: int
     """Where in the head is written where its data begin: a byte of state, then the number."""
@@ -65,7 +71,10 @@ class Head:
         return [
             entry
             for entry in self.entries
-            if entry.kind == _ROWS and entry.depends_on[:1] and entry.depends_on[0] in tables
+            if entry.kind == _ROWS
+            and entry.into_itself
+            and entry.depends_on[:1]
+            and entry.depends_on[0] in tables
         ]
 
     @property
@@ -88,9 +97,9 @@ def read_head(data: bytes) -> Head | None:
 
 
 def begun(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Return the head of the archive that comes in `chunks`, and all of them again.
+    """Return the head of the archive that comes in `chunks`, and what comes after it.
 
-    The head is empty if its layout is not known here, or it is no archive.
+    The head is empty if its layout is not known here, or it is no archive: all comes after it then.
     """
     data, try_at_bytes = bytearray(), 0
     for chunk in chunks:
@@ -104,15 +113,23 @@ def begun(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
         except UnknownLayoutError:
             break
         if head:
-            return bytes(data[: head.size_bytes]), itertools.chain([bytes(data)], chunks)
+            after = bytes(data[head.size_bytes :])
+            return bytes(data[: head.size_bytes]), itertools.chain([after], chunks)
     return b"", itertools.chain([bytes(data)], chunks)
 
 
-def frozen(data: bytes, head: Head) -> bytes:
+def for_one_job(data: bytes) -> bytes:
+    """Return the head `data` for a pg_restore that makes and fills all, with one job."""
+    head = read_head(data)
+    return frozen(data, head, emptied=False) if head else data
+
+
+def frozen(data: bytes, head: Head, *, emptied: bool = True) -> bytes:
     """Return the head with COPY FREEZE for the tables that it makes.
 
-    Only a pg_restore with several jobs may have it: it empties each table in the transaction that
-    fills it, without which the server refuses to freeze.
+    The server freezes only what is emptied in the same transaction. A pg_restore with several jobs
+    does that by itself; unless the tables are `emptied` so, the head does. What pg_restore sends at
+    once is one transaction.
     """
     pieces, end = [], 0
     for entry in sorted(head.filled_here, key=lambda entry: entry.copy):
@@ -120,11 +137,20 @@ def frozen(data: bytes, head: Head) -> bytes:
         statement = data[begin + 1 + head.int_bytes : after]
         if not statement.endswith(_COPY_ENDS):
             continue
-        statement = statement.removesuffix(_COPY_ENDS) + _COPY_FROZEN_ENDS
+        table = b"" if emptied else _copied_into(statement)
+        if table is None:
+            continue
+        first = b"TRUNCATE TABLE ONLY " + table + b";\n" if table else b""
+        statement = first + statement.removesuffix(_COPY_ENDS) + _COPY_FROZEN_ENDS
         pieces += [data[end:begin], b"\0", len(statement).to_bytes(head.int_bytes, "little")]
         pieces.append(statement)
         end = after
     return b"".join([*pieces, data[end : head.size_bytes]])
+
+
+def _copied_into(statement: bytes) -> bytes | None:
+    found = _COPY_BEGINS.match(statement)
+    return found[1] if found else None
 
 
 class Seekable(Protocol):
@@ -301,8 +327,10 @@ def _read_entry(cursor: _Cursor, version: tuple[int, int], position_bytes: int) 
         cursor.text()
     kind = cursor.text() or b""
     cursor.number()  # The section.
-    for _ in range(2):  # The statements that make and drop it.
+    makes = (
         cursor.text()
+    )  # Of rows: nothing, or a remark that they go through the partitions' root.
+    cursor.text()  # The statement that drops it.
     copy_begins = cursor.at
     cursor.text()
     copy = (copy_begins, cursor.at)
@@ -318,4 +346,4 @@ def _read_entry(cursor: _Cursor, version: tuple[int, int], position_bytes: int) 
     position_at = cursor.at
     is_known = cursor.byte() == _POSITION_KNOWN
     cursor.take(position_bytes)
-    return Entry(dump_id, has_data, kind, copy, tuple(depends_on), position_at, is_known)
+    return Entry(dump_id, has_data, kind, copy, not makes, tuple(depends_on), position_at, is_known)

@@ -41,6 +41,10 @@ CREATE UNIQUE INDEX ON desk.counted (count);
 CREATE TABLE desk.parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
 CREATE TABLE desk.part_1 PARTITION OF desk.parted FOR VALUES FROM (0) TO (100);
 INSERT INTO desk.parted SELECT generate_series(0, 99);
+CREATE TYPE desk.kind AS ENUM ('one', 'two');
+CREATE TABLE desk.by_kind (kind desk.kind) PARTITION BY HASH (kind);
+CREATE TABLE desk.kinds PARTITION OF desk.by_kind FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+INSERT INTO desk.by_kind VALUES ('one'), ('two');
 CREATE RULE nothing AS ON DELETE TO desk.parted DO INSTEAD NOTHING;
 SELECT lo_from_bytea(4711, '\\x00010203');
 COMMENT ON LARGE OBJECT 4711 IS 'a large object';
@@ -99,20 +103,45 @@ def in_words(target: Conninfo, tools: PostgresTools) -> list[str]:
     return [line for line in lines if "restrict " not in line]
 
 
-def load(raw: bytes, target: Conninfo, tools: PostgresTools, jobs: int = 2) -> None:
+def load(raw: bytes, target: Conninfo, tools: PostgresTools, jobs: int | None = 2) -> None:
     argv = programs.pg_restore_argv(tools, dbname=target.dbname or "")
     archive.load(packed(raw), target, argv, jobs=jobs)
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 4])
+@pytest.mark.parametrize("jobs", [None, 1, 2, 4])
 def test_all_is_there_however_many_load_it(
-    filled: Conninfo, empty: Conninfo, tools: PostgresTools, ran: list[Sequence[str]], jobs: int
+    filled: Conninfo,
+    empty: Conninfo,
+    tools: PostgresTools,
+    ran: list[Sequence[str]],
+    jobs: int | None,
 ) -> None:
     load(dumped(filled, tools, "--format=custom", "--compress=0"), empty, tools, jobs)
 
     assert in_words(empty, tools) == in_words(filled, tools)
-    assert len(ran) == (1 if jobs == 1 else 2)
-    assert (f"--jobs={jobs}" in ran[-1]) == (jobs > 1)
+    several = jobs is not None and jobs > 1
+    assert len(ran) == (2 if several else 1)
+    assert (f"--jobs={jobs}" in ran[-1]) == several
+
+
+@pytest.mark.parametrize(("jobs", "visible"), [(None, False), (1, True), (2, True)])
+def test_the_rows_come_frozen(
+    filled: Conninfo, empty: Conninfo, tools: PostgresTools, jobs: int | None, visible: bool
+) -> None:
+    """What is frozen is known to be visible to all, which else a VACUUM finds out."""
+    load(dumped(filled, tools, "--format=custom", "--compress=0"), empty, tools, jobs)
+
+    with connect(empty, purpose="test") as connection:
+        connection.execute("ANALYZE")
+        found = connection.execute(
+            "SELECT relname, relallvisible, pages FROM pg_class JOIN ("
+            "  SELECT tableoid AS oid, count(DISTINCT (ctid::text::point)[0]) AS pages FROM ("
+            "    SELECT tableoid, ctid FROM desk.papers UNION ALL"
+            "    SELECT tableoid, ctid FROM desk.notes UNION ALL"
+            "    SELECT tableoid, ctid FROM desk.parted) AS every GROUP BY 1) AS filled USING (oid)"
+        ).fetchall()
+    assert {name for name, _, _ in found} == {"papers", "notes", "part_1"}
+    assert [name for name, seen, pages in found if seen != (pages if visible else 0)] == []
 
 
 def test_what_was_compressed_by_pg_dump_is_loaded_in_two_as_well(

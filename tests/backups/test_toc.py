@@ -1,12 +1,13 @@
 """An archive that came out of a pipe, completed: the same archive, and faster to load."""
 
 import io
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from backups.toc import CompletedArchive, Head, UnknownLayoutError, read_head
+from backups.toc import CompletedArchive, Head, UnknownLayoutError, begun, for_one_job, read_head
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -184,6 +185,51 @@ def test_a_table_of_an_extension_is_not_made_by_the_archive_and_not_frozen(
     (copy,) = [line for line in text.splitlines() if line.startswith("COPY public.configured")]
     assert copy.endswith(" FROM stdin;")
     assert "WITH (FREEZE)" in text
+
+
+def test_rows_that_come_through_the_root_of_partitions_are_not_frozen(
+    filled: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """Which part they belong to may differ from server to server; pg_dump leaves it to the root."""
+    with connect(filled, purpose="test") as connection:
+        connection.execute(
+            "CREATE TYPE kind AS ENUM ('one', 'two');"
+            "CREATE TABLE by_kind (kind kind) PARTITION BY HASH (kind);"
+            "CREATE TABLE kinds PARTITION OF by_kind FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+            "INSERT INTO by_kind VALUES ('one'), ('two')"
+        )
+    text = script(tools, completed(dumped(filled, tools)), tmp_path / "archive")
+
+    (copy,) = [line for line in text.splitlines() if line.startswith("COPY public.by_kind")]
+    assert copy.endswith(" FROM stdin;")
+    assert "WITH (FREEZE)" in text
+
+
+def test_for_one_job_the_head_empties_what_it_fills(
+    filled: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    archive = dumped(filled, tools)
+    head, rest = begun(iter([archive[:1000], archive[1000:]]))
+
+    text = script(tools, for_one_job(head) + b"".join(rest), tmp_path / "archive")
+
+    assert head == archive[: head_of(archive).size_bytes]
+    emptied = [line for line in text.splitlines() if line.startswith("TRUNCATE TABLE ONLY ")]
+    assert f"TRUNCATE TABLE ONLY {ODD};" in emptied
+    assert len(emptied) == text.count("FROM stdin WITH (FREEZE);\n") == 6
+    assert without_key(
+        re.sub(r"TRUNCATE TABLE ONLY .*;\n", "", text).replace(" WITH (FREEZE);", ";")
+    ) == without_key(script(tools, archive, tmp_path / "archive"))
+
+
+@pytest.mark.parametrize("begin", [b"", b"PGD", b"no archive at all", bytes(3 << 20)])
+def test_what_is_no_archive_comes_as_it_is(begin: bytes) -> None:
+    pieces = [begin[at : at + 1000] for at in range(0, len(begin), 1000)]
+
+    head, rest = begun(iter(pieces))
+
+    assert head == b""
+    assert b"".join(rest) == begin
 
 
 def test_an_archive_compressed_by_pg_dump_is_frozen_and_not_searched(
