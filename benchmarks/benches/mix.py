@@ -73,7 +73,7 @@ def measure(site: Site) -> Found:
             [
                 contestant("default", "PostgreSQL's own settings", default),
                 contestant("plan", "the plan's six settings", {}),
-                contestant("tuned", "casedb tune for this machine", tuned),
+                contestant("tuned", "casedb tune for this machine, its huge pages reserved", tuned),
                 contestant(
                     "no row security",
                     "tuned, row security switched off",

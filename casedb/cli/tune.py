@@ -9,11 +9,15 @@ from casedb.cli.options import json_option
 from casedb.cli.output import print_json, print_table, progress
 from casedb.errors import ServerUnreachableError, UsageError
 from casedb.tools import SUPPORTED_MAJORS
+from deploy.kernel import huge_pages
 from deploy.machine import Disk, Machine, local_facts, machine_from_facts
 from deploy.runs import host_states
 from deploy.sizes import MB, format_size, parse_size
 from deploy.tuning import Tuning, Workload, as_conf, phase0
 from deploy.tuning import tune as tune_machine
+
+_HUGE_PAGE_BYTES = 2 * MB
+"""What x86 has and 64-bit ARM usually; a host's own size is found when it is set up."""
 
 
 class _Size(click.ParamType[int]):
@@ -97,6 +101,7 @@ def tune(
                 "settings": [*tuning.settings],
                 "worst_case_bytes": tuning.worst_case_bytes,
                 "usable_bytes": tuning.usable_bytes,
+                "nr_hugepages": huge_pages(tuning.values, page_bytes=_HUGE_PAGE_BYTES),
             }
         )
     elif as_lines:
@@ -159,3 +164,8 @@ def _show(tuning: Tuning, machine: Machine) -> None:
         f"at worst, everything at its most at once: {format_size(worst // MB * MB)}"
         + (", which is more than there is" if worst > tuning.usable_bytes else "")
     )
+    if pages := huge_pages(tuning.values, page_bytes=_HUGE_PAGE_BYTES):
+        click.echo(
+            f"huge_pages finds none that the kernel does not reserve: vm.nr_hugepages = {pages} "
+            f"(of {format_size(_HUGE_PAGE_BYTES)} each),\nwhich `casedb host apply` sees to"
+        )

@@ -69,6 +69,17 @@ def test_tune_names_what_differs_from_pgtune(casedb: "Casedb") -> None:
     assert answer["worst_case_bytes"] > 4 * 1024**3
 
 
+def test_tune_says_how_many_huge_pages_the_kernel_has_to_reserve(casedb: "Casedb") -> None:
+    large = ("tune", "--memory", "16GB", "--cpus", "4")
+    small = ("tune", "--memory", "4GB", "--cpus", "4")
+
+    # 4 GB of shared_buffers and what comes on top, in pages of 2 MB.
+    assert 2048 < casedb(*large, "--json").json["nr_hugepages"] < 2300
+    assert "vm.nr_hugepages = " in casedb(*large).out
+    assert casedb(*small, "--json").json["nr_hugepages"] == 0
+    assert "vm.nr_hugepages" not in casedb(*small).out
+
+
 def test_tune_refuses_a_machine_that_is_too_small(casedb: "Casedb") -> None:
     assert "256MB" in casedb("tune", "--memory", "100MB").err
     assert casedb("tune", "--memory", "100MB").code == 2
