@@ -30,6 +30,8 @@ _COPY_ENDS = b" FROM stdin;\n"
 _COPY_FROZEN_ENDS = b" FROM stdin WITH (FREEZE);\n"
 _BLOCK_OF_ROWS = 1
 _FIRST_TRY_BYTES = 1 << 20
+_HEAD_AT_MOST_BYTES = 64 << 20
+"""Some 100,000 tables. Of what promises a longer one, nothing is kept in memory."""
 
 
 class UnknownLayoutError(Exception):
@@ -112,6 +114,8 @@ def begun(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
             head = read_head(bytes(data))
         except UnknownLayoutError:
             break
+        if len(data) > _HEAD_AT_MOST_BYTES:
+            break
         if head:
             after = bytes(data[head.size_bytes :])
             return bytes(data[: head.size_bytes]), itertools.chain([after], chunks)
@@ -185,7 +189,8 @@ class CompletedArchive:
         self._begun += chunk
         if len(self._begun) >= self._try_at_bytes:
             self._try_at_bytes *= 2
-            self._begin(bytes(self._begun), more_to_come=True)
+            in_bounds = len(self._begun) <= _HEAD_AT_MOST_BYTES
+            self._begin(bytes(self._begun), more_to_come=in_bounds)
 
     def finish(self) -> None:
         """Write down where the rows of each table begin, if that was seen of all."""

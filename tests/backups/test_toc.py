@@ -3,10 +3,12 @@
 import io
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backups import toc
 from backups.toc import CompletedArchive, Head, UnknownLayoutError, begun, for_one_job, read_head
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -230,6 +232,29 @@ def test_what_is_no_archive_comes_as_it_is(begin: bytes) -> None:
 
     assert head == b""
     assert b"".join(rest) == begin
+
+
+def test_of_what_promises_an_endless_head_nothing_is_kept(
+    filled: Conninfo, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toc, "_HEAD_AT_MOST_BYTES", 1 << 20)
+    archive = dumped(filled, tools)
+    # The first text is the database's name, and its length is now said to be 2 GB.
+    begin = archive.index((filled.dbname or "").encode()) - 4
+    endless = archive[:begin] + (0x7FFFFFFF).to_bytes(4, "little") + bytes(8 << 20)
+    taken: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for at in range(0, len(endless), 1 << 16):
+            taken.append(at)
+            yield endless[at : at + (1 << 16)]
+
+    assert read_head(endless) is None
+    found, rest = begun(pieces())
+    assert found == b""
+    assert len(taken) < 64
+    assert b"".join(rest) == endless
+    assert completed(endless) == endless
 
 
 def test_an_archive_compressed_by_pg_dump_is_frozen_and_not_searched(
