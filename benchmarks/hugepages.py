@@ -14,14 +14,15 @@ _MEMINFO = Path("/proc/meminfo")
 def reserved(settings: Mapping[str, str]) -> Iterator[str | None]:
     """Reserve what a server with `settings` asks for, beside what there is, for the block.
 
-    Yields why the kernel did not; None if it did. The server then does without: it tries.
+    Yields why that did not come off, None if it did. A server that only tries for them does
+    without.
     """
-    before = int(_RESERVED.read_text())
-    wanted = huge_pages(settings, page_bytes=_page_bytes())
     try:
+        before = int(_RESERVED.read_text())
+        wanted = huge_pages(settings, page_bytes=_page_bytes())
         _RESERVED.write_text(str(before + wanted))
     except OSError as error:
-        yield f"{error.strerror}: the kernel is root's"
+        yield f"{error.filename}: {error.strerror}"
         return
     try:
         found = int(_RESERVED.read_text()) - before
