@@ -332,9 +332,9 @@ def _read_entry(cursor: _Cursor, version: tuple[int, int], position_bytes: int) 
         cursor.text()
     kind = cursor.text() or b""
     cursor.number()  # The section.
-    makes = (
-        cursor.text()
-    )  # Of rows: nothing, or a remark that they go through the partitions' root.
+    # The statement that makes it; of rows: nothing, or a remark that they go through the root of
+    # the partitions.
+    makes = cursor.text()
     cursor.text()  # The statement that drops it.
     copy_begins = cursor.at
     cursor.text()
