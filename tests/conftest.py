@@ -21,7 +21,8 @@ from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
 from casedb.sqlfiles import folder
 from casedb.throwaway import throwaway_cluster
-from casedb.tools import PostgresTools, tools_in, wheel_tools
+from casedb.tools import PostgresTools, wheel_tools
+from tests.majors import tools_at
 
 # Under nohup, or in the background of a script, these are ignored, and a child that a test wants to
 # interrupt would inherit that.
@@ -73,7 +74,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def _tools(config: pytest.Config) -> PostgresTools:
     chosen = config.getoption("--pg-bin")
-    return tools_in(Path(chosen), source="setting") if chosen else wheel_tools(16)
+    return tools_at(Path(chosen)) if chosen else wheel_tools(16)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ With --say: for people, also which of the majors that we serve this machine lack
 import sys
 from pathlib import Path
 
-from casedb.tools import wheel_tools
+from casedb.tools import PostgresTools, tools_in, wheel_tools
 
 SERVED = (15, 16, 17, 18)
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -18,6 +18,14 @@ def found(debian: Path = _DEBIAN) -> list[tuple[int, Path]]:
     installed = [(major, debian / str(major) / "bin") for major in SERVED]
     ours = [(major, folder) for major, folder in installed if (folder / "postgres").exists()]
     return sorted([*ours, *((major, wheel_tools(major).bindir) for major in _IN_WHEEL)])
+
+
+def tools_at(folder: Path) -> PostgresTools:
+    """Return the programs in `folder`; those of the wheel as its own, also when named by folder."""
+    for major in _IN_WHEEL:
+        if folder.resolve() == (ours := wheel_tools(major)).bindir.resolve():
+            return ours
+    return tools_in(folder)
 
 
 def said(majors: set[int]) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.majors import found, said
+from tests.majors import found, said, tools_at
 
 
 def test_what_debian_has_installed_is_found_beside_the_wheels(tmp_path: Path) -> None:
@@ -18,3 +18,8 @@ def test_a_major_that_is_lacking_is_said() -> None:
         "tested with PostgreSQL 15, 16, 18; NOT with 17: this machine has no server of it"
     )
     assert said({15, 16, 17, 18}) == "tested with PostgreSQL 15, 16, 17, 18"
+
+
+def test_a_wheel_is_known_by_its_folder_too() -> None:
+    """Or tests that need a full server would run, and fail, where there is none."""
+    assert {tools_at(folder).source for _, folder in found(Path("/nonexistent"))} == {"wheel"}
