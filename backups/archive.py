@@ -1,26 +1,16 @@
-"""Reading an archive back: through zstd, past its checksum, into pg_restore."""
+"""Reading an archive back: through zstd, past its checksum, into a listing by pg_restore."""
 
-import itertools
-import os
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, BinaryIO
 
+from backups import pg_restore
 from backups.manifest import FileFacts
 from backups.sealing import Keys, UnsealError, unsealed
 from backups.streams import HashingReader, ZstdError, decompressed
-from backups.toc import begun, for_one_job
-from casedb import tools as programs
-from casedb.conninfo import Conninfo
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools, ToolStoppedError
-
-_TOLD_EVERY_S = 0.25
-_UP_TO_ROWS = ("--section=pre-data", "--section=data")
-_AFTER_ROWS = "--section=post-data"
 
 
 class UnreadableArchiveError(Exception):
@@ -87,106 +77,13 @@ def _list(
     *,
     decompress_all: bool = True,
 ) -> None:
-    argv = [tools["pg_restore"], "--list"]
-    with (
-        tempfile.TemporaryFile() as err,
-        programs.start(argv, stdin=-1, stdout=out, stderr=err) as process,
-    ):
-        with raw_archive(reader, keys) as chunks:
-            _feed(chunks, process, to_the_end=decompress_all)
-        if decompress_all:
-            # Something behind its end may not have been asked for.
-            reader.drain()
-        returncode = process.wait()
-        err.seek(0)
-        programs.check(argv, returncode, err.read().decode(errors="replace"))
-
-
-def load(
-    source: BinaryIO,
-    target: Conninfo,
-    argv: Sequence[str],
-    keys: Keys | None = None,
-    tell: Callable[[], None] = lambda: None,
-    *,
-    jobs: int | None = None,
-) -> FileFacts:
-    """Feed a compressed archive to `argv`, a pg_restore that reads standard input.
-
-    With `keys` it is encrypted besides; the checksum is of what lies in the store. `tell` is
-    called every now and then.
-
-    With `jobs` all that is in it is loaded, and nothing is there yet: then the rows come frozen. A
-    pipe has one reader, but what follows the rows, indexes above all, needs the archive's head
-    alone, which holds no rows: it stays in memory for a second pg_restore with that many jobs.
-
-    Raises:
-        UnreadableArchiveError: if age or zstd cannot read it.
-        ToolFailedError: if pg_restore fails.
-    """
-    reader = HashingReader(source)
     with raw_archive(reader, keys) as chunks:
-        head, rest = begun(chunks) if jobs else (b"", chunks)
-        in_two = head and jobs and jobs > 1 and hasattr(os, "memfd_create")
-        run_restore(
-            [*argv, *(_UP_TO_ROWS if in_two else ())],
-            target,
-            tell,
-            chunks=itertools.chain([for_one_job(head)], rest),
+        pg_restore.run(
+            [tools["pg_restore"], "--list"], chunks=chunks, to_the_end=decompress_all, out=out
         )
-    if in_two:
-        with _in_memory(head) as descriptor:
-            words = [_AFTER_ROWS, f"--jobs={jobs}", f"/dev/fd/{descriptor}"]
-            run_restore([*argv, *words], target, tell, descriptor=descriptor)
-    return reader.facts()
-
-
-def run_restore(
-    argv: Sequence[str],
-    target: Conninfo,
-    tell: Callable[[], None],
-    *,
-    chunks: Iterable[bytes] | None = None,
-    descriptor: int | None = None,
-) -> None:
-    """Run pg_restore, which reads `chunks` or inherits `descriptor`; `tell` every now and then.
-
-    Raises:
-        ToolFailedError: if it fails.
-    """
-    with (
-        tempfile.TemporaryFile() as err,
-        programs.start(
-            argv,
-            target=target,
-            stdin=DEVNULL if chunks is None else PIPE,
-            stdout=err,
-            stderr=err,
-            pass_fds=() if descriptor is None else (descriptor,),
-        ) as process,
-    ):
-        if chunks is not None:
-            _feed(_telling(chunks, tell), process)
-        returncode = _waited(process, tell)
-        err.seek(0)
-        programs.check(argv, returncode, err.read().decode(errors="replace"))
-
-
-@contextmanager
-def _in_memory(data: bytes) -> Iterator[int]:
-    descriptor = os.memfd_create("casedb-archive-head")
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        yield descriptor
-
-
-def _waited(process: "Popen[bytes]", tell: Callable[[], None]) -> int:
-    while True:
-        try:
-            return process.wait(timeout=_TOLD_EVERY_S)
-        except TimeoutExpired:
-            tell()
+    if decompress_all:
+        # Something behind its end may not have been asked for.
+        reader.drain()
 
 
 def hash_of(source: BinaryIO) -> FileFacts:
@@ -207,32 +104,6 @@ def raw_archive(reader: HashingReader, keys: Keys | None) -> Iterator[Iterator[b
             yield decompressed(clear)
         # Something behind the end still belongs to the file's checksum.
         reader.drain()
-
-
-def _telling(chunks: Iterable[bytes], tell: Callable[[], None]) -> Iterator[bytes]:
-    last = time.monotonic()
-    for chunk in chunks:
-        yield chunk
-        if time.monotonic() - last >= _TOLD_EVERY_S:
-            tell()
-            last = time.monotonic()
-
-
-def _feed(chunks: Iterable[bytes], process: "Popen[bytes]", *, to_the_end: bool = True) -> None:
-    sink = process.stdin
-    assert sink is not None
-    for chunk in chunks:
-        if sink is None and not to_the_end:
-            break
-        if sink is not None:
-            try:
-                sink.write(chunk)
-            except BrokenPipeError:
-                # It needs no more, or failed; its exit code tells. The rest is only read.
-                sink = None
-    if sink is not None:
-        with suppress(BrokenPipeError):
-            sink.close()
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from typing import Any
 from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
 
-from backups import archive
+from backups import pg_restore, piped
+from backups.archive import UnreadableArchiveError
 from backups.contents import open_content, require_keys, stored_facts, stored_name
 from backups.manifest import DUMP, GLOBALS, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
@@ -132,7 +133,7 @@ def load_piped(
             store.open(manifest.database, manifest.label, stored_name(manifest, DUMP)) as file,
             _watching(target, manifest, on_progress) as tell,
         ):
-            loaded = archive.load(
+            loaded = piped.load(
                 file,
                 _named(target, manifest),
                 argv,
@@ -140,7 +141,7 @@ def load_piped(
                 tell,
                 jobs=None if words else jobs,
             )
-    except archive.UnreadableArchiveError as error:
+    except UnreadableArchiveError as error:
         raise ToolFailedError(f"{DUMP} cannot be read", detail=f"{error}.") from error
     if not loaded.same_bytes(facts):
         raise _changed()
@@ -173,8 +174,11 @@ def load_unpacked(
         words=words,
     )
     with _watching(target, manifest, on_progress) as tell:
-        archive.run_restore(
-            argv, _named(target, manifest), tell, descriptor=archive_file.descriptor
+        pg_restore.run(
+            argv,
+            target=_named(target, manifest),
+            descriptor=archive_file.descriptor,
+            tell=tell,
         )
 
 

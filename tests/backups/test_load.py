@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from backups import archive
+from backups import pg_restore, piped
 from backups.streams import compress
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -75,13 +75,13 @@ def empty(cluster: Conninfo) -> Iterator[Conninfo]:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The words of each pg_restore."""
     seen: list[Sequence[str]] = []
-    run_restore = archive.run_restore
+    run = pg_restore.run
 
-    def see(argv: Sequence[str], *words: Any, **more: Any) -> None:
+    def see(argv: Sequence[str], **how: Any) -> None:
         seen.append(argv)
-        run_restore(argv, *words, **more)
+        run(argv, **how)
 
-    monkeypatch.setattr(archive, "run_restore", see)
+    monkeypatch.setattr(pg_restore, "run", see)
     return seen
 
 
@@ -105,7 +105,7 @@ def in_words(target: Conninfo, tools: PostgresTools) -> list[str]:
 
 def load(raw: bytes, target: Conninfo, tools: PostgresTools, jobs: int | None = 2) -> None:
     argv = programs.pg_restore_argv(tools, dbname=target.dbname or "")
-    archive.load(packed(raw), target, argv, jobs=jobs)
+    piped.load(packed(raw), target, argv, jobs=jobs)
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2, 4])
