@@ -4,7 +4,10 @@ On a clone of the cases, in transactions that act for one user, with prepared st
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from benchmarks.bench import Bench, Found, at_least
 from benchmarks.figures import ratio_figure, self_noise
@@ -28,6 +31,19 @@ _TRIAL_CASES = 50_000
 """With fewer, it is a trial of the bench and no measurement."""
 
 
+@dataclass(frozen=True)
+class _Arm:
+    """What the users work on."""
+
+    name: str
+    what: str
+    settings: Mapping[str, str]
+    huge_pages: bool = False
+    """Whether the kernel reserves what the settings ask for."""
+    switched: str = ""
+    """What is switched off, and on again afterwards: the beginning of two files' names."""
+
+
 def measure(site: Site) -> Found:
     """Measure."""
     admin = site.own.admin
@@ -43,51 +59,49 @@ def measure(site: Site) -> Found:
     with site.database(CLONE, template=DATABASE) as target:
         sizes = prepare(target)
 
-        def under(settings: Mapping[str, str], *, off: str = "", on: str = "") -> Did:
+        def work(arm: _Arm, _place: Path) -> Did:
             # PostgreSQL tries for huge pages by itself; who reserves them is part of tuning.
-            asked = settings if settings is tuned else {}
-            with reserved(asked) as why_not, site.settings(settings):
-                if settings is tuned:
-                    without.append(why_not)
-                if off:
-                    _change(target, off)
-                try:
-                    _run(target, site, sizes, warming_s)
-                    with connect(admin, purpose="bench") as connection:
-                        # Most of the time a server is between two checkpoints, and pages that
-                        # change for the first time since the last one are written whole.
-                        connection.execute("CHECKPOINT")
-                    return Did(value=_run(target, site, sizes, seconds))
-                finally:
-                    if on:
-                        _change(target, on)
-
-        def contestant(
-            name: str, what: str, settings: Mapping[str, str], *, off: str = "", on: str = ""
-        ) -> Contestant:
-            return Contestant(
-                name, what, lambda _place: under(settings, off=off, on=on), unit="tps"
-            )
+            with ExitStack() as stack:
+                if arm.huge_pages:
+                    without.append(stack.enter_context(reserved(arm.settings)))
+                stack.enter_context(site.settings(arm.settings))
+                if arm.switched:
+                    _change(target, f"mix/{arm.switched}-off.sql")
+                    stack.callback(_change, target, f"mix/{arm.switched}-on.sql")
+                _run(target, site, sizes, warming_s)
+                with connect(admin, purpose="bench") as connection:
+                    # Most of the time a server is between two checkpoints, and pages that change
+                    # for the first time since the last one are written whole.
+                    connection.execute("CHECKPOINT")
+                return Did(value=_run(target, site, sizes, seconds))
 
         arms = alternate(
             [
-                contestant("default", "PostgreSQL's own settings", default),
-                contestant("plan", "the plan's six settings", {}),
-                contestant("tuned", "casedb tune for this machine, its huge pages reserved", tuned),
-                contestant(
-                    "no row security",
-                    "tuned, row security switched off",
-                    tuned,
-                    off="mix/row-security-off.sql",
-                    on="mix/row-security-on.sql",
-                ),
-                contestant(
-                    "no chain",
-                    "tuned, the log written without its chain",
-                    tuned,
-                    off="mix/chain-off.sql",
-                    on="mix/chain-on.sql",
-                ),
+                Contestant(arm.name, arm.what, partial(work, arm), unit="tps")
+                for arm in (
+                    _Arm("default", "PostgreSQL's own settings", default),
+                    _Arm("plan", "the plan's six settings", {}),
+                    _Arm(
+                        "tuned",
+                        "casedb tune for this machine, its huge pages reserved",
+                        tuned,
+                        huge_pages=True,
+                    ),
+                    _Arm(
+                        "no row security",
+                        "tuned, row security switched off",
+                        tuned,
+                        huge_pages=True,
+                        switched="row-security",
+                    ),
+                    _Arm(
+                        "no chain",
+                        "tuned, the log written without its chain",
+                        tuned,
+                        huge_pages=True,
+                        switched="chain",
+                    ),
+                )
             ],
             rounds=site.rounds,
             meter=Meter(),

@@ -1,5 +1,9 @@
 """Huge pages are reserved for a tuned server, given back, and no reason to fail."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,42 @@ def test_where_there_is_no_such_file_the_reason_is_told(kernel: Path) -> None:
         assert why_not
         assert "No such file" in why_not
     assert not kernel.exists()
+
+
+def test_a_kernel_without_room_for_all_of_them_is_told_and_still_gets_them_back(
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crowded(type(kernel)):  # type: ignore[misc]
+        """A kernel that finds ten more pages than it had, whatever is asked for."""
+
+        def write_text(self, data: str, *_words: object, **_more: object) -> int:
+            return int(super().write_text(str(min(int(data), 17))))
+
+    monkeypatch.setattr(hugepages, "_RESERVED", Crowded(kernel))
+    with hugepages.reserved(TUNED) as why_not:
+        assert why_not
+        assert why_not.startswith("the kernel found room for 10 of ")
+        assert int(kernel.read_text()) == 17
+
+    assert int(kernel.read_text()) == 7
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from benchmarks import hugepages
+hugepages._RESERVED, hugepages._MEMINFO = map(pathlib.Path, sys.argv[1:3])
+with hugepages.reserved({"huge_pages": "on", "shared_buffers": "4GB"}):
+    assert int(hugepages._RESERVED.read_text()) > 7
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_they_are_given_back_when_the_bench_is_killed(kernel: Path) -> None:
+    argv = [sys.executable, "-c", KILLED, str(kernel), str(kernel.with_name("meminfo"))]
+    found = subprocess.run(argv, check=False)
+    assert found.returncode == -signal.SIGKILL
+
+    deadline = time.monotonic() + 10
+    while int(kernel.read_text() or 0) != 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert int(kernel.read_text()) == 7
