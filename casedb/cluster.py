@@ -173,7 +173,7 @@ def stop(data_dir: Path, *, how: signal.Signals = signal.SIGINT) -> bool:
     SIGINT ends its sessions and shuts down cleanly; SIGQUIT is for a throwaway cluster.
 
     Raises:
-        ToolFailedError: if it is still there after a minute.
+        ToolFailedError: if it is another user's, or still there after a minute.
     """
     found = postmaster(data_dir)
     if found is None:
@@ -184,6 +184,12 @@ def stop(data_dir: Path, *, how: signal.Signals = signal.SIGINT) -> bool:
         process.send_signal(how)
     except psutil.NoSuchProcess:
         return True
+    except psutil.AccessDenied as error:
+        raise ToolFailedError(
+            "the server may not be stopped by this user",
+            detail=f"Process {found.pid}, which serves {data_dir}, belongs to another one.",
+            hint="Stop it as the user who started it.",
+        ) from error
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         if _has_ended(process):

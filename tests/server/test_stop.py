@@ -1,13 +1,16 @@
 """Stopping a server: what is stopped can be started again."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from casedb import cluster
+from casedb.errors import ToolFailedError
 
 # What the kernel does with a process that is killed: its working directory goes first, and for a
 # while it is neither there nor dead.
@@ -42,3 +45,20 @@ def test_a_folder_that_nobody_serves_is_no_server(tmp_path: Path) -> None:
     (tmp_path / "postmaster.pid").write_text("1\n")
 
     assert not cluster.stop(tmp_path)
+
+
+def test_another_users_server_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel answers a user who is not root: the tests may run as root."""
+
+    def denied(process: psutil.Process, _signal: int) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "send_signal", denied)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n")
+
+    with pytest.raises(ToolFailedError, match="may not be stopped by this user") as caught:
+        cluster.stop(tmp_path)
+    assert caught.value.hint == "Stop it as the user who started it."
