@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from backups.labels import database_of
+from backups.contents import NOT_NAMED, unnamed
+from backups.labels import database_of, stamp_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import read_record
 from backups.reports import DrillReport, VerifyReport
@@ -60,12 +61,17 @@ class Backup:
 def catalog(store: Store, database: str) -> list[Backup]:
     """Return the backups of `database`, newest first by recorded time, broken ones included.
 
-    Never by name or by a file's date: both change when somebody copies a backup.
+    Never by a file's date, and by name only without a manifest: both change when somebody copies a
+    backup, but the newest stays the newest when its manifest is destroyed.
     """
     seen = store.at_a_glance(database)
     found = [read_backup(seen, database, label) for label in seen.labels(database)]
     before_all = datetime.min.replace(tzinfo=UTC)
-    return sorted(found, key=lambda b: (b.taken_at or before_all, b.label), reverse=True)
+
+    def order(backup: Backup) -> tuple[datetime, str]:
+        return backup.taken_at or stamp_of(backup.label) or before_all, backup.label
+
+    return sorted(found, key=order, reverse=True)
 
 
 def newest_drilled(newest_first: Sequence[Backup]) -> Backup | None:
@@ -232,6 +238,8 @@ def _not_found(store: Store, database: str, wanted: str, labels: list[str]) -> C
 def _damage_at_a_glance(
     manifest: Manifest, sizes: Mapping[str, int], verified: VerifyReport | None
 ) -> str | None:
+    for name in unnamed(manifest):
+        return NOT_NAMED.format(name)
     for name, facts in manifest.files.items():
         if name not in sizes:
             return f"{name} is missing."

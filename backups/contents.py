@@ -4,10 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from backups.manifest import PROOF, SEALED_SUFFIX, FileFacts, Manifest, parse_manifest
+from backups.manifest import (
+    CATALOG,
+    DUMP,
+    GLOBALS,
+    PROOF,
+    SEALED_SUFFIX,
+    FileFacts,
+    Manifest,
+    parse_manifest,
+)
 from backups.sealing import Keys, unsealed
 from backups.stores.base import Store
 from casedb.errors import BackupDamagedError, UnverifiedError
+
+NOT_NAMED = "{} is not in the manifest, and no backup is without it."
 
 
 def stored_name(manifest: Manifest, name: str) -> str:
@@ -18,6 +29,13 @@ def stored_name(manifest: Manifest, name: str) -> str:
 def stored_facts(manifest: Manifest, name: str) -> FileFacts:
     """Return the size and checksum of the file `name` as it lies in the store."""
     return manifest.files[stored_name(manifest, name)]
+
+
+def unnamed(manifest: Manifest) -> list[str]:
+    """Return the files that no backup is without, and that its manifest does not name."""
+    needed = (DUMP, GLOBALS, CATALOG, *((PROOF,) if manifest.recipients else ()))
+    names = (stored_name(manifest, name) for name in needed)
+    return [name for name in names if name not in manifest.files]
 
 
 @contextmanager

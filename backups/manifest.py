@@ -7,9 +7,9 @@ in a store that forbids changes.
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from casedb.conninfo import redact
 from casedb.errors import BackupDamagedError
@@ -25,6 +25,9 @@ PROOF = "proof.json"
 PROPERTIES = "database.sql"
 """In encrypted sets only: what RESTORE.txt otherwise has as commands."""
 SEALED_SUFFIX = ".age"
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""Of a file in the folder of its set: never a path, which could lead out of it."""
 
 
 class Frozen(BaseModel):
@@ -193,7 +196,7 @@ class Manifest(Frozen):
     """By the applied migration's number, the SHA-256 of its text: two backups at one head can be of
     different migrations. Empty in manifests of before, and without any."""
     database_size_bytes: int
-    files: Mapping[str, FileFacts]
+    files: Mapping[FileName, FileFacts]
     tables: tuple[TableFacts, ...]
     sequences: tuple[SequenceFacts, ...]
     large_objects: LargeObjects

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from backups import fingerprint
 from backups.archive import UnreadableArchiveError, hash_of, read_back
 from backups.catalog import catalog, read_manifest
-from backups.contents import open_content, stored_name
+from backups.contents import NOT_NAMED, open_content, stored_name, unnamed
 from backups.labels import database_of
 from backups.manifest import CATALOG, DUMP, MANIFEST, FileFacts, Manifest
 from backups.progress import OnProgress, Progress, unseen
@@ -93,6 +93,7 @@ def check_bytes(
         f"{name} is not in the manifest."
         for name in sorted(there.keys() - manifest.files.keys() - {MANIFEST})
     ]
+    problems += [NOT_NAMED.format(name) for name in unnamed(manifest) if name not in there]
     for done, (name, facts) in enumerate(sorted(manifest.files.items())):
         if name == stored_name(manifest, DUMP) and not with_dump:
             continue

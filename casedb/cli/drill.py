@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
-from backups.catalog import LATEST, catalog, resolve_label
+from backups.catalog import LATEST, catalog, newer_damaged, resolve_label
 from backups.drill import drill as restore_and_compare
 from backups.records import UNRECORDED
 from backups.reports import DrillReport
+from backups.restore_words import damage_notes
 from backups.sealing import Keys
 from backups.stores import Store, open_store
 from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options
@@ -133,6 +134,9 @@ def _drill(
             return None
     else:
         backup = resolve_label(store, database, label)
+        if label == LATEST:
+            for note in damage_notes(newer_damaged(store, database, backup.label)):
+                click.echo(note, err=True)
     story.label, story.size_bytes = backup.label, backup.size_bytes
     if backup.manifest is None:
         raise BackupDamagedError(

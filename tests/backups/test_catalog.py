@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backups.catalog import catalog, resolve_label
+from backups.catalog import catalog, read_backup, resolve_label
 from backups.labels import database_of, folder_of, label_of
 from backups.manifest import DUMP, MANIFEST
 from backups.reports import DrillReport
@@ -54,6 +54,38 @@ def test_broken_sets_are_listed_with_what_is_wrong(copied: Made) -> None:
     assert "manifest is missing" in str(damage["empty"])
     # A newer one that is broken is never "latest".
     assert resolve_label(copied.store, DATABASE, "latest").label == copied.label
+
+
+def test_the_newest_stays_the_newest_when_its_manifest_is_destroyed(copied: Made) -> None:
+    older = add(copied, "sample db-20200101T000000Z", copied.manifest.started_at.replace(year=2020))
+    (copied.folder / MANIFEST).write_bytes(b"")
+
+    assert [b.label for b in catalog(copied.store, DATABASE)] == [copied.label, older.name]
+    looked_at = resolve_label(copied.store, DATABASE, "latest", good_only=False)
+    assert looked_at.label == copied.label
+    assert resolve_label(copied.store, DATABASE, "latest").label == older.name
+
+
+@pytest.mark.parametrize("name", ["database.dump.zst", "globals.sql", "catalog.json"])
+def test_a_manifest_that_leaves_out_a_file_is_damage(copied: Made, name: str) -> None:
+    """Who may write to the store can make a manifest that agrees with an empty folder."""
+    files = {n: facts for n, facts in copied.manifest.files.items() if n != name}
+    manifest = copied.manifest.model_copy(update={"files": files})
+    (copied.folder / MANIFEST).write_bytes(manifest.to_bytes())
+    (copied.folder / name).unlink()
+
+    damage = read_backup(copied.store, DATABASE, copied.label).damage
+
+    assert damage == f"{name} is not in the manifest, and no backup is without it."
+
+
+def test_a_clear_set_said_to_be_encrypted_is_damage(copied: Made) -> None:
+    manifest = copied.manifest.model_copy(update={"recipients": ("age1xyz",)})
+    (copied.folder / MANIFEST).write_bytes(manifest.to_bytes())
+
+    damage = read_backup(copied.store, DATABASE, copied.label).damage
+
+    assert "database.dump.zst.age is not in the manifest" in str(damage)
 
 
 def test_the_latest_drilled_is_found(drilled: tuple[Made, DrillReport], tmp_path: Path) -> None:

@@ -114,6 +114,30 @@ def test_a_changed_digit_in_the_manifest_is_found(copied: Made, tools: PostgresT
         verify(copied.store, copied.label, tools=tools)
 
 
+def test_a_manifest_that_names_nothing_is_found(copied: Made, tools: PostgresTools) -> None:
+    empty = copied.manifest.model_copy(update={"files": {}})
+    for path in copied.folder.iterdir():
+        path.unlink()
+    (copied.folder / MANIFEST).write_bytes(empty.to_bytes())
+
+    with pytest.raises(BackupDamagedError) as caught:
+        verify(copied.store, copied.label, tools=tools)
+
+    assert "database.dump.zst is not in the manifest" in (caught.value.detail or "")
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "a/b", "..", "", "x\n"])
+def test_a_manifest_names_files_of_its_own_folder_only(
+    copied: Made, tools: PostgresTools, name: str
+) -> None:
+    facts = copied.manifest.files["globals.sql"]
+    manifest = copied.manifest.model_copy(update={"files": {**copied.manifest.files, name: facts}})
+    (copied.folder / MANIFEST).write_bytes(manifest.to_bytes())
+
+    with pytest.raises(BackupDamagedError, match="no readable manifest"):
+        verify(copied.store, copied.label, tools=tools)
+
+
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"schema_version": 2}'])
 def test_a_manifest_that_cannot_be_read_is_damage(
     copied: Made, tools: PostgresTools, content: str

@@ -53,6 +53,23 @@ def test_the_newest_undrilled_is_drilled_until_there_is_none(casedb: Casedb) -> 
     assert casedb("drill", "--newest-undrilled", labels[0]).code == 2
 
 
+def test_latest_is_the_newest_also_when_its_manifest_is_destroyed(casedb: Casedb) -> None:
+    assert casedb("up").code == 0
+    (casedb.folder / "casedb.toml").write_text('store = ["one"]\n')
+    older, newer = (casedb("dump", "--json").json["label"] for _ in range(2))
+    (casedb.folder / "one" / "case_management" / newer / "manifest.json").write_text("")
+
+    verified = casedb("verify", "latest")
+    drilled = casedb("drill", "latest", "--json")
+
+    assert verified.code == 6
+    assert newer in verified.err
+    # What is good is still proven, and what is not is told of.
+    assert drilled.code == 0
+    assert drilled.json["label"] == older
+    assert f"WARNING: {newer} is newer, and damaged" in drilled.err
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     if reason := why_no_ceph():
