@@ -128,7 +128,7 @@ def _try(
     restored = admin.replace(dbname=manifest.database)
     try:
         with watch.phase("roles", "creating the roles"):
-            load_roles(store, manifest, admin, tools, keys)
+            load_roles(store, manifest, admin, keys)
         with watch.phase("restore", "restoring"):
             _restore(store, manifest, admin, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):

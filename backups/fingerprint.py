@@ -1,6 +1,6 @@
 """The catalog as a list of facts, and the difference of two such lists in words.
 
-What counts as a fact is in sql/catalog/backup-catalog.sql.
+What counts as a fact is in sql/catalog/backup-catalog.sql, and in backup-catalog-other.sql.
 """
 
 import hashlib
@@ -16,6 +16,39 @@ from backups.manifest import RoleFacts
 from casedb.sqlfiles import read_sql
 
 _SHOWN_CHARS = 160
+_PARTS = ("catalog/backup-catalog.sql", "catalog/backup-catalog-other.sql")
+PARTS = "fingerprint"
+"""The kind of the fact that tells of the second part."""
+SECOND_PART = frozenset(
+    (
+        PARTS,
+        "access method",
+        "array domain",
+        "cast",
+        "collation",
+        "column statistics",
+        "conversion",
+        "foreign table options",
+        "foreign-data wrapper",
+        "grant",
+        "language",
+        "large objects",
+        "operator",
+        "operator class",
+        "operator family",
+        "publication details",
+        "security label",
+        "server",
+        "subscription",
+        "text search configuration",
+        "text search dictionary",
+        "text search parser",
+        "text search template",
+        "transform",
+        "user mapping",
+    )
+)
+"""The kinds of facts of which a backup of before cannot tell anything."""
 
 # How PostgreSQL prints `status IN ('a', 'b')` on a varchar column: the whole array is cast. It
 # reads that back as an array whose elements are cast, so the same constraint then looks different.
@@ -41,7 +74,7 @@ def read_fingerprint(connection: Connection[Any], roles: Iterable[RoleFacts]) ->
     The session must have content.SETTINGS: an empty search_path, above all.
     """
     names = [role.name for role in roles]
-    rows = connection.execute(read_sql("catalog/backup-catalog.sql"), {"roles": names})
+    rows = [row for part in _PARTS for row in connection.execute(read_sql(part), {"roles": names})]
     return tuple(sorted(Fact(kind, name, settled(text)) for kind, name, text in rows))
 
 
@@ -83,7 +116,12 @@ def sha256(facts: Sequence[Fact]) -> str:
 
 
 def differences(wanted: Sequence[Fact], found: Sequence[Fact]) -> list[str]:
-    """Return what is missing, what is there besides, and what changed, a line each."""
+    """Return what is missing, what is there besides, and what changed, a line each.
+
+    What `wanted` is too old to tell of is not compared.
+    """
+    if not any(fact.kind == PARTS for fact in wanted):
+        found = [fact for fact in found if fact.kind not in SECOND_PART]
     before, after = _by_name(wanted), _by_name(found)
     lines = []
     for key in sorted(before.keys() | after.keys()):

@@ -1,6 +1,7 @@
 """Put a backup's archive into an empty database: what a drill and a restore have in common."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ from casedb.tools import PostgresTools
 _JOBS_AT_MOST = 8
 # A drill's cluster lies on the same disk: the database, and as much again for its WAL and sorting.
 _LOADED_RATIO = 2
+# Since the releases of August 2025, against what a server's answers may hold.
+_RESTRICTED = re.compile(r"^\\restrict (?P<key>[A-Za-z0-9]+)$", re.MULTILINE)
 
 
 def create_database(connection: Connection[Any], properties: DatabaseProperties, name: str) -> None:
@@ -41,22 +44,32 @@ def create_database(connection: Connection[Any], properties: DatabaseProperties,
     )
 
 
-def load_roles(
-    store: Store,
-    manifest: Manifest,
-    admin: Conninfo,
-    tools: PostgresTools,
-    keys: Keys | None = None,
-) -> None:
-    """Make the backup's roles on an empty server, up to the first error.
+def load_roles(store: Store, manifest: Manifest, admin: Conninfo, keys: Keys | None = None) -> None:
+    """Make the backup's roles on an empty server: all of them or none.
 
     Raises:
-        ToolFailedError: psql failed.
+        ToolFailedError: the server refused a statement.
     """
     with open_content(store, manifest, GLOBALS, keys) as file:
-        statements = file.read().decode()
-    argv = programs.psql_file_argv(tools, dbname=admin.dbname)
-    programs.run(argv, target=admin, input_text=statements)
+        statements = sql_only(file.read().decode())
+    with connect(admin, purpose="restore: roles") as connection:
+        connection.execute(statements.encode())
+
+
+def sql_only(text: str) -> str:
+    r"""Return what pg_dumpall wrote without the two lines that are meant for psql.
+
+    psql itself is not used: it would run programs of this machine for whoever can write to the
+    store and adds a line that begins with a backslash.
+
+    >>> sql_only("--\n\\restrict xY1\nSELECT 1;\n\\unrestrict xY1\n")
+    '--\nSELECT 1;\n'
+    """
+    found = _RESTRICTED.search(text)
+    if found is None:
+        return text
+    key = re.escape(found["key"])
+    return re.sub(rf"^\\(?:un)?restrict {key}\n", "", text, flags=re.MULTILINE)
 
 
 def load_archive(

@@ -34,7 +34,8 @@ from casedb.database import connect, scalar
 from casedb.errors import CasedbError
 from casedb.tools import PostgresTools
 
-_ROLE_KINDS = ("role", "membership")
+# Roles belong to the server; large objects are in no part.
+_NOT_THE_TABLES = ("role", "membership", "large objects")
 # Foreign keys would want the tables that are left out; the rest of the content is other tables'.
 _LEFT_OUT = re.compile(
     r"^\d+; \d+ \d+ (FK CONSTRAINT|TABLE DATA|SEQUENCE SET|MATERIALIZED VIEW DATA|BLOBS?|"
@@ -194,5 +195,5 @@ def _schema(copy: Connection[Any], living: Connection[Any], manifest: Manifest) 
     for connection in (copy, living):
         prepare_session(connection, content.SETTINGS)
         found = part.unfilled(fingerprint.read_fingerprint(connection, manifest.roles))
-        catalogs.append([fact for fact in found if fact.kind not in _ROLE_KINDS])
+        catalogs.append([fact for fact in found if fact.kind not in _NOT_THE_TABLES])
     return fingerprint.differences(*catalogs)

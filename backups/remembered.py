@@ -8,7 +8,7 @@ every fact of the catalog besides.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -23,8 +23,8 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import first_few
 
-# Roles belong to the server, and change without the database.
-_ROLE_KINDS = ("role", "membership")
+# Roles belong to the server, and change without the database; large objects are counted apart.
+_NOT_OF_THE_SHAPE = ("role", "membership", "large objects")
 _DIGEST_CHARS = 12
 _LINES_AT_MOST = 20
 _UNREAD = "whether the large objects have changed nobody can tell: one of them is beyond 1 GB"
@@ -74,7 +74,7 @@ def shape_of(facts: Iterable[fingerprint.Fact], sequences: Iterable[SequenceFact
     """
     found: dict[str, list[str]] = {}
     for fact in sorted(facts):
-        if fact.kind not in _ROLE_KINDS:
+        if fact.kind not in _NOT_OF_THE_SHAPE:
             found.setdefault(f"{fact.kind}: {fact.identity}", []).append(fact.definition)
     return Shape(
         tuple(f"{name} {_digest(texts)}" for name, texts in sorted(found.items())),
@@ -109,9 +109,13 @@ def changes_since(
 
     `read_shapes` yields what may be its shape of then, in full, as reports of restores have it;
     only asked if the shape has changed. Without the right one, only kinds of things are named.
-    What was remembered by an older casedb has no shape, or no large objects: that is not compared.
+    What was remembered by an older casedb has no shape, no large objects, or not all kinds of
+    facts: that is not compared.
     """
-    was, now = json.loads(before), json.loads(as_setting(state))
+    was = json.loads(before)
+    if fingerprint.PARTS not in was.get("catalog", ()):
+        state = replace(state, shape=_first_part(state.shape))
+    now = json.loads(as_setting(state))
     lines = _changed_rows(was["rows"], now["rows"])
     if not lines and was["sha256"] != now["sha256"]:
         lines.append("every table has as many rows as before, but not all the same")
@@ -148,6 +152,13 @@ def _read_large_objects(connection: Connection[Any]) -> LargeObjects | None:
 
 def _shape(connection: Connection[Any]) -> Shape:
     return shape_of(fingerprint.read_fingerprint(connection, []), read_sequences(connection))
+
+
+def _first_part(shape: Shape) -> Shape:
+    kept = [
+        line for line in shape.catalog if line.partition(": ")[0] not in fingerprint.SECOND_PART
+    ]
+    return replace(shape, catalog=tuple(kept))
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -97,7 +97,7 @@ def _copy(settings: Settings, wanted: str, tell: Tell) -> Iterator[tuple[Conninf
     tell("making a throwaway cluster")
     with throwaway_cluster(tools, superuser=_COPY_SUPERUSER) as admin:
         # Roles as the backup has them, and not as sql/roles says: what is probed is what was there.
-        load_roles(store, backup.manifest, admin, tools, keys)
+        load_roles(store, backup.manifest, admin, keys)
         wish = Wish(backup.label, database)
         restore(store, wish, admin, tools=tools, keys=keys, record=False, on_progress=tell)
         yield admin.replace(dbname=database), backup.label

@@ -42,7 +42,10 @@ facts (kind, identity, definition) AS (
                'row security', CASE WHEN r.relrowsecurity THEN 'on' ELSE 'off' END,
                CASE WHEN r.relforcerowsecurity THEN 'forced' END,
                'replica identity', r.relreplident,
-               'options ' || r.reloptions::text,
+               'options ' || CASE WHEN r.relkind <> 'v' THEN r.reloptions::text ELSE (
+                   -- pg_dump writes a view's check option apart from its others.
+                   SELECT array_agg(o ORDER BY o COLLATE "C")::text FROM unnest(r.reloptions) AS o
+               ) END,
                'partitioned by ' || pg_get_partkeydef(r.oid),
                'partition ' || pg_get_expr(r.relpartbound, r.oid),
                'inherits ' || (
@@ -65,7 +68,8 @@ facts (kind, identity, definition) AS (
     UNION ALL
     SELECT 'column', r.identity || '.' || quote_ident(a.attname),
            concat_ws(' ',
-               'number', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
+               -- A table made anew has what it inherits first, whenever that was added.
+               'number', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attinhcount = 0, a.attnum),
                format_type(a.atttypid, a.atttypmod),
                CASE WHEN a.attnotnull THEN 'not null' END,
                CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation::text END,
@@ -171,7 +175,7 @@ facts (kind, identity, definition) AS (
                CASE WHEN t.typtype = 'd' THEN concat_ws(' ',
                    format_type(t.typbasetype, t.typtypmod),
                    CASE WHEN t.typnotnull THEN 'not null' END,
-                   'default ' || t.typdefault,
+                   'default ' || pg_get_expr(t.typdefaultbin, 0),
                    CASE WHEN t.typcollation <> b.typcollation THEN 'collate ' || t.typcollation::regcollation::text END)
                END,
                'labels ' || (
@@ -291,6 +295,8 @@ facts (kind, identity, definition) AS (
     JOIN pg_roles AS member ON member.oid = m.member
     JOIN pg_roles AS granted ON granted.oid = m.roleid
     WHERE member.rolname = ANY (%(roles)s::text[])
+       -- Everybody who is a member of them is one of them; but for the first superuser.
+       OR (granted.rolname = ANY (%(roles)s::text[]) AND member.oid >= 16384)
     GROUP BY member.rolname, granted.rolname
 )
 SELECT kind, identity, coalesce(definition, '')

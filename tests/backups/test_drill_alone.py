@@ -338,11 +338,11 @@ def test_the_crash_of_one_server_process_is_no_failure_of_the_backup(
         os.kill(int(found), signal.SIGKILL)
         killed.append(int(found))
         # Else looking how far it is could be what finds out, and not the end of pg_restore.
-        monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 60)
+        monkeypatch.setattr("backups.pg_restore._TOLD_EVERY_S", 60)
         wait_until_over(servers[0], folder)
 
     monkeypatch.setattr("backups.drill_cluster.throwaway_cluster", seen_cluster)
-    monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 0)
+    monkeypatch.setattr("backups.pg_restore._TOLD_EVERY_S", 0)
 
     with pytest.raises(UnverifiedError, match=r"throwaway server (went away|was lost)") as caught:
         drill(copied.store, copied.label, tools=tools, on_progress=kill_the_one_that_loads)

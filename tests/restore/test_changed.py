@@ -219,3 +219,14 @@ def test_only_the_report_of_this_very_restore_tells() -> None:
         "sequences: not all stand where they stood",
     ]
     assert changes_since(before, State((), NONE, then)) == []
+
+
+def test_kinds_of_facts_that_an_older_casedb_did_not_know_are_not_compared() -> None:
+    before = as_setting(State((), NONE, Shape(("table: public.t 1",), ())))
+    more = ("cast: (a AS b) 1", "fingerprint: parts 2", "table: public.t 1")
+    now = State((), NONE, Shape(more, ()))
+
+    assert changes_since(before, now) == []
+    assert changes_since(as_setting(now), State((), NONE, Shape(more[1:], ()))) == [
+        "catalog: cast not as before"
+    ]

@@ -69,7 +69,7 @@ def test_an_index_that_is_made_is_told_of(night: Night) -> None:
 def test_a_restore_tells_how_far_it_is(
     night: Night, encrypted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backups.archive._TOLD_EVERY_S", 0.001)
+    monkeypatch.setattr("backups.pg_restore._TOLD_EVERY_S", 0.001)
     recipients = [new_key(tmp_path / "key")] if encrypted else []
     store = LocalStore(tmp_path / "other")
     manifest = dump(
