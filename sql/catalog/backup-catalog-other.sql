@@ -128,6 +128,7 @@ details (classid, objid, definition) AS (
     FROM pg_transform AS t
 ),
 -- Rights on what the server or an extension brought, and on what has no line of its own in the first part.
+-- Not those on information_schema, of which pg_dump takes none.
 -- No ACL at all and the default ACL spelt out mean the same.
 grantable (classid, objid, number, owner, acl, preset) AS (
     SELECT 'pg_namespace'::regclass, oid, 0, nspowner, nspacl, acldefault('n', nspowner) FROM pg_namespace
@@ -183,7 +184,7 @@ facts (kind, identity, definition) AS (
       AND (
           c.classid IN ('pg_language'::regclass, 'pg_foreign_data_wrapper'::regclass, 'pg_foreign_server'::regclass)
           OR coalesce(i.schema, CASE c.classid WHEN 'pg_namespace'::regclass THEN i.name END)
-              IN ('pg_catalog', 'information_schema')
+              = 'pg_catalog'
           OR EXISTS (
               SELECT FROM pg_depend AS d
               WHERE d.classid = c.classid AND d.objid = c.objid AND d.deptype = 'e'
