@@ -2,6 +2,7 @@
 -- the rights of their owner, which it does not know (no grantee), and rights of roles it does not know.
 -- Left out are the owner's own rights, those of a superuser, who needs none, functions of
 -- triggers, which nobody can call, and what an extension brought with the rights that it gave.
+-- And what the roles it knows, or all, were granted on PostgreSQL's own tables and functions.
 WITH extension AS (
     SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
     WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
@@ -56,4 +57,32 @@ WHERE item.grantee <> g.owner
       WHERE i.classoid = g.class AND i.objoid = g.oid AND i.objsubid = 0 AND i.privtype = 'e'
         AND given.grantee = item.grantee AND given.privilege_type = item.privilege_type
   )
+UNION
+SELECT o.identity, coalesce(a.rolname, 'PUBLIC')
+FROM (
+    SELECT 'pg_class'::regclass AS class, c.oid, 0 AS number, c.relacl AS acl
+    FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = 'pg_catalog'::regnamespace
+    UNION ALL
+    SELECT 'pg_class', t.attrelid, t.attnum, t.attacl
+    FROM pg_catalog.pg_attribute AS t
+    JOIN pg_catalog.pg_class AS c ON c.oid = t.attrelid AND c.relnamespace = 'pg_catalog'::regnamespace
+    UNION ALL
+    SELECT 'pg_proc', p.oid, 0, p.proacl
+    FROM pg_catalog.pg_proc AS p
+    WHERE p.pronamespace = 'pg_catalog'::regnamespace
+) AS own
+CROSS JOIN LATERAL aclexplode(own.acl) AS item
+CROSS JOIN LATERAL pg_identify_object(own.class, own.oid, own.number) AS o
+LEFT JOIN pg_catalog.pg_roles AS a ON a.oid = item.grantee
+WHERE (item.grantee = 0 OR a.rolname = ANY (%(roles)s))
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_init_privs AS i CROSS JOIN LATERAL aclexplode(i.initprivs) AS given
+      WHERE i.classoid = own.class AND i.objoid = own.oid AND i.objsubid = own.number
+        AND given.grantee = item.grantee AND given.privilege_type = item.privilege_type
+  )
+  -- Everybody may call a function that nothing was ever said of.
+  AND NOT (own.class = 'pg_proc'::regclass AND item.grantee = 0 AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_init_privs AS i WHERE i.classoid = own.class AND i.objoid = own.oid
+  ))
 ORDER BY 1, 2

@@ -45,6 +45,25 @@ def test_what_an_extension_brought_is_no_stranger_and_what_was_granted_since_is_
     }
 
 
+def test_what_roles_were_granted_on_the_servers_own_is_a_stranger(database: Conninfo) -> None:
+    with connect(database, purpose="test") as connection:
+        connection.execute(
+            "GRANT SELECT ON pg_catalog.pg_authid TO case_app;"
+            "GRANT SELECT (rolpassword) ON pg_catalog.pg_authid TO PUBLIC;"
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO case_clerk;"
+            # As it was: everybody may call it.
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_sleep(float8) FROM PUBLIC;"
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_sleep(float8) TO PUBLIC"
+        )
+    _found, strangers = probe(database, read_expected(), harmless=False)
+
+    assert {(s.target, s.grantee) for s in strangers} == {
+        ("pg_catalog.pg_authid", "case_app"),
+        ("pg_catalog.pg_authid.rolpassword", "PUBLIC"),
+        ("pg_catalog.pg_read_file(pg_catalog.text)", "case_clerk"),
+    }
+
+
 def test_a_migrated_database_is_as_expected(database: Conninfo) -> None:
     expected = read_expected()
 
