@@ -20,7 +20,11 @@ from casedb.errors import CasedbError, DifferenceError, RefusedError
 
 @contextmanager
 def temporary_database(
-    admin: Conninfo, manifest: Manifest, database: str, waits: str | None = None
+    admin: Conninfo,
+    manifest: Manifest,
+    catalog: Sequence[fingerprint.Fact],
+    database: str,
+    waits: str | None = None,
 ) -> Iterator[str]:
     """Make an empty database with a name of its own; drop it if the block fails.
 
@@ -33,8 +37,7 @@ def temporary_database(
     temporary = waits or temporary_head(database) + secrets.token_hex(RANDOM_CHARS // 2)
     try:
         if not waits:
-            with connect(admin, purpose="restore") as connection:
-                create_database(connection, manifest.properties, temporary)
+            create_database(admin, manifest.properties, catalog, temporary)
         yield temporary
     except BaseException as error:
         may_stay = (

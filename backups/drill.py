@@ -6,6 +6,7 @@ answer of its own: it never counts as passed, and never as the backup's fault.
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from backups.drill_cluster import (
     require_major,
     require_tools,
 )
+from backups.fingerprint import Fact
 from backups.load import analyze, create_database, load_archive, load_roles
 from backups.manifest import Manifest
 from backups.probes import outer_cause, probe_access
@@ -126,11 +128,12 @@ def _try(
     """Return what was compared, why the restore failed, and what could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
     restored = admin.replace(dbname=manifest.database)
+    catalog = read_catalog(store, manifest, keys)
     try:
         with watch.phase("roles", "creating the roles"):
             load_roles(store, manifest, admin, keys)
         with watch.phase("restore", "restoring"):
-            _restore(store, manifest, admin, tools, scratch, keys, watch)
+            _restore(store, manifest, catalog, admin, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):
             analyze(restored)
         with (
@@ -140,7 +143,7 @@ def _try(
             found = compare(
                 connection,
                 manifest,
-                read_catalog(store, manifest, keys),
+                catalog,
                 with_roles=True,
                 on_progress=watch.on_progress,
             )
@@ -157,7 +160,9 @@ def _try(
             notes=(*found.notes, *probed.notes),
         )
         with watch.phase("access", "applying this version's roles to it"):
-            apply_roles(restored)
+            # They want what its migrations make; another application's database has none of it.
+            if manifest.migration_head is not None:
+                apply_roles(restored)
     except ServerUnreachableError as error:
         raise could_not("the throwaway server went away", error) from error
     except ToolStoppedError as error:
@@ -179,26 +184,27 @@ def _try(
 def _restore(
     store: Store,
     manifest: Manifest,
+    catalog: Sequence[Fact],
     admin: Conninfo,
     tools: PostgresTools,
     scratch: Path | None,
     keys: Keys | None,
     watch: Watch,
 ) -> None:
+    if manifest.database == admin.dbname:
+        # Empty, and made by initdb; its locale may be another one.
+        raise could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
+    create_database(admin, manifest.properties, catalog, manifest.database)
+    load_archive(
+        store,
+        manifest,
+        admin.replace(dbname=manifest.database),
+        tools,
+        scratch=scratch,
+        keys=keys,
+        on_progress=watch.on_progress,
+    )
     with connect(admin, purpose="drill") as connection:
-        if manifest.database == admin.dbname:
-            # Empty, and made by initdb; its locale may be another one.
-            raise could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
-        create_database(connection, manifest.properties, manifest.database)
-        load_archive(
-            store,
-            manifest,
-            admin.replace(dbname=manifest.database),
-            tools,
-            scratch=scratch,
-            keys=keys,
-            on_progress=watch.on_progress,
-        )
         for statement in property_statements(manifest.properties, manifest.database):
             connection.execute(statement)
 

@@ -4,10 +4,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from backups import pg_restore, piped
 from backups.archive import UnreadableArchiveError
 from backups.contents import open_content, require_keys, stored_facts, stored_name
+from backups.fingerprint import Fact
 from backups.manifest import DUMP, GLOBALS, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
 from backups.properties import create_statement
@@ -34,14 +35,33 @@ _JOBS_AT_MOST = 8
 _LOADED_RATIO = 2
 # Since the releases of August 2025, against what a server's answers may hold.
 _RESTRICTED = re.compile(r"^\\restrict (?P<key>[A-Za-z0-9]+)$", re.MULTILINE)
+_COMES_WITH_A_DATABASE: Mapping[tuple[str, str], LiteralString] = {
+    ("extension", "plpgsql"): "DROP EXTENSION plpgsql",
+    ("schema", "public"): "DROP SCHEMA public",
+}
 
 
-def create_database(connection: Connection[Any], properties: DatabaseProperties, name: str) -> None:
-    """Make the empty database `name`, which only a superuser can enter for now."""
-    connection.execute(create_statement(properties, name))
-    connection.execute(
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
-    )
+def create_database(
+    admin: Conninfo, properties: DatabaseProperties, catalog: Iterable[Fact], name: str
+) -> None:
+    """Make the empty database `name`, which only a superuser can enter for now.
+
+    What PostgreSQL puts into every new database, and the source of `catalog` had dropped, is
+    dropped here as well: no archive says that something is to go.
+
+    Raises:
+        ToolFailedError: the server failed; the database may be there.
+    """
+    with connect(admin, purpose="create database") as connection:
+        connection.execute(create_statement(properties, name))
+        connection.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
+        )
+    there = {(fact.kind, fact.identity) for fact in catalog}
+    with connect(admin.replace(dbname=name), purpose="create database") as connection:
+        for (kind, identity), statement in _COMES_WITH_A_DATABASE.items():
+            if (kind, identity) not in there:
+                connection.execute(statement)
 
 
 def load_roles(store: Store, manifest: Manifest, admin: Conninfo, keys: Keys | None = None) -> None:

@@ -99,7 +99,9 @@ def restore_part(
         created = stack.enter_context(
             beside.missing_roles(connection, manifest, plan.missing_roles)
         )
-        temporary = stack.enter_context(beside.temporary_database(admin, manifest, wish.database))
+        temporary = stack.enter_context(
+            beside.temporary_database(admin, manifest, catalog, wish.database)
+        )
         target = admin.replace(dbname=temporary)
         with (
             watch.phase("restore", "restoring"),

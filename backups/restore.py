@@ -95,7 +95,7 @@ def restore(
             beside.missing_roles(connection, manifest, plan.missing_roles)
         )
         temporary = stack.enter_context(
-            beside.temporary_database(admin, manifest, wish.database, plan.waiting)
+            beside.temporary_database(admin, manifest, catalog_facts, wish.database, plan.waiting)
         )
         target = admin.replace(dbname=temporary)
         if plan.waiting:
