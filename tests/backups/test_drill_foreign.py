@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from backups.attempt import Wish
+from backups.content import SETTINGS, read_columns, read_content
 from backups.drill import drill
 from backups.dump import dump
+from backups.load import load_archive
 from backups.manifest import Manifest
 from backups.reports import DrillReport
 from backups.restore import restore
+from backups.snapshot import prepare_session, read_relations
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -49,3 +52,47 @@ def test_what_was_dropped_does_not_come_back_with_a_new_database(
 
     assert report.outcome == "passed"
     restored_beside(empty_database, tmp_path, tools)
+
+
+def test_columns_that_a_restore_moves_to_the_front_have_the_same_content(
+    empty_database: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """What a parent gets later comes last in its children, and first when they are made anew."""
+    changed(
+        empty_database,
+        "CREATE TABLE p (a int); CREATE TABLE q (x text);"
+        "CREATE TABLE c (b int) INHERITS (q, p); CREATE TABLE d (e int) INHERITS (c);"
+        "ALTER TABLE p ADD z int, ADD c text; ALTER TABLE d ADD f text;"
+        "INSERT INTO c VALUES ('q', 1, 2, 3, 'c');"
+        "INSERT INTO d VALUES ('q', 1, 2, 3, 4, 'c', 'f');"
+        "CREATE TABLE joined (own int, a int, z int, c text); ALTER TABLE joined INHERIT p;"
+        "INSERT INTO joined VALUES (1, 2, 3, 'four')",
+    )
+    store = LocalStore(tmp_path)
+    manifest = dump(empty_database, store, tools=tools)
+    changed(empty_database, "DROP TABLE p, q CASCADE")
+
+    load_archive(store, manifest, empty_database, tools)
+
+    with connect(empty_database, purpose="test") as connection:
+        prepare_session(connection, SETTINGS)
+        relations = read_relations(connection)
+        columns = read_columns(connection, relations)
+        found = tuple(read_content(connection, r, columns[r.oid]) for r in relations)
+    assert [c.name for c in columns[relations[1].oid]] == ["x", "a", "z", "c", "b", "e", "f"]
+    assert found == manifest.tables
+
+
+def test_a_partition_with_another_order_of_columns_keeps_it(
+    empty_database: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    changed(
+        empty_database,
+        "CREATE TABLE t (a int, b text) PARTITION BY RANGE (a); CREATE TABLE t1 (b text, a int);"
+        "ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (0) TO (10);"
+        "INSERT INTO t VALUES (1, 'one'), (2, 'two')",
+    )
+
+    _, report = drilled(empty_database, tmp_path, tools)
+
+    assert report.outcome == "passed"
