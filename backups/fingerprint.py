@@ -5,13 +5,13 @@ What counts as a fact is in sql/catalog/backup-catalog.sql, and in backup-catalo
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection
 
+from backups.definitions import settled
 from backups.manifest import RoleFacts
 from casedb.sqlfiles import read_sql
 
@@ -50,14 +50,6 @@ SECOND_PART = frozenset(
 )
 """The kinds of facts of which a backup of before cannot tell anything."""
 
-# How PostgreSQL prints `status IN ('a', 'b')` on a varchar column: the whole array is cast. It
-# reads that back as an array whose elements are cast, so the same constraint then looks different.
-_LITERAL = r"'(?:[^']|'')*'::[a-z ]+"
-_CAST_ARRAY = re.compile(
-    rf"\(ARRAY\[(?P<items>{_LITERAL}(?:, {_LITERAL})*)\]\)::(?P<type>[a-z ]+)\[\]"
-)
-_ITEM = re.compile(_LITERAL)
-
 
 @dataclass(frozen=True, order=True)
 class Fact:
@@ -76,20 +68,6 @@ def read_fingerprint(connection: Connection[Any], roles: Iterable[RoleFacts]) ->
     names = [role.name for role in roles]
     rows = [row for part in _PARTS for row in connection.execute(read_sql(part), {"roles": names})]
     return tuple(sorted(Fact(kind, name, settled(text)) for kind, name, text in rows))
-
-
-def settled(definition: str) -> str:
-    """Return `definition` as PostgreSQL prints it after a dump and a restore.
-
-    >>> settled("((x)::text = ANY ((ARRAY['a'::character varying])::text[]))")
-    "((x)::text = ANY (ARRAY[('a'::character varying)::text]))"
-    """
-
-    def each_cast(found: re.Match[str]) -> str:
-        items = (f"({i})::{found['type']}" for i in _ITEM.findall(found["items"]))
-        return f"ARRAY[{', '.join(items)}]"
-
-    return _CAST_ARRAY.sub(each_cast, definition)
 
 
 def to_bytes(facts: Sequence[Fact]) -> bytes:
@@ -118,7 +96,9 @@ def sha256(facts: Sequence[Fact]) -> str:
 def differences(wanted: Sequence[Fact], found: Sequence[Fact]) -> list[str]:
     """Return what is missing, what is there besides, and what changed, a line each.
 
-    What `wanted` is too old to tell of is not compared.
+    `found` is as this version reads it. `wanted` may lie in a backup of an earlier one, which knew
+    fewer things that PostgreSQL prints in another way after a restore. What `wanted` is too old to
+    tell of is not compared.
     """
     if not any(fact.kind == PARTS for fact in wanted):
         found = [fact for fact in found if fact.kind not in SECOND_PART]
@@ -130,7 +110,7 @@ def differences(wanted: Sequence[Fact], found: Sequence[Fact]) -> list[str]:
             lines.append(f"{name} is missing")
         elif key not in before:
             lines.append(f"{name} is not in the backup")
-        elif before[key] != after[key]:
+        elif sorted(map(settled, before[key])) != sorted(after[key]):
             was, now = _where_they_part(" ".join(before[key]), " ".join(after[key]))
             lines.append(f"{name} was: {was}; is: {now}")
     return lines

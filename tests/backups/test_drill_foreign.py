@@ -96,3 +96,31 @@ def test_a_partition_with_another_order_of_columns_keeps_it(
     _, report = drilled(empty_database, tmp_path, tools)
 
     assert report.outcome == "passed"
+
+
+def test_an_expression_that_is_printed_in_another_way_when_read_back_is_the_same(
+    empty_database: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    conditions = (
+        "v IN ('a', 'b')",
+        "v IN ('a', upper('b'))",
+        "v IN ('a, (b', NULL)",
+        "v = ANY (ARRAY['a', 'b']::varchar(5)[])",
+        "(ARRAY[ARRAY[v, w], ARRAY['a', 'b']])::text[] = ARRAY[ARRAY[v::text]]",
+        "v IN (w, lower(v), 'x' || w) OR v NOT IN (w, lower(v), 'x' || w)",
+    )
+    checks = "".join(f"ALTER TABLE t ADD CHECK ({condition});" for condition in conditions)
+    policies = "".join(
+        f"CREATE POLICY p{number} ON t USING ({condition});"
+        for number, condition in enumerate(conditions)
+    )
+    changed(
+        empty_database,
+        f"CREATE TABLE t (v varchar(9), w varchar); {checks} {policies}"
+        f"CREATE VIEW filtered AS SELECT v FROM t WHERE {' OR '.join(conditions)};"
+        f"CREATE INDEX part ON t (v) WHERE {' AND '.join(conditions)}",
+    )
+
+    _, report = drilled(empty_database, tmp_path, tools)
+
+    assert report.outcome == "passed"

@@ -4,6 +4,7 @@ import pytest
 
 from backups import fingerprint
 from backups.content import SETTINGS
+from backups.definitions import settled
 from backups.facts import read_roles
 from backups.snapshot import prepare_session
 from casedb.conninfo import Conninfo
@@ -149,3 +150,37 @@ def test_the_catalog_file_gives_back_what_was_written() -> None:
     facts = (fingerprint.Fact("table", "a", 'x "y"\nä'), fingerprint.Fact("table", "b", ""))
 
     assert fingerprint.from_bytes(fingerprint.to_bytes(facts)) == facts
+
+
+@pytest.mark.parametrize(
+    ("printed", "read_back"),
+    [
+        (
+            "((ARRAY['a'::character varying, (upper(b))::character varying])::text[])",
+            "(ARRAY[('a'::character varying)::text, ((upper(b))::character varying)::text])",
+        ),
+        ("(((a = b) OR (a = c)) OR (a = d))", "((a = b) OR (a = c) OR (a = d))"),
+    ],
+)
+def test_a_catalog_of_an_earlier_version_has_what_is_printed_in_another_way_now(
+    printed: str, read_back: str
+) -> None:
+    def check(text: str) -> list[fingerprint.Fact]:
+        return [fingerprint.Fact("constraint", "t.c", f"CHECK ({text})")]
+
+    assert fingerprint.differences(check(printed), check(read_back)) == []
+    assert fingerprint.differences(check(printed), check(read_back.replace("b", "z")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((a OR b) AND c)",
+        "(a OR (b OR c))",
+        "'((a OR b) OR c)'",
+        "BEGIN -- :) \n IF ((a OR b) OR c) THEN",
+        "(ARRAY['x'::text])::public.words",
+    ],
+)
+def test_what_is_read_back_as_it_is_printed_stays(text: str) -> None:
+    assert settled(text) == text
