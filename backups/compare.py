@@ -77,7 +77,10 @@ def compare(
             f"{manifest.properties.collation_version} and is {properties.collation_version}"
         )
     tables = _read_tables(connection, on_progress)
-    different, stale = compare_tables(manifest.tables, tables)
+    moving = content.read_moving(connection)
+    different, stale = compare_tables(
+        content.pooled(manifest.tables, moving), content.pooled(tables, moving)
+    )
     found += different
     notes += stale
     found += compare_sequences(manifest.sequences, facts.read_sequences(connection))

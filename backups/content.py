@@ -128,11 +128,41 @@ def read_content(
     )
 
 
+def read_moving(connection: Connection[Any]) -> dict[str, tuple[str, str]]:
+    """Return the partitions between which a restore may move rows, by their full names.
+
+    Each has schema and name of the table below which its rows stay.
+    """
+    rows = connection.execute(read_sql("catalog/backup-moving-partitions.sql"))
+    return {f"{schema}.{name}": (*root,) for schema, name, *root in rows}
+
+
+def pooled(tables: Iterable[TableFacts], moving: Mapping[str, tuple[str, str]]) -> list[TableFacts]:
+    """Return `tables` with those that are `moving` added up to the table that they are below."""
+    found: dict[str, TableFacts] = {}
+    for table in tables:
+        if root := moving.get(table.full_name):
+            table = table.model_copy(update=dict(zip(("schema_name", "name"), root, strict=True)))
+        one = found.get(table.full_name)
+        found[table.full_name] = _added(one, table) if one else table
+    return list(found.values())
+
+
 def read_large_objects(connection: Connection[Any]) -> LargeObjects:
     """Return the large objects; one beyond 1 GB is more than PostgreSQL reads at once."""
     row = connection.execute(read_sql("catalog/backup-large-objects.sql")).fetchone()
     count, hash_sum, hash_xor = row or (0, "0", "0")
     return LargeObjects(count=count, hash_sum=hash_sum, hash_xor=hash_xor)
+
+
+def _added(one: TableFacts, other: TableFacts) -> TableFacts:
+    return one.model_copy(
+        update={
+            "rows": one.rows + other.rows,
+            "hash_sum": str(int(one.hash_sum) + int(other.hash_sum)),
+            "hash_xor": str(int(one.hash_xor) ^ int(other.hash_xor)),
+        }
+    )
 
 
 def _hashable(column: Column) -> sql.Composed:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from backups.attempt import Wish
-from backups.content import SETTINGS, read_columns, read_content
+from backups.compare import compare_tables
+from backups.content import SETTINGS, pooled, read_columns, read_content, read_moving
 from backups.drill import drill
 from backups.dump import dump
 from backups.load import load_archive
@@ -124,3 +125,37 @@ def test_an_expression_that_is_printed_in_another_way_when_read_back_is_the_same
     _, report = drilled(empty_database, tmp_path, tools)
 
     assert report.outcome == "passed"
+
+
+def test_rows_that_a_restore_puts_into_another_partition_are_not_lost(
+    empty_database: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """A hash of an enum is that of its OID, which is another one in every database."""
+    colours = [f"c{number}" for number in range(40)]
+    labels = ", ".join(f"'{colour}'" for colour in colours)
+    changed(
+        empty_database,
+        f"CREATE TYPE colour AS ENUM ({labels});"
+        "CREATE TABLE t (n int, c colour, d int) PARTITION BY LIST (n);"
+        "CREATE TABLE even PARTITION OF t FOR VALUES IN (0) PARTITION BY HASH (d, c);"
+        "CREATE TABLE odd PARTITION OF t FOR VALUES IN (1);"
+        "CREATE TABLE even0 PARTITION OF even FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE even1 PARTITION OF even FOR VALUES WITH (MODULUS 2, REMAINDER 1)"
+        " PARTITION BY HASH (c);"
+        "CREATE TABLE deep PARTITION OF even1 FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        f"INSERT INTO t SELECT i % 2, colour, i FROM unnest(ARRAY[{labels}]::colour[])"
+        " WITH ORDINALITY AS u (colour, i)",
+    )
+
+    manifest, report = drilled(empty_database, tmp_path, tools)
+
+    assert report.outcome == "passed"
+    with connect(empty_database, purpose="test") as connection:
+        moving = read_moving(connection)
+    assert moving == {"public.even0": ("public", "even"), "public.deep": ("public", "even")}
+    even, odd = pooled(manifest.tables, moving)
+    assert (even.full_name, even.rows) == ("public.even", 20)
+    assert (odd.full_name, odd.rows) == ("public.odd", 20)
+    lost = [table.model_copy(update={"rows": table.rows - 1}) for table in manifest.tables]
+    differences, _ = compare_tables([even], pooled(lost, moving)[:1])
+    assert differences == ["table public.even had 20 rows and has 18"]
