@@ -36,7 +36,7 @@ from backups.stores.base import Store
 from backups.verify import database_named, read_catalog, verify
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, unbound
 from casedb.errors import (
     ServerUnreachableError,
     ToolFailedError,
@@ -127,7 +127,7 @@ def _try(
 ) -> tuple[Comparison, str | None, UnverifiedError | None]:
     """Return what was compared, why the restore failed, and what could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
-    restored = admin.replace(dbname=manifest.database)
+    restored = unbound(admin.replace(dbname=manifest.database))
     catalog = read_catalog(store, manifest, keys)
     try:
         with watch.phase("roles", "creating the roles"):

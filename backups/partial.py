@@ -30,7 +30,7 @@ from backups.snapshot import prepare_session
 from backups.stores.base import Store
 from backups.table_diff import TableDiff, diff_table
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect, scalar, unbound
 from casedb.errors import CasedbError
 from casedb.tools import PostgresTools
 
@@ -102,7 +102,7 @@ def restore_part(
         temporary = stack.enter_context(
             beside.temporary_database(admin, manifest, catalog, wish.database)
         )
-        target = admin.replace(dbname=temporary)
+        target = unbound(admin.replace(dbname=temporary))
         with (
             watch.phase("restore", "restoring"),
             _words(store, manifest, chosen, tools, keys) as words,
@@ -121,8 +121,10 @@ def restore_part(
         if there:
             with (
                 watch.phase("diff", f'comparing with "{live}"'),
-                connect(admin.replace(dbname=wish.database), purpose="restore: diff") as copy,
-                connect(admin.replace(dbname=live), purpose="restore: diff") as living,
+                connect(
+                    unbound(admin.replace(dbname=wish.database)), purpose="restore: diff"
+                ) as copy,
+                connect(unbound(admin.replace(dbname=live)), purpose="restore: diff") as living,
             ):
                 diffs = [diff_table(copy, living, table) for table in chosen]
                 schema = None if chosen else tuple(_schema(copy, living, manifest))

@@ -17,7 +17,7 @@ from casedb.errors import (
     ToolFailedError,
     first_few,
 )
-from casedb.sqlfiles import folder
+from casedb.sqlfiles import folder, read_sql
 
 _LOST = "the connection to the throwaway server was lost"
 # What PostgreSQL, its programs (made to speak English) and libpq say.
@@ -42,7 +42,8 @@ class Probed:
 def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = True) -> Probed:
     """Log in as every role of the backup and, `with_matrix`, try every cell of the access matrix.
 
-    `restored` is the superuser of a throwaway copy, where nobody needs a password. Every role of
+    `restored` is the superuser of a throwaway copy, where nobody needs a password, and which has
+    been compared: its event triggers and connection limits are no more afterwards. Every role of
     the backup that may log in and connect has to get in. The matrix of sql/access is of this
     version's migrations, and says nothing about another version's or another application's
     database: that leaves its access unchecked, which is not the same as well.
@@ -92,6 +93,8 @@ def newest_migration() -> str:
 
 def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
     with connect(restored, purpose="drill") as connection:
+        for (statement,) in connection.execute(read_sql("catalog/drill-obstacles.sql")).fetchall():
+            connection.execute(statement.encode())
         allowed = {role.name: _may_connect(connection, role.name) for role in manifest.roles}
     lines = []
     for role in manifest.roles:

@@ -18,6 +18,7 @@ from casedb.errors import (
 )
 
 CONNECT_TIMEOUT_S = 10
+_UNBOUND = {"default_transaction_read_only": "off", "role": "none"}
 
 # What the server or libpq says, and what the reader should do about it. The first match wins.
 _CONNECT_HINTS = (
@@ -100,18 +101,29 @@ def session_words(
     target: Conninfo, *, purpose: str, settings: dict[str, str] | None = None
 ) -> Conninfo:
     """Return `target` with its session's name and server settings written into its words."""
+    return _with_settings(target, settings or {}).replace(
+        application_name=f"casedb {purpose}",
+        connect_timeout=target.get("connect_timeout") or CONNECT_TIMEOUT_S,
+    )
+
+
+def unbound(target: Conninfo) -> Conninfo:
+    """Return `target` for sessions of ours that what is set for everybody there does not bind.
+
+    A database that was just restored has the settings of its source, which may make every session
+    read-only, or another role. Those in a connection's options come before them.
+    """
+    return _with_settings(target, _UNBOUND)
+
+
+def _with_settings(target: Conninfo, settings: dict[str, str]) -> Conninfo:
     options = [target.get("options") or ""]
     # In `options`, a backslash quotes the next character; see pg_split_opts() in the server.
     quoted = {
-        name: value.replace("\\", "\\\\").replace(" ", "\\ ")
-        for name, value in (settings or {}).items()
+        name: value.replace("\\", "\\\\").replace(" ", "\\ ") for name, value in settings.items()
     }
     options += [f"-c {name}={value}" for name, value in quoted.items()]
-    return target.replace(
-        application_name=f"casedb {purpose}",
-        connect_timeout=target.get("connect_timeout") or CONNECT_TIMEOUT_S,
-        options=" ".join(filter(None, options)) or None,
-    )
+    return target.replace(options=" ".join(filter(None, options)) or None)
 
 
 def faulty_words(target: Conninfo, error: psycopg.Error) -> ConfigurationError | None:

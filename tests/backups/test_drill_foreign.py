@@ -40,7 +40,7 @@ def restored_beside(source: Conninfo, root: Path, tools: PostgresTools) -> None:
     label = store.labels(source.dbname)[-1]
     into = f"{source.dbname}_copy"
     restore(store, Wish(label, into), source.replace(dbname="postgres"), tools=tools)
-    changed(source, f"DROP DATABASE {into} WITH (FORCE)")
+    changed(source.replace(dbname="postgres"), f"DROP DATABASE {into} WITH (FORCE)")
 
 
 @pytest.mark.parametrize("dropped", ["SCHEMA public", "EXTENSION plpgsql"])
@@ -159,3 +159,26 @@ def test_rows_that_a_restore_puts_into_another_partition_are_not_lost(
     lost = [table.model_copy(update={"rows": table.rows - 1}) for table in manifest.tables]
     differences, _ = compare_tables([even], pooled(lost, moving)[:1])
     assert differences == ["table public.even had 20 rows and has 18"]
+
+
+def test_what_a_database_forbids_everybody_does_not_bind_a_drill_or_restore_of_it(
+    database: Conninfo, cluster: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    name = database.dbname
+    changed(
+        database,
+        f"CREATE ROLE nobody_yet LOGIN CONNECTION LIMIT 0; GRANT CONNECT ON DATABASE {name} TO"
+        " nobody_yet; CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RAISE ''no ddl''; END'; CREATE EVENT TRIGGER no_ddl ON ddl_command_start"
+        " EXECUTE FUNCTION no_ddl(); ALTER EVENT TRIGGER no_ddl ENABLE ALWAYS;"
+        f"ALTER DATABASE {name} SET default_transaction_read_only = on;"
+        f"ALTER DATABASE {name} SET role = 'case_app'; ALTER DATABASE {name} CONNECTION LIMIT 3",
+    )
+    try:
+        store = LocalStore(tmp_path)
+        manifest = dump(database.replace(user="case_backup"), store, tools=tools)
+
+        assert drill(store, manifest.label, tools=tools).outcome == "passed"
+        restored_beside(database, tmp_path, tools)
+    finally:
+        changed(cluster, f"REVOKE ALL ON DATABASE {name} FROM nobody_yet; DROP ROLE nobody_yet")
