@@ -234,7 +234,12 @@ def _globals(job: Job) -> str:
         # Where this role may connect; pg_dumpall's own choice is the database "postgres".
         f"--database={make_conninfo('', dbname=job.database)}",
     ]
-    written = programs.run(argv, target=job.target)
+    try:
+        written = programs.run(argv, target=job.target)
+    except ToolFailedError:
+        # pg_dumpall does not tell why it could not connect; the server tells us, if we cannot.
+        with connect(job.target, purpose="dump: roles"):
+            raise
     # On another server the first superuser has another name, and since PostgreSQL 16 only the
     # first superuser may grant in his own name without being an admin of the role.
     quoted = scalar(job.connection, "SELECT quote_ident(%s)", job.server.bootstrap_superuser)

@@ -34,6 +34,10 @@ _CONNECT_HINTS = (
     ("does not exist", "Create it first: `casedb up` for the embedded server."),
     ("too many clients", "Wait, or end idle sessions; max_connections is reached."),
     ("remaining connection slots", "Wait, or end idle sessions; max_connections is reached."),
+    (
+        "too many connections for",
+        "Wait, or raise it: ALTER DATABASE or ALTER ROLE ... CONNECTION LIMIT. A dump takes three.",
+    ),
     ("starting up", "The server is recovering; try again in a moment."),
     ("shutting down", "The server is stopping; start it again with `casedb up`."),
 )

@@ -30,6 +30,7 @@ from casedb.errors import (
     ConfigurationError,
     LockedError,
     RefusedError,
+    ServerUnreachableError,
     TerminatedError,
     ToolFailedError,
 )
@@ -399,3 +400,20 @@ def test_a_signal_while_locks_are_given_back_comes_too_late(
     made = dump(small, store, tools=tools)
 
     assert leftovers(store, small) == [made.label]
+
+
+def test_a_dump_that_gets_no_second_connection_says_why_and_what_to_do(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with connect(small, purpose="test") as connection:
+        connection.execute(
+            "CREATE ROLE alone LOGIN BYPASSRLS CONNECTION LIMIT 1; GRANT pg_read_all_data TO alone"
+        )
+        try:
+            with pytest.raises(ServerUnreachableError) as caught:
+                dump(small.replace(user="alone"), LocalStore(tmp_path), tools=tools)
+        finally:
+            connection.execute("DROP ROLE alone")
+
+    assert 'too many connections for role "alone"' in (caught.value.detail or "")
+    assert "ALTER DATABASE or ALTER ROLE" in (caught.value.hint or "")
