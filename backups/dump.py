@@ -83,7 +83,7 @@ def dump(
     of the same database, by which the time left is estimated better.
 
     Raises:
-        RefusedError: the role does not see all rows, or the store has too little room.
+        RefusedError: the role does not see everything, or the store has too little room.
         ConfigurationError: the programs are of another major version than the server, or what this
             host remembers cannot be read; or, as it says then, the backup is complete, but this
             host cannot remember it.
@@ -112,6 +112,7 @@ def dump(
             expected_bytes=expected_bytes(size_bytes, earlier),
         )
         checks.require_all_rows(connection)
+        checks.require_whole_catalog(connection)
         checks.require_same_major(tools, job.server)
         with store.lock(job.database):
             for left in store.sweep(job.database):
@@ -191,12 +192,13 @@ def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, 
     write_clear(new, files, INSTRUCTIONS, text.encode())
     job.on_progress(Progress("reading the archive back"))
     new.check(lambda copy: _require_readable(job, copy, files))
+    holes = warnings_of(job.tools.version)
     manifest = Manifest(
         tool_version=tool_version(),
         server_version=job.server.version,
         server_major=job.server.major,
         client_version=job.tools.version,
-        warnings=warnings_of(job.tools.version),
+        warnings=(*holes, *proof.warnings),
         bootstrap_superuser=job.server.bootstrap_superuser,
         database=job.database,
         label=new.label,
@@ -221,8 +223,12 @@ def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, 
     if job.recipients:
         write(job, new, files, PROOF, manifest.to_bytes())
         manifest = manifest.model_copy(update={"files": files})
-    # Last: a set with a manifest is complete.
-    public = manifest.without_proof() if job.recipients else manifest
+    # Last: a set with a manifest is complete. What pg_dump warned of can have names in it.
+    public = (
+        manifest.without_proof().model_copy(update={"warnings": holes})
+        if job.recipients
+        else manifest
+    )
     data = public.to_bytes()
     write_clear(new, {}, MANIFEST, data)
     return manifest, hashlib.sha256(data).hexdigest()

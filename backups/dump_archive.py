@@ -33,12 +33,15 @@ from backups.stores.base import NewSet
 from backups.streams import CountingReader
 from backups.watchdog import Watchdog
 from casedb import tools as programs
+from casedb.conninfo import redact
 from casedb.errors import LockedError
 
 _POLL_S = 0.5
 # What pg_dump writes of case data, as a part of the database's size: without indexes, but with
 # bytes in hexadecimal.
 _ARCHIVE_RATIO = 0.7
+# How the lines that belong to the one before begin: the program's own, and the server's.
+_EXPLAINS = ("detail:", "hint:", "DETAIL:", "HINT:", "CONTEXT:")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Proof:
     large_objects: LargeObjects
     archive: FileFacts
     heads: FileFacts | None
+    warnings: tuple[str, ...]
+    """What pg_dump said although it went well."""
 
 
 def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
@@ -140,7 +145,7 @@ def _attempt(job: Job, new: NewSet) -> Proof:
             archive = writing.result()
             returncode = process.wait()
             errors.seek(0)
-            _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
+            warnings = _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
     return Proof(
         taken_at,
         held.identifier,
@@ -156,6 +161,7 @@ def _attempt(job: Job, new: NewSet) -> Proof:
         large_objects,
         archive,
         heads,
+        warnings,
     )
 
 
@@ -178,7 +184,8 @@ def _read_tables(
     return tuple(found)
 
 
-def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> None:
+def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> tuple[str, ...]:
+    """Return what a pg_dump that went well warned of; raise why another one did not."""
     # pg_dump prints the statement itself in English, whatever language the server speaks.
     if returncode and "LOCK TABLE" in stderr and "permission denied" not in stderr:
         raise snapshot.Overtaken(
@@ -189,3 +196,20 @@ def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> 
             "the server ended a deadlock", snapshot.find_blocker(job.connection)
         )
     programs.check(argv, returncode, stderr)
+    return warnings_in(redact(stderr))
+
+
+def warnings_in(stderr: str) -> tuple[str, ...]:
+    """Return what pg_dump printed, a sentence each with what explains it.
+
+    >>> warnings_in("pg_dump: warning: one\\npg_dump: hint: why\\nWARNING:  two\\nDETAIL:  so\\n")
+    ('pg_dump: warning: one; hint: why', 'pg_dump: WARNING: two; DETAIL: so')
+    """
+    found: list[str] = []
+    for line in stderr.splitlines():
+        words = " ".join(line.removeprefix("pg_dump:").split())
+        if found and words.startswith(_EXPLAINS):
+            found[-1] += f"; {words}"
+        elif words:
+            found.append(f"pg_dump: {words}")
+    return tuple(found)

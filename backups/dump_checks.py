@@ -8,8 +8,14 @@ from backups.facts import ServerFacts
 from backups.stores.base import Store
 from backups.stores.several import SeveralStores
 from casedb.database import scalar
-from casedb.errors import ConfigurationError, RefusedError
+from casedb.errors import ConfigurationError, RefusedError, first_few
+from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
+
+_SUBSCRIPTIONS = (
+    "SELECT s.subname FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid"
+    " WHERE d.datname = current_database() ORDER BY 1"
+)
 
 
 def require_all_rows(connection: Connection[Any]) -> None:
@@ -26,6 +32,31 @@ def require_all_rows(connection: Connection[Any]) -> None:
             detail=f'"{scalar(connection, "SELECT current_user")}" is neither a superuser nor has '
             "it BYPASSRLS.",
             hint="Dump as case_backup.",
+        )
+
+
+def require_whole_catalog(connection: Connection[Any]) -> None:
+    """Refuse a role of whose catalog pg_dump leaves something out and reports success.
+
+    That is what only superusers may read: a subscription's conninfo, others' passwords on servers.
+    """
+    if scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        return
+    left_out = [f"subscription {name}" for (name,) in connection.execute(_SUBSCRIPTIONS)]
+    left_out += [
+        f"the options of {role}'s user mapping for server {server}"
+        for role, server in connection.execute(
+            read_sql("catalog/backup-hidden-options.sql")
+            if scalar(connection, "SELECT has_table_privilege('pg_user_mapping', 'SELECT')")
+            # Whether there are any, this role cannot tell.
+            else "SELECT usename, srvname FROM pg_user_mappings WHERE umoptions IS NULL"
+        )
+    ]
+    if left_out:
+        raise RefusedError(
+            "only a superuser's dump of this database would be complete",
+            detail=f"pg_dump would leave out: {', '.join(first_few(left_out))}.",
+            hint="Dump as a superuser (dump_user in casedb.toml), or drop them.",
         )
 
 

@@ -1,5 +1,7 @@
 """`casedb dump`: one backup, with its proof."""
 
+from collections.abc import Iterable
+
 import click
 
 from backups.catalog import newest_manifest
@@ -45,8 +47,8 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
         with connect(target, purpose="dump") as connection:
             tools = client_tools(settings, connection.info.server_version // 10000)
         # Before hours of work, and whatever comes of them; the manifest keeps it as well.
-        for warning in warnings_of(tools.version):
-            click.echo(f"warning: {warning}", err=True)
+        known = warnings_of(tools.version)
+        _warn(known)
         with progress("dump") as tell:
             manifest = take_backup(
                 target,
@@ -57,6 +59,7 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
                 on_progress=tell,
                 earlier=newest_manifest(opened[0], database),
             )
+        _warn(warning for warning in manifest.warnings if warning not in known)
         story.label, story.size_bytes = manifest.label, manifest.size_bytes
         if not stores.failures:
             story.done.append(f'backup "{manifest.label}" is complete')
@@ -71,6 +74,11 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
         _require_everywhere(manifest.label, stores)
     if not as_json:
         click.echo("Prove it: casedb drill latest", err=True)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _require_everywhere(label: str, stores: SeveralStores) -> None:
