@@ -31,6 +31,9 @@ SETTINGS: Mapping[str, str] = {
     "row_security": "off",
     # Names in definitions and in texts of regclass and its like are printed in full.
     "search_path": "",
+    "quote_all_identifiers": "off",
+    # Otherwise backslashes in definitions are printed twice.
+    "standard_conforming_strings": "on",
     # Compiling takes longer than it saves: nearly all of the work is inside of the functions.
     "jit": "off",
 }

@@ -94,7 +94,9 @@ def open_connection(
     """Return an open connection that the caller closes; see `connect`."""
     words = session_words(target, purpose=purpose, settings=settings)
     try:
-        return psycopg.connect(words.dsn, autocommit=autocommit)
+        # Without it the role's own setting counts, or the database's: from one in SQL_ASCII texts
+        # would come as bytes.
+        return psycopg.connect(words.dsn, autocommit=autocommit, client_encoding="UTF8")
     except psycopg.ProgrammingError as error:
         raise faulty_words(target, error) or error from None
     except psycopg.OperationalError as error:
