@@ -83,7 +83,8 @@ def dump(
     of the same database, by which the time left is estimated better.
 
     Raises:
-        RefusedError: the role does not see everything, or the store has too little room.
+        RefusedError: the role does not see everything, the store has too little room, or the
+            catalog has bytes that are not UTF-8.
         ConfigurationError: the programs are of another major version than the server, or what this
             host remembers cannot be read; or, as it says then, the backup is complete, but this
             host cannot remember it.
@@ -94,7 +95,11 @@ def dump(
     """
     require_recipients(recipients)
     complete: list[Manifest] = []
-    with too_late(complete), connect(target, purpose="dump") as connection:
+    with (
+        too_late(complete),
+        connect(target, purpose="dump") as connection,
+        checks.refusing_other_bytes(),
+    ):
         snapshot.prepare_session(connection, _SESSION)
         size_bytes = int(scalar(connection, "SELECT pg_database_size(current_database())"))
         job = Job(

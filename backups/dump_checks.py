@@ -1,7 +1,10 @@
 """What must hold before a dump begins."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from backups.facts import ServerFacts
@@ -12,6 +15,12 @@ from casedb.errors import ConfigurationError, RefusedError, first_few
 from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
 
+_NO_UTF8 = (
+    psycopg.errors.CharacterNotInRepertoire,
+    psycopg.errors.UntranslatableCharacter,
+    # Bytes of another database's encoding, in a text that the whole server shares.
+    UnicodeDecodeError,
+)
 _SUBSCRIPTIONS = (
     "SELECT s.subname FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid"
     " WHERE d.datname = current_database() ORDER BY 1"
@@ -58,6 +67,24 @@ def require_whole_catalog(connection: Connection[Any]) -> None:
             detail=f"pg_dump would leave out: {', '.join(first_few(left_out))}.",
             hint="Dump as a superuser (dump_user in casedb.toml), or drop them.",
         )
+
+
+@contextmanager
+def refusing_other_bytes() -> Iterator[None]:
+    """Refuse a database of whose catalog the block reads a text that cannot be said in UTF-8.
+
+    Values in tables are no matter: the server hashes them, and pg_dump writes them as they are.
+    """
+    try:
+        yield
+    except _NO_UTF8 as error:
+        raise RefusedError(
+            "a name or a definition in this database is not UTF-8",
+            detail=f"{' '.join(str(error).split())}. The manifest and the catalog's fingerprint "
+            "are in UTF-8.",
+            hint="Give the name, comment, default or the like anew in UTF-8; one of the database "
+            "itself (COMMENT ON DATABASE) while connected to it. Values in tables may stay.",
+        ) from error
 
 
 def require_same_major(tools: PostgresTools, server: ServerFacts) -> None:
