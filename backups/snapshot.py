@@ -23,6 +23,9 @@ from casedb.sqlfiles import read_sql
 
 # Whoever holds the snapshot must not be ended for idling, working or waiting: pg_dump relies on it.
 _UNLIMITED = ("idle_in_transaction_session_timeout", "statement_timeout", "idle_session_timeout")
+# Hashing a table sends nothing before its end: the server would go on for a killed run, and hold
+# the locks that keep the next run out.
+_WATCHED = {"client_connection_check_interval": "1s"}
 _PASSING = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
@@ -74,11 +77,15 @@ class Snapshot:
 
 
 def prepare_session(connection: Connection[Any], settings: Mapping[str, str]) -> None:
-    """Make a session fit to hold a snapshot for hours, with `settings` besides."""
+    """Make a session fit to hold a snapshot for hours, with `settings` besides.
+
+    When its process is killed, the server ends it within seconds, whatever it is at.
+    """
     unlimited = [*_UNLIMITED]
     if connection.info.server_version >= 170000:
         unlimited.append("transaction_timeout")
-    for name, value in [*((name, "0") for name in unlimited), *settings.items()]:
+    chosen = {**dict.fromkeys(unlimited, "0"), **_WATCHED, **settings}
+    for name, value in chosen.items():
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))
 
 
