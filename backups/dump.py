@@ -19,11 +19,12 @@ from backups.chain import announce, read_head, settle
 from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
 from backups.dump_job import Job, write, write_clear
-from backups.instructions import instructions, property_script
+from backups.instructions import creation_script, instructions, property_script
 from backups.interrupts import held, too_late
 from backups.labels import label_of
 from backups.manifest import (
     CATALOG,
+    CREATION,
     DUMP,
     GLOBALS,
     HEADS,
@@ -183,14 +184,13 @@ def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, 
     if proof.heads:
         files[job.stored_name(HEADS)] = proof.heads
     write(job, new, files, CATALOG, fingerprint.to_bytes(proof.catalog))
-    if job.recipients:
-        write(job, new, files, PROPERTIES, property_script(proof.properties, job.database).encode())
+    for name, script in ((CREATION, creation_script), (PROPERTIES, property_script)):
+        write(job, new, files, name, script(proof.properties, job.database).encode())
     text = instructions(
         label=new.label,
         database=job.database,
         server_version=job.server.version,
         started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
-        properties=proof.properties,
         files=files,
         sealed=bool(job.recipients),
     )

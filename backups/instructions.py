@@ -1,9 +1,13 @@
 """RESTORE.txt: how to get the data back with PostgreSQL's own programs, if casedb is not there."""
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from psycopg import sql
 
 from backups.manifest import (
+    CREATION,
     DUMP,
     GLOBALS,
     PROPERTIES,
@@ -11,7 +15,8 @@ from backups.manifest import (
     DatabaseProperties,
     FileFacts,
 )
-from backups.properties import property_statements
+from backups.properties import create_statement, property_statements
+from backups.restore_refusals import NAME_MAX_BYTES
 
 _TEXT = """\
 How to restore this backup without casedb
@@ -56,38 +61,32 @@ def instructions(
     database: str,
     server_version: str,
     started_at: str,
-    properties: DatabaseProperties,
     files: Mapping[str, FileFacts],
     sealed: bool = False,
 ) -> str:
     """Return the text of RESTORE.txt; its indented lines are commands for a shell.
 
-    Of an encrypted set (`sealed`) it says nothing that only the key's holder should know.
+    Of the database it has the name alone: what else it is like lies in SQL files, encrypted where
+    the set is (`sealed`), which psql reads and no shell.
     """
-    restored = f"{database}_restored"
-    name = shlex.quote(restored)
+    restored = restored_name(database)
     psql = "psql --no-psqlrc --quiet"
+    strict = f"{psql} --set=ON_ERROR_STOP=1"
     # One line each and no here documents, so that they can be copied with their indentation.
     checks = [
         f"echo {shlex.quote(f'{facts.sha256}  {file}')} | sha256sum --check"
         for file, facts in files.items()
     ]
-    if sealed:
-        globals_sql = f"{_opened(GLOBALS)} | {psql} --dbname=postgres"
-        archive = f"{_opened(DUMP)} | zstd --decompress --stdout"
-        finishing = [f"{_opened(PROPERTIES)} | {psql} --set=ON_ERROR_STOP=1 --dbname=postgres"]
-        create = f"{_opened(PROPERTIES)} | grep '^-- createdb ' | cut -d' ' -f3- | sh"
-    else:
-        globals_sql = f"{psql} --dbname=postgres --file={GLOBALS}"
-        archive = f"zstd --decompress --stdout {DUMP}"
-        finishing = [
-            f"{psql} --dbname=postgres --command={shlex.quote(s.as_string())}"
-            for s in property_statements(properties, restored)
-        ]
-        create = " ".join(["createdb", *createdb_options(properties), name])
+
+    def opened(name: str, program: str, from_file: str) -> str:
+        if sealed:
+            return f'age --decrypt --identity "$KEY" {name}{SEALED_SUFFIX} | {program}'
+        return f"{program} {from_file}{name}"
+
+    archive = opened(DUMP, "zstd --decompress --stdout", "")
     return _TEXT.format(
         label=label,
-        database=database,
+        database=_on_one_line(database),
         server_version=server_version,
         major=server_version.split(".")[0],
         started_at=started_at,
@@ -98,49 +97,58 @@ def instructions(
         if sealed
         else "passwords are in no backup that is not encrypted",
         sums=_indented(checks),
-        roles=_indented([globals_sql]),
+        roles=_indented([opened(GLOBALS, f"{psql} --dbname=postgres", "--file=")]),
         load=_indented(
             [
-                create,
-                f"{archive} | pg_restore --exit-on-error --no-tablespaces --dbname={name}",
-                f"{psql} --dbname={name} --command=ANALYZE",
+                opened(CREATION, f"{strict} --dbname=postgres", "--file="),
+                f"{archive} | pg_restore --exit-on-error --no-tablespaces --dbname={restored}",
+                f"{psql} --dbname={restored} --command=ANALYZE",
             ]
         ),
-        properties=_indented(finishing),
-        look=_indented([f"psql --no-psqlrc --dbname={name} --command='\\dt+ *.*'"]),
+        properties=_indented([opened(PROPERTIES, f"{strict} --dbname=postgres", "--file=")]),
+        look=_indented([f"psql --no-psqlrc --dbname={restored} --command='\\dt+ *.*'"]),
     )
 
 
+def creation_script(properties: DatabaseProperties, database: str) -> str:
+    """Return create.sql, which makes the empty database that RESTORE.txt restores `database` to."""
+    return _script([create_statement(properties, restored_name(database))])
+
+
 def property_script(properties: DatabaseProperties, database: str) -> str:
-    """Return database.sql of an encrypted set: how the database is made, and what it is given."""
-    restored = f"{database}_restored"
-    create = " ".join(["createdb", *createdb_options(properties), shlex.quote(restored)])
-    statements = [s.as_string() for s in property_statements(properties, restored)]
-    return "\n".join([f"-- createdb {create}", *(f"{s};" for s in statements)]) + "\n"
+    """Return database.sql: what the restored database is given when everything is in it."""
+    return _script(property_statements(properties, restored_name(database)))
 
 
-def createdb_options(properties: DatabaseProperties) -> list[str]:
-    """Return createdb's options for a database of the same encoding and locale, shell-quoted."""
-    options = {
-        "template": "template0",
-        "owner": properties.owner,
-        "encoding": properties.encoding,
-        "lc-collate": properties.collate,
-        "lc-ctype": properties.ctype,
-        "locale-provider": properties.locale_provider,
-    }
-    if properties.locale_provider == "icu" and properties.locale:
-        options["icu-locale"] = properties.locale
-    if properties.locale_provider == "icu" and properties.icu_rules:
-        options["icu-rules"] = properties.icu_rules
-    if properties.locale_provider == "builtin" and properties.locale:
-        options["builtin-locale"] = properties.locale
-    return [f"--{name}={shlex.quote(value)}" for name, value in options.items()]
+def restored_name(database: str) -> str:
+    """Return the name of the database that RESTORE.txt restores `database` to.
+
+    It means the same to a shell, to a conninfo and to SQL, and is never `database` itself: a name
+    of more than 63 bytes would be cut by the server, perhaps to that of the living one.
+
+    >>> restored_name("case_management"), restored_name("host=evil dbname=x")
+    ('case_management_restored', 'host_evil_dbname_x_restored')
+    """
+    head = re.sub(r"[^A-Za-z0-9_]", "_", database)
+    name = head[: NAME_MAX_BYTES - len("_restored")] + "_restored"
+    # What was restored from a long name has just the name that its own copy would get.
+    return name if name != database else name.removesuffix("_restored") + "_restore2"
+
+
+def _script(statements: Iterable[sql.Composed]) -> str:
+    # The file is UTF-8, whatever psql would take it for where it is run.
+    lines = ["SET client_encoding = 'UTF8'", *(s.as_string() for s in statements)]
+    return "".join(f"{line};\n" for line in lines)
+
+
+def _on_one_line(name: str) -> str:
+    r"""Return `name` with what would break its line, or colour a terminal, escaped.
+
+    >>> print(_on_one_line("a\n    rm -r /"))
+    a\n    rm -r /
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 def _indented(lines: list[str]) -> str:
     return "\n".join(f"    {line}" for line in lines)
-
-
-def _opened(name: str) -> str:
-    return f'age --decrypt --identity "$KEY" {name}{SEALED_SUFFIX}'

@@ -22,8 +22,10 @@ HEADS = "heads.txt.zst"
 INSTRUCTIONS = "RESTORE.txt"
 PROOF = "proof.json"
 """In encrypted sets only: the whole manifest. In clear lies one without tables, roles and so on."""
+CREATION = "create.sql"
+"""How RESTORE.txt makes the empty database."""
 PROPERTIES = "database.sql"
-"""In encrypted sets only: what RESTORE.txt otherwise has as commands."""
+"""What RESTORE.txt gives it afterwards: owner, grants, settings, comment."""
 SEALED_SUFFIX = ".age"
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

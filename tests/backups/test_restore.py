@@ -281,7 +281,7 @@ def test_the_instructions_restore_the_backup_without_casedb(
     assert len(commands) > 10
     run_all(commands, made.folder, other_server, tools)
 
-    restored = other_server.replace(dbname="sample db_restored")
+    restored = other_server.replace(dbname="sample_db_restored")
     with connect(restored, purpose="test") as connection:
         found = compare(
             connection,

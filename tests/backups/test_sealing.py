@@ -308,7 +308,7 @@ def test_the_instructions_restore_it_with_age_and_without_casedb(
 
     with throwaway_cluster(tools) as server:
         run_all(commands, folder, server, tools)
-        with connect(server.replace(dbname=f"{SAMPLE}_restored"), purpose="test") as connection:
+        with connect(server.replace(dbname="sample_db_restored"), purpose="test") as connection:
             catalog = read_catalog(sealed.store, sealed.manifest, sealed.keys)
             found = compare(connection, sealed.manifest, catalog, with_roles=True)
             verifier = connection.execute(
