@@ -21,6 +21,7 @@ from casedb.errors import CasedbError, ConfigurationError, UnverifiedError
 _CHUNK_BYTES = 1 << 20
 _PUBLIC = "age1"
 _SECRET = "AGE-SECRET-KEY-"
+_SSH_SECRET = "PRIVATE KEY-----"
 
 
 class UnsealError(Exception):
@@ -32,8 +33,8 @@ class Keys:
     """Secret keys; never shown."""
 
     identities: tuple[Any, ...] = field(repr=False)
-    recipients: tuple[str, ...]
-    """Their public halves."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """Each of them as text."""
 
 
 def new_key(path: Path) -> str:
@@ -60,14 +61,14 @@ def new_key(path: Path) -> str:
 
 
 def read_keys(path: Path) -> Keys:
-    """Return the secret keys in `path`, as age-keygen writes them.
+    """Return the secret keys in `path`, as age-keygen writes them, or one for SSH.
 
     Raises:
-        ConfigurationError: no such file, no key in it, or others may read it.
+        ConfigurationError: no such file, no key in it, a passphrase on it, or others may read it.
     """
     try:
         mode = path.stat().st_mode
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ConfigurationError(f"the key {path} cannot be read", detail=f"{reason}.") from error
@@ -78,16 +79,26 @@ def read_keys(path: Path) -> Keys:
             hint=f"chmod 600 {path}, and think about who may have read it.",
         )
     try:
-        found = [pyrage.x25519.Identity.from_str(line) for line in lines if _SECRET in line]
+        if _SSH_SECRET in text:
+            return Keys((pyrage.ssh.Identity.from_buffer(text.encode()),), (text.strip(),))
+        found = [
+            pyrage.x25519.Identity.from_str(line) for line in text.splitlines() if _SECRET in line
+        ]
     except pyrage.IdentityError as error:
-        raise ConfigurationError(f"the key in {path} cannot be used", detail=f"{error}.") from None
+        raise ConfigurationError(
+            f"the key in {path} cannot be used",
+            detail=f"{error}.",
+            hint="Nobody is there to type a passphrase: `ssh-keygen -p` on a copy takes it off."
+            if "decrypted first" in str(error)
+            else None,
+        ) from None
     if not found:
         raise ConfigurationError(
             f"there is no key in {path}",
-            detail=f"No line begins with {_SECRET}.",
+            detail=f"No line begins with {_SECRET}, and it is no SSH key either.",
             hint="`casedb key new FILE` makes one.",
         )
-    return Keys(tuple(found), tuple(str(identity.to_public()) for identity in found))
+    return Keys(tuple(found), tuple(str(identity) for identity in found))
 
 
 def require_recipients(recipients: Sequence[str]) -> None:
@@ -97,7 +108,7 @@ def require_recipients(recipients: Sequence[str]) -> None:
         ConfigurationError: names the one that cannot be used, unless it is a secret key.
     """
     for text in recipients:
-        if text.upper().startswith(_SECRET):
+        if text.upper().startswith(_SECRET) or _SSH_SECRET in text:
             raise ConfigurationError(
                 "a secret key is among the recipients",
                 hint="Recipients are public keys (age1...). Make a new pair: it has been shown.",
@@ -106,7 +117,9 @@ def require_recipients(recipients: Sequence[str]) -> None:
             _recipient(text)
         except pyrage.RecipientError as error:
             raise ConfigurationError(
-                f'"{text}" is no public key', detail=f"{error}.", hint="It begins with age1."
+                f'"{text}" is no public key',
+                detail=f"{error}.",
+                hint="It begins with age1, or with ssh-ed25519 or ssh-rsa.",
             ) from None
 
 

@@ -15,12 +15,12 @@ _PURPOSE = b"casedb: this tombstone was written by who holds the key"
 
 def vouch(data: bytes, keys: Keys) -> str:
     """Return the code that says that who holds `keys` wrote `data`; by the first of them."""
-    return _code(data, str(keys.identities[0]))
+    return _code(data, keys.secrets[0])
 
 
 def is_vouched(data: bytes, code: str, keys: Keys) -> bool:
     """Whether `code` was made of `data` with any of `keys`, so that old ones still count."""
-    return any(hmac.compare_digest(_code(data, str(key)), code) for key in keys.identities)
+    return any(hmac.compare_digest(_code(data, secret), code) for secret in keys.secrets)
 
 
 def _code(data: bytes, secret: str) -> str:

@@ -64,7 +64,7 @@ class Values(BaseModel):
     store: Words = Field(
         (), description="Where backups are kept, one or several; empty: in data_dir/backups."
     )
-    recipients: Words = Field((), description="Public keys (age1...) that dump encrypts to.")
+    recipients: Words = Field((), description="Public keys (age1..., ssh-...) dump encrypts to.")
     drill_image: str = Field(
         "postgres:{major}-alpine",
         description="What drill --container runs; {major} is the backup's PostgreSQL.",

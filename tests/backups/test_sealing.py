@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ class Sealed:
         return self.store.root / SAMPLE / self.manifest.label
 
 
+def public_half(key: Path) -> str:
+    (identity,) = read_keys(key).identities
+    return str(identity.to_public())
+
+
 @pytest.fixture(scope="module")
 def sealed(
     sample: Conninfo, tools: PostgresTools, tmp_path_factory: pytest.TempPathFactory
@@ -103,7 +109,7 @@ def test_nothing_of_the_content_lies_in_the_store_in_clear(sealed: Sealed) -> No
     public = read_manifest(sealed.store, SAMPLE, sealed.manifest.label)
     assert public.tables == ()
     assert public.roles == ()
-    assert public.recipients == sealed.keys.recipients
+    assert public.recipients == (public_half(sealed.key_file),)
 
 
 def assert_nothing_lies_in_clear(store: LocalStore, secrets: Sequence[bytes]) -> None:
@@ -280,6 +286,53 @@ def test_after_a_rotation_of_keys_one_file_with_both_opens_what_either_was_for(
         drill(store, first, tools=tools, keys=read_keys(new), with_access=False)
 
 
+def ssh_key(path: Path, kind: str, passphrase: str = "") -> str:
+    """Make a key for SSH and return its public half."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("there is no ssh-keygen program")
+    argv = ["ssh-keygen", "-q", *kind.split(), "-N", passphrase, "-f", str(path)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return path.with_name(f"{path.name}.pub").read_text().strip()
+
+
+@pytest.mark.parametrize("kind", ["-t ed25519", "-t rsa -b 2048", "-t rsa -b 2048 -m PEM"])
+def test_what_is_encrypted_to_an_ssh_key_is_opened_and_vouched_for_with_it(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, kind: str
+) -> None:
+    public, other = ssh_key(tmp_path / "key", kind), ssh_key(tmp_path / "other", kind)
+    store = LocalStore(tmp_path / "store")
+    label = dump(small, store, tools=tools, recipients=[public]).label
+
+    keys = read_keys(tmp_path / "key")
+    assert drill(store, label, tools=tools, keys=keys, with_access=False).outcome == "passed"
+    with pytest.raises(UnverifiedError, match="does not open this backup"):
+        drill(store, label, tools=tools, keys=read_keys(tmp_path / "other"), with_access=False)
+
+    backup = read_backup(store, small.dbname, label)
+    left = Tombstone.of(backup, at=datetime.now(UTC), reason="no rule keeps it", keys=keys)
+    # Another process reads the file anew.
+    assert left.is_vouched(read_keys(tmp_path / "key"))
+    assert not left.is_vouched(read_keys(tmp_path / "other"))
+    assert "PRIVATE" not in repr(keys)
+    assert other != public
+
+
+def test_an_ssh_key_that_cannot_be_used_is_told_from_no_key(tmp_path: Path) -> None:
+    public = ssh_key(tmp_path / "locked", "-t ed25519", "a passphrase")
+    unknown = ssh_key(tmp_path / "ecdsa", "-t ecdsa")
+    require_recipients([public])
+
+    with pytest.raises(ConfigurationError, match="cannot be used") as caught:
+        read_keys(tmp_path / "locked")
+    assert "must be decrypted" in (caught.value.detail or "")
+    assert "passphrase" in (caught.value.hint or "")
+    with pytest.raises(ConfigurationError, match="no public key"):
+        require_recipients([unknown])
+    (tmp_path / "locked").chmod(0o640)
+    with pytest.raises(ConfigurationError, match="can be read by others"):
+        read_keys(tmp_path / "locked")
+
+
 def test_it_restores_into_a_living_server(
     sealed: Sealed, cluster: Conninfo, tools: PostgresTools
 ) -> None:
@@ -392,7 +445,7 @@ def test_a_key_is_for_its_owner_only_and_never_overwritten(tmp_path: Path) -> No
     public = new_key(path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert read_keys(path).recipients == (public,)
+    assert public_half(path) == public
     assert "SECRET" not in repr(read_keys(path))
     with pytest.raises(ConfigurationError, match="no key can be written"):
         new_key(path)
@@ -407,8 +460,10 @@ def test_recipients_that_make_no_sense_are_refused_and_secrets_not_repeated(
     new_key(tmp_path / "key")
     secret = (tmp_path / "key").read_text().splitlines()[1]
 
-    with pytest.raises(ConfigurationError) as caught:
-        require_recipients([secret])
-    assert secret not in str(caught.value)
+    ssh_key(tmp_path / "ssh", "-t ed25519")
+    for text in (secret, (tmp_path / "ssh").read_text()):
+        with pytest.raises(ConfigurationError, match="secret key is among") as caught:
+            require_recipients([text])
+        assert text not in str(caught.value)
     with pytest.raises(ConfigurationError, match="no public key"):
         require_recipients(["age1nonsense"])
