@@ -12,8 +12,6 @@ from backups.catalog import Backup, newest_drilled
 
 # Two machines' clocks may differ by this much; more is a clock that jumped.
 CLOCK_TOLERANCE = timedelta(minutes=10)
-# Up to this many at once are deleted without a question, whatever part of the whole they are.
-FEW = 3
 
 # By calendar in UTC: the newest backup of each hour, day, ISO week, month or year.
 _CALENDAR: dict[str, Callable[[datetime], Hashable]] = {
@@ -131,7 +129,10 @@ def unusual(entries: Sequence[Entry], policy: Retention, *, now: datetime) -> st
     """Return why deleting what has expired should be confirmed; None if it is an ordinary day.
 
     A clock that jumped ahead makes everything old at once, and so does a policy with a typing
-    error in it.
+    error in it. Two things are unusual: that nothing is younger than `keep_within`, and that more
+    than half of the good ones go, however few they are. Just half is ordinary: who keeps one and
+    rotates after each dump lets go of one of two each time. Only who takes more between two
+    rotations than he keeps is asked again and again.
     """
     good = [e for e in entries if e.backup.is_good]
     expired = [e for e in good if not e.kept]
@@ -142,7 +143,7 @@ def unusual(entries: Sequence[Entry], policy: Retention, *, now: datetime) -> st
         return (
             f"the newest backup is {_days(min(ages))} old: nothing was dumped, or the clock jumped"
         )
-    if len(expired) > FEW and 2 * len(expired) > len(good):
+    if 2 * len(expired) > len(good):
         return f"{len(expired)} of {len(good)} backups would go at once"
     return None
 

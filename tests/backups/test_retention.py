@@ -259,10 +259,42 @@ def test_an_ordinary_rotation_is_not_unusual() -> None:
         assert unusual(entries, A_WEEK, now=NOON) is None
 
 
-def test_more_than_half_at_once_is_unusual() -> None:
-    entries = decide([taken(age) for age in (0, 1, 8, 9, 10, 11)], A_WEEK, now=NOON)
+@pytest.mark.parametrize(
+    ("ages", "go"),
+    [
+        ((0, 1, 8, 9, 10, 11), 4),
+        ((0, 1, 8, 9, 10), 3),
+        # One a week, until the clock jumped by 60 days and one more was taken.
+        ((0, 60, 67, 74, 81), 3),
+    ],
+)
+def test_more_than_half_at_once_is_unusual_however_few(ages: tuple[int, ...], go: int) -> None:
+    entries = decide([taken(age) for age in ages], A_WEEK, now=NOON)
 
-    assert unusual(entries, A_WEEK, now=NOON) == "4 of 6 backups would go at once"
+    assert unusual(entries, A_WEEK, now=NOON) == f"{go} of {len(ages)} backups would go at once"
+
+
+def test_a_policy_that_loses_all_but_one_of_three_is_unusual() -> None:
+    entries = decide([taken(age) for age in (0, 1, 2)], only(), now=NOON)
+
+    assert unusual(entries, only(), now=NOON) == "2 of 3 backups would go at once"
+
+
+@pytest.mark.parametrize("every", [0.25, 1, 7, 31])
+@pytest.mark.parametrize("keep_last", [1, 2, 3])
+@pytest.mark.parametrize("keep_within", [0, 1, 7, 28])
+@pytest.mark.parametrize("keep_daily", [0, 7])
+def test_rotating_after_each_dump_is_never_unusual(
+    every: float, keep_last: int, keep_within: int, keep_daily: int
+) -> None:
+    policy = Retention(timedelta(days=keep_within), keep_last, keep_daily=keep_daily)
+    life = [NOON - timedelta(days=every * back) for back in range(40, -1, -1)]
+    stay: list[Backup] = []
+    for now in life:
+        stay.append(taken((NOON - now) / timedelta(days=1)))
+        entries = decide(stay, policy, now=now)
+        assert unusual(entries, policy, now=now) is None
+        stay = [e.backup for e in entries if e.kept]
 
 
 def test_a_newest_backup_beyond_the_policy_is_unusual() -> None:

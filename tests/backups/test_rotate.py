@@ -104,6 +104,25 @@ def test_a_clock_that_jumped_ahead_deletes_nothing_unless_the_number_is_confirme
     assert labels(aged) == [label_of_age(0), label_of_age(5)]
 
 
+def test_a_dump_after_the_clock_jumped_ahead_does_not_let_the_others_go_unasked(
+    aged: LocalStore, made: Made
+) -> None:
+    later, policy = NOW + timedelta(days=60), Retention(timedelta(days=28), keep_last=2)
+    label = label_of_age(-60)
+    manifest = made.manifest.model_copy(update={"label": label, "started_at": later})
+    shutil.copytree(made.folder, aged.root / DATABASE / label)
+    (aged.root / DATABASE / label / MANIFEST).write_bytes(manifest.to_bytes())
+    before = labels(aged)
+    assert len(before) == 5
+
+    with pytest.raises(RefusedError, match="unusually much") as caught:
+        rotate(aged, DATABASE, policy, now=later, apply=True)
+
+    assert caught.value.detail == "3 of 5 backups would go at once."
+    assert "--confirm 3" in (caught.value.hint or "")
+    assert labels(aged) == before
+
+
 def test_a_backup_that_somebody_reads_stays(aged: LocalStore) -> None:
     with aged.lease(DATABASE, label_of_age(20)):
         plan = rotate(aged, DATABASE, A_WEEK, now=NOW, apply=True)
