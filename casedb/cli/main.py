@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from casedb import version
+from casedb.cli import streams
 from casedb.errors import CasedbError, ExitCode, TerminatedError
 
 # The module of each verb and its line in the help, in the order of a working day. The line is said
@@ -109,6 +109,7 @@ def casedb(ctx: click.Context, debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; see casedb/errors.py for the codes."""
+    streams.settle()
     words = sys.argv[1:] if argv is None else argv
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         # What is ignored, as SIGHUP is under nohup, stays so.
@@ -134,8 +135,7 @@ def _run(words: list[str]) -> int:
     try:
         result = casedb.main(args=words, prog_name="casedb", standalone_mode=False)
     except click.ClickException as error:
-        with _maybe_unread():
-            error.show()
+        error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(_interrupt_behind(error) or error)
@@ -147,10 +147,6 @@ def _run(words: list[str]) -> int:
         # more. Whether all was done is not known here, and 0 would say so.
         return int(ExitCode.UNREAD) if _stopped_by is None else _interrupted(error)
     except Exception as error:
-        # What prints of an interrupt may find that nobody reads any more: `... | tee` has gone too.
-        interrupt = _interrupt_behind(error) if isinstance(error, OSError) else None
-        if interrupt:
-            return _interrupted(interrupt)
         unexpected = CasedbError(
             f"unexpected {type(error).__name__}",
             detail=str(error),
@@ -167,35 +163,19 @@ def _show(error: CasedbError, *, debug: bool, as_json: bool) -> None:
     # Tables and the driver are not for who only asks for help.
     from casedb.cli.output import print_error
 
-    with _maybe_unread():
-        if debug:
-            traceback.print_exc()
+    if debug:
+        traceback.print_exc()
+    # When nobody reads it, the exit code is the only word that is heard: it has to be right.
+    with suppress(BrokenPipeError):
         print_error(error, as_json=as_json)
 
 
 def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """Return the interrupt that `error` came of, if any: click's Abort, or what could not print."""
+    """Return the interrupt that `error` came of, if any: click makes it an Abort."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, KeyboardInterrupt):
         seen = seen.__context__
     return seen
-
-
-@contextmanager
-def _maybe_unread() -> Iterator[None]:
-    """Print what the block prints, or nothing if the reader or the terminal has gone.
-
-    The exit code is then the only word that is heard, and it has to be the right one.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        # What is still buffered would fail again when Python ends, and change the exit code.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere, stream.fileno())
 
 
 _begun = False
@@ -241,9 +221,8 @@ def _stopped(number: int | None) -> tuple[str, ExitCode]:
 def _interrupted(error: BaseException) -> int:
     word, code = _stopped(_stopped_by)
     notes = getattr(error, "__notes__", [])
-    with _maybe_unread():
-        told = ", except for this:" if notes else ""
-        click.echo(f"\n{word}; what was half done has been cleaned up{told}", err=True)
-        for note in notes:
-            click.echo(note, err=True)
+    told = ", except for this:" if notes else ""
+    click.echo(f"\n{word}; what was half done has been cleaned up{told}", err=True)
+    for note in notes:
+        click.echo(note, err=True)
     return int(code)

@@ -1,6 +1,5 @@
 """What a verb leaves for monitoring, whether it went well or not: metrics, a line, commands."""
 
-import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -93,8 +92,8 @@ def _unheard(story: Story) -> Iterator[None]:
     """Let what is done be done, although nobody reads of it: the terminal was closed, say."""
     try:
         yield
-    except OSError as error:
-        if not story.done or error.errno not in (errno.EIO, errno.EPIPE):
+    except BrokenPipeError:
+        if not story.done:
             raise
         story.require_nothing_left()
 
