@@ -88,7 +88,7 @@ def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> It
                     yield from (audit.parse_head(line.decode()) for line in lines)
             if rest or (reader.sha256, reader.size_bytes) != (facts.sha256, facts.size_bytes):
                 raise ValueError("it does not match the manifest")
-    except (ValueError, UnreadableArchiveError, FileNotFoundError) as error:
+    except (ValueError, UnreadableArchiveError) as error:
         raise BackupDamagedError(
             f'the heads in backup "{manifest.label}" cannot be trusted',
             detail=f"{HEADS}: {error}.",

@@ -11,7 +11,7 @@ from backups.labels import database_of, stamp_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import read_record
 from backups.reports import DrillReport, VerifyReport
-from backups.stores.base import Store
+from backups.stores.base import NoFileError, Store
 from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError
 
 LATEST = "latest"
@@ -162,7 +162,7 @@ def read_manifest_bytes(store: Store, database: str, label: str) -> bytes:
     try:
         with store.open(database, label, MANIFEST) as file:
             return file.read()
-    except FileNotFoundError:
+    except NoFileError:
         raise BackupDamagedError(
             f'backup "{label}" has no manifest',
             detail="Its manifest is missing, so it is not a complete backup.",

@@ -46,7 +46,7 @@ def open_content(
 
     Raises:
         UnverifiedError: it is encrypted and there is no key, or none that opens it.
-        FileNotFoundError: the set has no such file.
+        NoFileError: the set has no such file.
     """
     with store.open(manifest.database, manifest.label, stored_name(manifest, name)) as file:
         if not manifest.recipients:

@@ -13,7 +13,7 @@ from backups.progress import OnProgress, Progress, unseen
 from backups.records import write_record
 from backups.reports import VerifyReport
 from backups.sealing import Keys
-from backups.stores.base import Store
+from backups.stores.base import NoFileError, Store
 from backups.version import tool_version
 from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError, UnverifiedError
 from casedb.tools import PostgresTools, tools_of
@@ -100,8 +100,8 @@ def check_bytes(
         on_progress(Progress(f"reading {name}", done, len(manifest.files), "files"))
         try:
             problem = _check_file(store, manifest, name, facts, tools, keys)
-        except FileNotFoundError:
-            problem = f"{name} is missing."
+        except NoFileError as error:
+            problem = error.detail
         if problem:
             problems.append(problem)
     return problems

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from backups.manifest import FileFacts
-from casedb.errors import UnverifiedError
+from casedb.errors import BackupDamagedError, UnverifiedError
 
 RecordKind = Literal["verify", "drill", "restore", "undo", "dropped", "expired"]
 """What verify, drill or restore found last; that a restore was undone or a kept database dropped;
@@ -37,6 +37,17 @@ class ReadingDeniedError(UnverifiedError):
 
     So they are right and the store is there; whether the backups are well, others can tell.
     """
+
+
+class NoFileError(BackupDamagedError):
+    """A set that is there has no such file; the detail is a sentence about the file alone."""
+
+    def __init__(self, label: str, name: str, why: str = "is missing") -> None:
+        super().__init__(
+            f'backup "{label}" is not complete',
+            detail=f"{name} {why}.",
+            hint="Restore another backup, and keep this one for the inquiry.",
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,7 @@ class Store(Protocol):
         """Open one file of a set for reading.
 
         Raises:
-            FileNotFoundError: if the set has no such file.
+            NoFileError: if the set has no such file. A store that has gone has not lost one.
         """
         ...
 

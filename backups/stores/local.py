@@ -62,7 +62,7 @@ class LocalStore:
 
     def open(self, database: str, label: str, name: str) -> AbstractContextManager[BinaryIO]:
         """Open one file of a set for reading."""
-        return opened(self._set(database, label) / name)
+        return opened(self._set(database, label) / name, self._home(database))
 
     def at_a_glance(self, database: str) -> "LocalStore":
         """Return this store: looking again costs nothing."""
@@ -251,7 +251,7 @@ class LocalSet:
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a file already written, to read it back."""
-        return opened(self._partial / name)
+        return opened(self._partial / name, self._partial.parent)
 
     def read_back(self, name: str) -> FileFacts | None:
         """Return what was read in a file behind its writing."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from backups.stores.base import NoFileError
 from backups.streams import NO_ROOM
 from casedb.errors import CasedbError, ToolFailedError, UnverifiedError
 
@@ -15,7 +16,7 @@ def reading(path: Path) -> Iterator[None]:
     """Tell "could not read" from "is damaged": only the second is the backup's fault."""
     try:
         yield
-    except (FileNotFoundError, CasedbError):
+    except CasedbError:
         raise
     except OSError as error:
         raise UnverifiedError(
@@ -26,17 +27,23 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a store's file; only what fails at reading it is the store's failure.
+def opened(path: Path, home: Path) -> Iterator[BinaryIO]:
+    """Open a set's file; only what fails at reading it is the store's failure.
 
-    What the block does with what it has read, it answers for itself.
+    What the block does with what it has read, it answers for itself. Without `home`, the folder of
+    the set's database, it is the store that is missing: it was moved or unmounted.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        NoFileError: the set has no such file.
         UnverifiedError: it cannot be read.
     """
     with reading(path):
-        raw = _StoreFile(path)
+        try:
+            raw = _StoreFile(path)
+        except FileNotFoundError:
+            if not home.is_dir():
+                raise
+            raise NoFileError(path.parent.name, path.name) from None
     with io.BufferedReader(raw) as file:
         yield file
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from backups.labels import folder_of
 from backups.manifest import MANIFEST
-from backups.stores.base import RecordKind
+from backups.stores.base import NoFileError, RecordKind
 from backups.stores.s3_errors import reading
 from casedb.kept_parts import KeptParts
 from casedb.s3 import Bucket
@@ -64,7 +64,7 @@ class Objects:
         listing = self.listing(database, f"{label}/{name}")
         version = self.sets(listing, database).get(label, {}).get(name)
         if version is None:
-            raise FileNotFoundError(name)
+            raise NoFileError(label, name)
         with (
             reading(self.location, is_listed=True),
             self.bucket.reading(version, kept=self.kept) as file,

@@ -11,7 +11,8 @@ from backups.catalog import read_backup
 from backups.drill import drill
 from backups.dump import dump
 from backups.load import load_archive
-from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
+from backups.manifest import DUMP, GLOBALS, MANIFEST, FileFacts, Manifest
+from backups.progress import Progress
 from backups.reports import DrillReport
 from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
@@ -241,3 +242,33 @@ def test_the_database_under_development_survives_dump_and_drill(
 
     assert manifest.migration_head
     assert drill(store, manifest.label, tools=tools).outcome == "passed"
+
+
+@pytest.mark.parametrize("phase", ["making a throwaway cluster", "gathering statistics"])
+def test_a_store_that_goes_away_meanwhile_says_nothing_of_the_backup(
+    copied: Made, tools: PostgresTools, phase: str
+) -> None:
+    """Before the roles are read, and before the catalog is."""
+    gone = copied.store.root.with_name("gone")
+
+    def unmounting(step: Progress) -> None:
+        if step.phase == phase:
+            copied.store.root.rename(gone)
+
+    with pytest.raises(UnverifiedError, match="the store cannot be read"):
+        drill(copied.store, copied.label, tools=tools, with_access=False, on_progress=unmounting)
+
+    assert read_backup(LocalStore(gone), "sample db", copied.label).drilled is None
+
+
+def test_a_file_that_somebody_removes_meanwhile_is_damage(
+    copied: Made, tools: PostgresTools
+) -> None:
+    def removing(step: Progress) -> None:
+        if step.phase == "making a throwaway cluster":
+            (copied.folder / GLOBALS).unlink()
+
+    with pytest.raises(BackupDamagedError) as caught:
+        drill(copied.store, copied.label, tools=tools, with_access=False, on_progress=removing)
+
+    assert caught.value.detail == f"{GLOBALS} is missing."

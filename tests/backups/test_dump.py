@@ -22,6 +22,7 @@ from backups.dump_archive import expected_bytes
 from backups.manifest import MANIFEST
 from backups.progress import Progress
 from backups.stores import LocalStore
+from backups.stores.base import NoFileError
 from backups.stores.local import LocalSet
 from backups.streams import compress
 from casedb.conninfo import Conninfo
@@ -368,7 +369,7 @@ def test_the_disk_begins_before_the_end_and_its_errors_are_heard(
             new.create("half") as file,
         ):
             file.write(b"x" * 1000)
-        with pytest.raises(FileNotFoundError), new.open("half"):
+        with pytest.raises(NoFileError), new.open("half"):
             pass
 
 

@@ -12,6 +12,7 @@ import pytest
 from backups.load import load_archive
 from backups.manifest import DUMP, MANIFEST
 from backups.stores import LocalStore
+from backups.stores.base import NoFileError
 from backups.unpack import unpacked
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
@@ -93,7 +94,17 @@ def test_only_what_fails_at_reading_is_the_stores_fault(made: Made, tmp_path: Pa
         store.open("db", "set", "a folder"),
     ):
         pass
-    with pytest.raises(FileNotFoundError), store.open("db", "set", "nothing"):
+    with pytest.raises(NoFileError, match="not complete"), store.open("db", "set", "nothing"):
+        pass
+
+
+def test_a_store_that_has_gone_is_not_missing_a_file(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+
+    with (
+        pytest.raises(UnverifiedError, match="the store cannot be read"),
+        store.open("db", "set", "file"),
+    ):
         pass
 
 
