@@ -68,7 +68,11 @@ def cluster(
     except CasedbError as error:
         if image and isinstance(error, ConfigurationError):
             raise
-        raise could_not("no throwaway cluster could be started", error) from error
+        raise could_not(
+            "no throwaway cluster could be started",
+            error,
+            "Has the folder for temporary files room for one? --scratch names another folder.",
+        ) from error
 
 
 def require_major(admin: Conninfo, manifest: Manifest, image: str | None) -> str:
@@ -114,10 +118,17 @@ def answers(admin: Conninfo) -> bool:
         return False
 
 
-def could_not(reason: str, error: CasedbError | None = None) -> UnverifiedError:
-    """Return the error that says why whether the backup restores is still unknown."""
+def could_not(
+    reason: str,
+    error: CasedbError | None = None,
+    hint: str = "Whether the backup restores is still unknown.",
+) -> UnverifiedError:
+    """Return the error that says why whether the backup restores is still unknown.
+
+    `hint` is for an `error` that has none.
+    """
     return UnverifiedError(
         f"the drill could not be run: {reason}",
-        detail=" ".join(f"{error.message}: {error.detail or ''}".split()) if error else None,
-        hint=(error.hint if error else None) or "Whether the backup restores is still unknown.",
+        detail=f"{error.message}: {error.detail or ''}".rstrip(": ") if error else None,
+        hint=(error.hint if error else None) or hint,
     )

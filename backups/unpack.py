@@ -1,9 +1,8 @@
 """A backup's archive in clear, in a file without a name: what several jobs can load at once."""
 
-import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -46,11 +45,15 @@ def unpacked(
         UnverifiedError: the store cannot be read.
         ToolFailedError: `folder` cannot be written.
     """
-    with tempfile.TemporaryFile(dir=folder, prefix="casedb-archive-", buffering=0) as raw:
+    with ExitStack() as stack:
         try:
+            with _scratching(folder):
+                raw = stack.enter_context(
+                    tempfile.TemporaryFile(dir=folder, prefix="casedb-archive-", buffering=0)
+                )
             problem = _unpack(store, manifest, _Scratch(raw, folder), on_progress)
         except _FullError:
-            os.ftruncate(raw.fileno(), 0)
+            stack.close()
             yield None
             return
         yield Unpacked(raw.fileno(), problem)
@@ -88,6 +91,20 @@ class _FullError(Exception):
     """There is no room left for the archive."""
 
 
+@contextmanager
+def _scratching(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _FullError from error
+        raise ToolFailedError(
+            f"the archive cannot be unpacked into {folder}",
+            detail=f"{error.strerror or error}.",
+            hint="Name a folder with room on a disk that works: --scratch.",
+        ) from error
+
+
 class _Scratch:
     """The file it is unpacked into: its failures are those of the folder, not of the store."""
 
@@ -97,17 +114,9 @@ class _Scratch:
     def write(self, data: bytes, /) -> None:
         """Write all of it."""
         rest = memoryview(data)
-        try:
+        with _scratching(self._folder):
             while rest:
                 rest = rest[self._raw.write(rest) :]
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise _FullError from error
-            raise ToolFailedError(
-                f"the archive cannot be unpacked into {self._folder}",
-                detail=f"{error.strerror or error}.",
-                hint="Name a folder with room on a disk that works: --scratch.",
-            ) from error
 
     def seek(self, offset: int, /) -> None:
         """Go to `offset`."""

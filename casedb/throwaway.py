@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from casedb import cluster
@@ -54,39 +54,40 @@ def throwaway_cluster(
 
     Raises:
         ConfigurationError: no server programs.
-        ToolFailedError: initdb or the server failed.
+        ToolFailedError: initdb or the server failed, or the folder cannot be written.
     """
     cluster.require_server_programs(tools)
-    sweep_throwaways(folder)
+    with writing(folder):
+        sweep_throwaways(folder)
     run_as = launcher()
-    home = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder)).absolute()
-    with _alive(home), _socket_folder(home) as socket_dir:
+    with scratch_folder(_FOLDER_PREFIX, folder) as home, _socket_folder(home) as socket_dir:
+        data_dir = home / "data"
         try:
-            run_as.give(home)
-            run_as.give(socket_dir)
-            usable = run_as.reachable_tools(tools, home)
-            data_dir = home / "data"
-            cluster.create(
-                usable,
-                data_dir,
-                launcher=run_as,
-                superuser=superuser,
-                password=None,
-                durable=False,
-            )
-            chosen = cluster.Settings(
-                socket_dir=socket_dir,
-                port=5432,
-                listen_addresses="",
-                server={**SETTINGS, **_libraries(tools), **(settings or {})},
-            )
-            cluster.configure(data_dir, chosen, launcher=run_as)
-            cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
+            with writing(folder):
+                run_as.give(home)
+                run_as.give(socket_dir)
+                usable = run_as.reachable_tools(tools, home)
+                cluster.create(
+                    usable,
+                    data_dir,
+                    launcher=run_as,
+                    superuser=superuser,
+                    password=None,
+                    durable=False,
+                )
+                chosen = cluster.Settings(
+                    socket_dir=socket_dir,
+                    port=5432,
+                    listen_addresses="",
+                    server={**SETTINGS, **_libraries(tools), **(settings or {})},
+                )
+                cluster.configure(data_dir, chosen, launcher=run_as)
+                cluster.start(usable, data_dir, log=home / "server.log", launcher=run_as)
             yield Conninfo(
                 {"host": str(socket_dir), "port": "5432", "dbname": "postgres", "user": superuser}
             )
         finally:
-            _remove_throwaway(home)
+            _stop(data_dir)
 
 
 def _libraries(tools: PostgresTools) -> dict[str, str]:
@@ -105,7 +106,8 @@ def sweep_throwaways(folder: Path | None = None) -> int:
                 continue
             with alive.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove_throwaway(home)
+                _stop(home / "data")
+                shutil.rmtree(home, ignore_errors=True)
                 swept += 1
         except (OSError, ToolFailedError):
             # Alive (BlockingIOError), or already gone: another run sweeps too.
@@ -114,11 +116,35 @@ def sweep_throwaways(folder: Path | None = None) -> int:
 
 
 @contextmanager
-def _alive(home: Path) -> Iterator[None]:
-    """Hold a file lock that tells other runs that this folder is in use."""
-    with (home / "alive").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def scratch_folder(prefix: str, folder: Path | None) -> Iterator[Path]:
+    """Make a folder of mode 0700 below `folder` (default: the system's), gone after the block.
+
+    The lock on its file `alive` tells other runs that it is in use.
+
+    Raises:
+        ToolFailedError: `folder` cannot be written.
+    """
+    with writing(folder):
+        home = Path(tempfile.mkdtemp(prefix=prefix, dir=folder)).absolute()
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        with writing(folder):
+            alive = stack.enter_context((home / "alive").open("w"))
+            fcntl.flock(alive, fcntl.LOCK_EX)
+        yield home
+
+
+@contextmanager
+def writing(folder: Path | None) -> Iterator[None]:
+    """Say which folder for temporary files cannot be written, and where another is named."""
+    try:
         yield
+    except OSError as error:
+        raise ToolFailedError(
+            "the folder for temporary files cannot be written",
+            detail=f"{error.filename or folder or 'TMPDIR'}: {error.strerror or error}.",
+            hint="Name another one with room: TMPDIR, or --scratch where a verb has it.",
+        ) from error
 
 
 @contextmanager
@@ -131,19 +157,21 @@ def _socket_folder(home: Path) -> Iterator[Path]:
         with suppress(OSError):
             if not (left / "home").resolve().exists():
                 shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=_SOCKET_PREFIX) as short:
-        if not cluster.socket_fits(Path(short)):
+    with ExitStack() as stack:
+        with writing(None):
+            made = tempfile.TemporaryDirectory(prefix=_SOCKET_PREFIX)
+            short = Path(stack.enter_context(made))
+            # Tells the next run whose it was, once its owner was killed and `home` is swept.
+            (short / "home").symlink_to(home)
+        if not cluster.socket_fits(short):
             raise ConfigurationError(
                 f"the folder for temporary files has too long a path: {short}",
                 detail=f"A socket's path may have {cluster.SOCKET_PATH_MAX_BYTES} bytes.",
                 hint="Set TMPDIR to a shorter path, such as /tmp.",
             )
-        # Tells the next run whose it was, once its owner was killed and `home` is swept.
-        (Path(short) / "home").symlink_to(home)
-        yield Path(short)
+        yield short
 
 
-def _remove_throwaway(home: Path) -> None:
+def _stop(data_dir: Path) -> None:
     with suppress(ToolFailedError):
-        cluster.stop(home / "data", how=signal.SIGQUIT)
-    shutil.rmtree(home, ignore_errors=True)
+        cluster.stop(data_dir, how=signal.SIGQUIT)

@@ -6,7 +6,6 @@ in a folder of ours of mode 0700, as that of any throwaway cluster. Its data go 
 
 import fcntl
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from casedb.conninfo import Conninfo
 from casedb.containers import DockerError, ImageNotFound, docker_client
 from casedb.database import connect
 from casedb.errors import ConfigurationError, ServerUnreachableError, ToolFailedError
-from casedb.throwaway import SETTINGS
+from casedb.throwaway import SETTINGS, scratch_folder, writing
 
 _LABEL = "casedb.throwaway"
 _PREFIX = "casedb-container-"
@@ -45,16 +44,14 @@ def throwaway_container(
 
     Raises:
         ConfigurationError: Docker does not answer, or has no such image and cannot get it.
-        ToolFailedError: the server did not start.
+        ToolFailedError: the server did not start, or the folder cannot be written.
     """
-    base = folder or Path(tempfile.gettempdir())
     with docker_client() as client:
         _sweep(client)
-        home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).absolute()
-        with (home / "alive").open("w") as alive:
-            fcntl.flock(alive, fcntl.LOCK_EX)
+        with scratch_folder(_PREFIX, folder) as home:
             socket_dir = home / "s"
-            socket_dir.mkdir()
+            with writing(folder):
+                socket_dir.mkdir()
             # The container's postgres has a number that this machine does not know.
             socket_dir.chmod(0o777)
             target = Conninfo({"host": str(socket_dir), "dbname": "postgres", "user": superuser})
@@ -67,7 +64,6 @@ def throwaway_container(
             finally:
                 if container is not None:
                     container.remove(force=True, v=True)
-                shutil.rmtree(home, ignore_errors=True)
 
 
 def _create(client: Any, image: str, superuser: str, home: Path, socket_dir: Path) -> Any:

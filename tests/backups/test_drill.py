@@ -21,6 +21,7 @@ from casedb.database import connect, scalar
 from casedb.errors import BackupDamagedError, DifferenceError, TerminatedError, UnverifiedError
 from casedb.tools import PostgresTools, wheel_tools
 from tests.backups.conftest import Made
+from tests.matrix.disk import small_disk
 
 
 def forge(made: Made, before: bytes, after: bytes) -> None:
@@ -272,3 +273,29 @@ def test_a_file_that_somebody_removes_meanwhile_is_damage(
         drill(copied.store, copied.label, tools=tools, with_access=False, on_progress=removing)
 
     assert caught.value.detail == f"{GLOBALS} is missing."
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("ro", "Read-only file system"),
+        ("nr_inodes=1", "No space left on device"),
+        # Enough for the folder, and for little in it.
+        ("nr_inodes=2", "No space left on device"),
+        ("nr_inodes=3", "No space left on device"),
+        ("nr_inodes=9", "No space left on device"),
+    ],
+)
+def test_a_scratch_folder_that_takes_no_cluster_says_nothing_of_the_backup(
+    copied: Made, tools: PostgresTools, tmp_path: Path, options: str, why: str
+) -> None:
+    with small_disk(tmp_path / "small", 64) as disk:
+        disk.remount(options)
+
+        with pytest.raises(UnverifiedError, match="could not be run") as caught:
+            drill(copied.store, copied.label, tools=tools, scratch=disk.path, with_access=False)
+
+        assert list(disk.path.iterdir()) == []
+    assert str(disk.path) in (caught.value.detail or "")
+    assert why in (caught.value.detail or "")
+    assert "--scratch" in (caught.value.hint or "")

@@ -121,3 +121,14 @@ def test_a_disk_that_cannot_be_read_is_the_stores_fault(tmp_path: Path, size: in
         file.read(size)
 
     assert "Input/output error" in (caught.value.detail or "")
+
+
+def test_a_folder_that_takes_no_file_is_named(made: Made, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", 1) as disk:
+        disk.remount("ro")
+
+        with (
+            pytest.raises(ToolFailedError, match=f"unpacked into {disk.path}"),
+            unpacked(made.store, made.manifest, disk.path),
+        ):
+            pass

@@ -29,6 +29,9 @@ class SmallDisk:
     def make_room(self) -> None:
         (self.path / "filler").unlink()
 
+    def remount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
+
 
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
