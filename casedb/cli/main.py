@@ -13,7 +13,7 @@ import click
 
 from casedb import version
 from casedb.cli import streams
-from casedb.errors import CasedbError, ExitCode, TerminatedError
+from casedb.errors import CasedbError, ExitCode, TerminatedError, UsageError
 
 # The module of each verb and its line in the help, in the order of a working day. The line is said
 # again here because the help of all would otherwise import everything that any of them needs.
@@ -121,6 +121,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def run(words: list[str]) -> int:
     """Run one command line; return its exit code. Every failure is printed, none is raised."""
+    streams.has_document = False
     try:
         code = _run(words)
         _hear_no_more()
@@ -136,6 +137,8 @@ def _run(words: list[str]) -> int:
         result = casedb.main(args=words, prog_name="casedb", standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if "--json" in words:
+            _show_json(error)
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt) as error:
         return _interrupted(_interrupt_behind(error) or error)
@@ -168,6 +171,15 @@ def _show(error: CasedbError, *, debug: bool, as_json: bool) -> None:
     # When nobody reads it, the exit code is the only word that is heard: it has to be right.
     with suppress(BrokenPipeError):
         print_error(error, as_json=as_json)
+
+
+def _show_json(error: click.ClickException) -> None:
+    from casedb.cli.output import print_json_error
+
+    with suppress(BrokenPipeError):
+        print_json_error(
+            UsageError(error.format_message(), hint="`casedb VERB --help` says what it takes.")
+        )
 
 
 def _interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:

@@ -21,6 +21,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRema
 from rich.table import Table
 
 from backups.progress import Progress
+from casedb.cli import streams
 from casedb.conninfo import redact
 from casedb.errors import CasedbError
 
@@ -44,6 +45,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
 
 def print_json(value: object) -> None:
     """Print `value` as one JSON object; times in ISO 8601, lengths of time in seconds."""
+    streams.has_document = True
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
@@ -71,13 +73,20 @@ def print_error(error: CasedbError, *, as_json: bool = False) -> None:
     """Print `error` to standard error, secrets masked; for machines also as JSON to stdout."""
     click.echo(redact(str(error)), err=True)
     if as_json:
-        shown = {
-            "message": redact(error.message),
-            "detail": redact(error.detail) if error.detail else None,
-            "hint": error.hint,
-            "exit_code": int(error.exit_code),
-        }
-        print_json({"error": shown})
+        print_json_error(error)
+
+
+def print_json_error(error: CasedbError) -> None:
+    """Print `error` as a JSON object, unless there is a result, which a second would spoil."""
+    if streams.has_document:
+        return
+    shown = {
+        "message": redact(error.message),
+        "detail": redact(error.detail) if error.detail else None,
+        "hint": error.hint,
+        "exit_code": int(error.exit_code),
+    }
+    print_json({"error": shown})
 
 
 def each_store(urls: Sequence[str], action: Callable[[str], None]) -> CasedbError | None:

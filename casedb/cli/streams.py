@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+has_document = False
+"""Whether this run has printed its one JSON document."""
 _OPEN = (0, 1, 2)
 # A closed pipe; a terminal that is gone.
 _NOBODY_READS = (errno.EPIPE, errno.EIO)

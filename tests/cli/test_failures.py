@@ -177,6 +177,16 @@ def test_the_error_is_json_too_when_asked_for(casedb: "Casedb") -> None:
     one_error(result, 4)
 
 
+@pytest.mark.parametrize(
+    "words", [("dump", "--no-such-option"), ("drill", "x", "--newest-undrilled")], ids=" ".join
+)
+def test_a_usage_error_is_json_too_when_asked_for(casedb: "Casedb", words: tuple[str, ...]) -> None:
+    result = casedb(*words, "--json")
+
+    assert result.code == result.json["error"]["exit_code"] == 2
+    assert result.json["error"]["message"] in result.err
+
+
 def test_a_traceback_is_shown_with_debug_only(casedb: "Casedb") -> None:
     assert "Traceback" in casedb("--debug", "dump").err
 

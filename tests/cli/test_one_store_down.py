@@ -36,6 +36,12 @@ def test_a_store_that_is_gone_hides_no_backup_of_the_other(
     assert sorted(p.name for p in home(casedb, "two").glob(f"*/{MANIFEST}")) == [MANIFEST]
     assert f"there is no store at {casedb.folder / 'one'}" in rotated.err
 
+    for verb in (["backups"], ["rotate", "--apply", "--keep-last=1"]):
+        machines = casedb(*verb, "--json")
+        assert machines.code == 3
+        assert [store["store"] for store in machines.json["stores"]] == [str(casedb.folder / "two")]
+        assert "ERROR:  there is no store" in machines.err
+
     # What reads one store takes the first, and says where else there is one.
     for words in (("restore", "--plan"), ("verify",), ("drill",)):
         refused = casedb(*words)

@@ -36,9 +36,10 @@ def test_two_stores_a_key_a_drill_from_the_second_alone_and_the_chain(casedb: Ca
 
     assert casedb("verify", "--chain", "--store", "one").code == 0
     shutil.rmtree(casedb.folder / "one" / "case_management" / labels[1])
-    missing = casedb("verify", "--chain", "--store", "one")
+    missing = casedb("verify", "--chain", "--store", "one", "--json")
     assert missing.code == 6
     assert f"{labels[1]} is missing" in missing.err
+    assert {"label": labels[1], "state": "missing"} in missing.json["chain"]
 
 
 def test_a_store_that_fails_is_named_and_the_other_has_the_backup(casedb: Casedb) -> None:
