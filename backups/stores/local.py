@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from backups.labels import database_of_folder, folder_of
 from backups.manifest import MANIFEST, FileFacts
-from backups.stores.base import KINDS_OF_A_SET, NewSet, RecordKind, Resumed
+from backups.stores.base import KINDS_OF_A_SET, NewSet, NoFileError, RecordKind, Resumed
 from backups.stores.durable import make_folder, new_file, sync_folder
 from backups.stores.local_errors import opened, reading, writing
 from casedb.errors import (
@@ -170,9 +170,13 @@ class LocalStore:
 
     def read_record(self, database: str, label: str, kind: RecordKind) -> bytes | None:
         """Return a record, or None if there is none."""
-        path = self._home(database) / _RECORDS / f"{label}.{kind}.json"
-        with reading(path), suppress(FileNotFoundError):
-            return path.read_bytes()
+        home = self._home(database)
+        path = home / _RECORDS / f"{label}.{kind}.json"
+        with reading(path):
+            if not path.exists():
+                return None
+        with suppress(NoFileError), opened(path, home) as file:
+            return file.read()
         return None
 
     def write_record(self, database: str, label: str, kind: RecordKind, data: bytes) -> None:

@@ -1,6 +1,9 @@
 """What a file system answers, in the words of a store."""
 
+import errno
 import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,15 +47,21 @@ def opened(path: Path, home: Path) -> Iterator[BinaryIO]:
             if not home.is_dir():
                 raise
             raise NoFileError(path.parent.name, path.name) from None
+        except _NotRegularError:
+            raise NoFileError(path.parent.name, path.name, "is not a file") from None
     with io.BufferedReader(raw) as file:
         yield file
+
+
+class _NotRegularError(Exception):
+    """What lies there is a folder, a pipe or the like."""
 
 
 class _StoreFile(io.FileIO):
     """A file of a store, whose failures are told as the store's."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+        super().__init__(path, "rb", opener=_open_regular)
         self._path = path
 
     def readinto(self, buffer: Any, /) -> int | None:
@@ -62,6 +71,21 @@ class _StoreFile(io.FileIO):
     def readall(self) -> bytes:
         with reading(self._path):
             return super().readall()
+
+
+def _open_regular(path: str, flags: int) -> int:
+    try:
+        # A pipe would have us wait until somebody writes to it.
+        descriptor = os.open(path, flags | os.O_NONBLOCK)
+    except OSError as error:
+        # A socket.
+        if error.errno == errno.ENXIO:
+            raise _NotRegularError from None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise _NotRegularError
 
 
 @contextmanager

@@ -84,14 +84,15 @@ def write_what_is_read(made: Made) -> None:
 
 
 def test_only_what_fails_at_reading_is_the_stores_fault(made: Made, tmp_path: Path) -> None:
-    (tmp_path / "db" / "set" / "a folder").mkdir(parents=True)
+    (tmp_path / "db" / "set").mkdir(parents=True)
+    (tmp_path / "db" / "other").symlink_to("other")
     store = LocalStore(tmp_path)
 
     with pytest.raises(OSError, match="mine"):
         write_what_is_read(made)
     with (
         pytest.raises(UnverifiedError, match="the store cannot be read"),
-        store.open("db", "set", "a folder"),
+        store.open("db", "other", "in a loop"),
     ):
         pass
     with pytest.raises(NoFileError, match="not complete"), store.open("db", "set", "nothing"):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import stat
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -163,8 +165,8 @@ def test_what_cannot_be_read_is_unverified_and_not_damaged(
 ) -> None:
     path = copied.folder / DUMP
     path.unlink()
-    # Opening it for reading fails, for root too.
-    path.mkdir()
+    # Opening it for reading fails, for root too: a link to itself.
+    path.symlink_to(path)
 
     with pytest.raises(UnverifiedError, match="cannot be read"):
         verify(copied.store, copied.label, tools=tools)
@@ -194,3 +196,29 @@ def test_the_next_older_good_backup_is_named(
 
     assert f"Restore {oldest.label} instead" in (caught.value.hint or "")
     assert newer.started_at - oldest.started_at > timedelta(0)
+
+
+def _socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+@pytest.mark.parametrize("name", ["catalog.json", DUMP])
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, _socket], ids=["pipe", "folder", "socket"])
+def test_what_is_no_file_is_damage_and_nobody_waits_for_it(
+    copied: Made, tools: PostgresTools, put: Callable[[Path], None], name: str
+) -> None:
+    (copied.folder / name).unlink()
+    put(copied.folder / name)
+
+    with pytest.raises(BackupDamagedError) as caught:
+        verify(copied.store, copied.label, tools=tools)
+
+    assert caught.value.detail == f"{name} is not a file."
+
+
+def test_a_record_that_is_no_file_proves_nothing(copied: Made) -> None:
+    records = copied.store.root / "sample db" / "records"
+    records.mkdir(exist_ok=True)
+    os.mkfifo(records / f"{copied.label}.verify.json")
+
+    assert read_backup(copied.store, "sample db", copied.label).verified is None
