@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from casedb.unprivileged import launcher
 
 _FOLDER_PREFIX = "casedb-scratch-"
 _SOCKET_PREFIX = "casedb-socket-"
+# A run makes its folder and the lock in it within a moment.
+_ABANDONED_S = 3600
 # Nothing of a throwaway cluster has to outlive a crash, and much has to be loaded into it.
 SETTINGS = {
     "fsync": "off",
@@ -101,11 +104,17 @@ def sweep_throwaways(folder: Path | None = None) -> int:
     for home in (folder or Path(tempfile.gettempdir())).glob(f"{_FOLDER_PREFIX}*"):
         alive = home / "alive"
         try:
+            found = home.stat()
             # As root the folder may have been given to the server's own user.
-            if os.getuid() not in (0, home.stat().st_uid) or not alive.exists():
+            if os.getuid() not in (0, found.st_uid):
                 continue
-            with alive.open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with ExitStack() as stack:
+                if alive.exists():
+                    file = stack.enter_context(alive.open("r+"))
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                elif time.time() - found.st_mtime < _ABANDONED_S:
+                    # Just being made, or somebody else removes it; else it was ended at either.
+                    continue
                 _stop(home / "data")
                 shutil.rmtree(home, ignore_errors=True)
                 swept += 1

@@ -1,5 +1,6 @@
 """A throwaway cluster leaves nothing behind, even when its run is killed."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -100,3 +101,18 @@ def test_the_long_paths_socket_folder_of_a_killed_run_is_swept(
         assert len(list(folder.iterdir())) == 1
 
     assert not left.exists()
+
+
+def test_what_a_run_left_that_was_killed_before_its_lock_is_swept_when_it_is_old(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / "casedb-scratch-old", tmp_path / "casedb-scratch-new"
+    for home in (old, new):
+        home.mkdir()
+        (home / "server.log").touch()
+    two_hours_ago = time.time() - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
+
+    assert sweep_throwaways(tmp_path) == 1
+
+    assert list(tmp_path.iterdir()) == [new]
