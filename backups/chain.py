@@ -178,12 +178,18 @@ def _read(path: Path) -> Link | None:
         return Link.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
-        raise ConfigurationError(
-            "the head of the chain of backups cannot be read",
-            detail=f"{path}: {' '.join(str(error).split())}.",
-            hint="`casedb verify --chain` without it shows the rest; move it away to begin anew.",
-        ) from error
+    except OSError as error:
+        raise _unreadable(path, f"{error.strerror or error}") from error
+    except ValidationError as error:
+        raise _unreadable(path, "it is not what casedb wrote there") from error
+
+
+def _unreadable(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "the head of the chain of backups cannot be read",
+        detail=f"{path}: {why}.",
+        hint="Move it away, and `casedb verify --chain` goes by what backups say of each other.",
+    )
 
 
 @contextmanager

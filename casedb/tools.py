@@ -21,6 +21,8 @@ _WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
 # Where Debian and its kin put each major version.
 _SYSTEM_BINDIR = "/usr/lib/postgresql/{major}/bin"
 _STDERR_LINES_SHOWN = 6
+# What a program is started by, as another user or with other buffers; their options take no word.
+_STARTERS = frozenset({"unshare", "setpriv", "stdbuf"})
 
 
 class ToolStoppedError(ToolFailedError):
@@ -310,8 +312,13 @@ def from_first_error(stderr: str) -> str:
 
 
 def program_name(argv: Sequence[str]) -> str:
-    """Return the program's bare name, for messages."""
-    return Path(argv[0]).name
+    """Return the program's bare name, for messages: not that of what only starts it.
+
+    >>> program_name(["/usr/bin/unshare", "--user", "--", "/usr/bin/initdb", "--no-sync"])
+    'initdb'
+    """
+    names = (Path(word).name for word in argv if not word.startswith("-"))
+    return next((name for name in names if name not in _STARTERS), Path(argv[0]).name)
 
 
 def have(program: str) -> bool:

@@ -174,11 +174,16 @@ def test_a_failed_dump_does_not_move_the_head(
 
 
 def test_a_head_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    (tmp_path / "app.json").write_text("{")
+    head = tmp_path / "app.json"
+    head.write_text("{")
 
-    with pytest.raises(ConfigurationError, match="head of the chain"):
+    with pytest.raises(ConfigurationError, match="head of the chain") as caught:
         read_head(tmp_path, "app")
-    assert read_head(tmp_path, "other") is None
+
+    assert caught.value.detail == f"{head}: it is not what casedb wrote there."
+    # The way out that it names.
+    head.rename(tmp_path / "away")
+    assert read_head(tmp_path, "app") is None
 
 
 def _fail_at_the_end(progress: object) -> None:

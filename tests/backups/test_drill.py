@@ -299,3 +299,19 @@ def test_a_scratch_folder_that_takes_no_cluster_says_nothing_of_the_backup(
     assert str(disk.path) in (caught.value.detail or "")
     assert why in (caught.value.detail or "")
     assert "--scratch" in (caught.value.hint or "")
+
+
+def test_an_initdb_without_room_is_called_so(
+    copied: Made, tools: PostgresTools, tmp_path: Path
+) -> None:
+    with (
+        small_disk(tmp_path / "small", 8) as disk,
+        pytest.raises(UnverifiedError, match="no throwaway cluster") as caught,
+    ):
+        drill(copied.store, copied.label, tools=tools, scratch=disk.path, with_access=False)
+
+    first, *rest = (caught.value.detail or "").splitlines()
+    assert first.startswith("initdb failed")
+    assert "No space left on device" in first
+    assert rest
+    assert "--scratch" in (caught.value.hint or "")
