@@ -246,5 +246,6 @@ def _damage_at_a_glance(
         if sizes[name] != facts.size_bytes:
             return f"{name} has {sizes[name]} bytes, the manifest says {facts.size_bytes}."
     if verified is not None and verified.outcome == "failed":
-        return f"verify failed on {verified.at:%Y-%m-%d}: {verified.problems[0]}"
+        why = next(iter(verified.problems), "it does not say why")
+        return f"verify failed on {verified.at:%Y-%m-%d}: {why}"
     return None

@@ -6,10 +6,9 @@ in a store that forbids changes.
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from casedb.conninfo import redact
 from casedb.errors import BackupDamagedError
@@ -35,7 +34,7 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]
 class Frozen(BaseModel):
     """A value that is read from a file and never changed; an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileFacts(Frozen):
@@ -183,9 +182,9 @@ class Manifest(Frozen):
     bootstrap_superuser: str
     database: str
     label: str
-    started_at: datetime
+    started_at: AwareDatetime
     """When the snapshot was taken: what was committed before is in, what came after is not."""
-    ended_at: datetime
+    ended_at: AwareDatetime
     snapshot: str
     properties: DatabaseProperties
     roles: tuple[RoleFacts, ...]

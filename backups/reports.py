@@ -1,10 +1,12 @@
 """What verifying, drilling, restoring, undoing and dropping found or did: one report each."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Literal
 
+from pydantic import AwareDatetime
+
 from backups.manifest import Frozen
+from casedb.ages import Seconds
 
 Outcome = Literal["passed", "failed"]
 
@@ -23,8 +25,8 @@ class VerifyReport(Frozen):
     schema_version: Literal[1] = 1
     label: str
     outcome: Outcome
-    at: datetime
-    duration_s: float
+    at: AwareDatetime
+    duration_s: Seconds
     files: int
     size_bytes: int
     tool_version: str
@@ -39,9 +41,9 @@ class DrillReport(Sealable):
     schema_version: Literal[1] = 1
     label: str
     outcome: Outcome
-    at: datetime
-    duration_s: float
-    phases_s: Mapping[str, float]
+    at: AwareDatetime
+    duration_s: Seconds
+    phases_s: Mapping[str, Seconds]
     """Seconds by phase: verify, initdb, roles, restore, analyze, compare, probe, access."""
     tables: int
     rows: int
@@ -68,7 +70,7 @@ class SwapFacts(Frozen):
 
     kept: str
     """The name that the old database has now; it is read-only."""
-    unavailable_s: float
+    unavailable_s: Seconds
     """How long nobody could use the name."""
     attempts: int
     ended_sessions: int
@@ -83,7 +85,7 @@ class RestoreReport(Sealable):
     schema_version: Literal[1] = 1
     label: str
     outcome: Outcome = "passed"
-    at: datetime
+    at: AwareDatetime
     """When it had ended."""
     database: str
     server: str
@@ -92,8 +94,8 @@ class RestoreReport(Sealable):
     catalog_rows: int
     same_roots: bool | None
     """Whether the heads of the audit trail are the backup's; None if it keeps none."""
-    duration_s: float
-    phases_s: Mapping[str, float]
+    duration_s: Seconds
+    phases_s: Mapping[str, Seconds]
     """Seconds by phase: verify, restore, analyze, compare, swap, count."""
     created_roles: tuple[str, ...]
     """They cannot log in before somebody lets them."""
@@ -118,7 +120,7 @@ class UndoReport(Sealable):
     schema_version: Literal[1] = 1
     label: str
     """The name of this report: the database and when. A restore can be undone more than once."""
-    at: datetime
+    at: AwareDatetime
     database: str
     backup: str | None
     """The backup that one of the two databases came from; None if nobody knows."""
@@ -126,7 +128,7 @@ class UndoReport(Sealable):
     """The kept database that has the name now, under the name it had before."""
     kept: str
     """The name under which the other one is kept, read-only."""
-    unavailable_s: float
+    unavailable_s: Seconds
     attempts: int
     ended_sessions: int
     changes: tuple[str, ...] | None
@@ -141,13 +143,13 @@ class DropReport(Frozen):
     schema_version: Literal[1] = 1
     label: str
     """The name of this report: the database and when."""
-    at: datetime
+    at: AwareDatetime
     database: str
     """The name it had once."""
     backup: str | None
     """The backup that it, or what replaced it, came from; None if nobody knows."""
     dropped: str
-    since: datetime
+    since: AwareDatetime
     """Since when it had been kept."""
     size_bytes: int
     tool_version: str

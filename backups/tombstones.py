@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from backups.manifest import Frozen, Link
 from backups.sealing import Keys
@@ -20,8 +20,8 @@ class Tombstone(Frozen):
 
     schema_version: Literal[1] = 1
     label: str
-    taken_at: datetime
-    at: datetime
+    taken_at: AwareDatetime
+    at: AwareDatetime
     """When it was deleted."""
     reason: str
     manifest_sha256: str

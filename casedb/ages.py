@@ -2,9 +2,14 @@
 
 import re
 from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
 
 from casedb.errors import ConfigurationError
 
+Seconds = Annotated[float, Field(gt=-1e9, lt=1e9, allow_inf_nan=False)]
+"""How long something took, as a file tells; always so few that they can be added up and shown."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -16,6 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
+
+from casedb.ages import Seconds
 from casedb.conninfo import redact
 from casedb.errors import ToolFailedError
 from casedb.ownership import create_for_folder_owner
@@ -34,6 +37,8 @@ _READ_BYTES = 1 << 20
 class Run:
     """One run that has ended."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     command: str
     """The verb: dump, verify, drill, rotate, restore, undo-restore or drop-kept."""
     database: str
@@ -41,9 +46,9 @@ class Run:
     """Of the backup it was about; None if it did not come to that."""
     outcome: Literal["success", "failure"]
     exit_code: int
-    started_at: datetime
-    """Aware, UTC."""
-    seconds: float
+    started_at: AwareDatetime
+    """UTC."""
+    seconds: Seconds
     bytes: int | None
     """What was written or read; None if nobody knows."""
     store: tuple[str, ...]
@@ -74,6 +79,9 @@ class Run:
             _PREFIX + name.upper(): "" if value is None else str(value)
             for name, value in found.items()
         }
+
+
+_RUN = TypeAdapter(Run)
 
 
 def append_line(path: Path, run: Run) -> None:
@@ -206,10 +214,8 @@ def _open_log(path: Path) -> int:
 
 def _run_of(line: bytes) -> Run | None:
     try:
-        found = json.loads(line)
-        started_at = datetime.fromisoformat(found.pop("started_at"))
-        return Run(started_at=started_at, **{**found, "store": tuple(found["store"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return _RUN.validate_json(line)
+    except ValidationError:
         return None
 
 

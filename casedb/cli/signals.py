@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from backups.catalog import catalog
 from backups.interrupts import hear_no_more, too_late
 from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
+from casedb.conninfo import redact
 from casedb.errors import CasedbError, ExitCode, TerminatedError, ToolFailedError
 from casedb.runs import Run, append_line, call_hook, last_runs, read_runs
 from casedb.settings import Settings
@@ -113,23 +114,33 @@ def _failure(error: BaseException) -> tuple[ExitCode, str]:
 def tell(settings: Settings, run: Run) -> None:
     """Tell of a run that has ended: to the log, to the metrics, to the commands of its outcome."""
     if settings.log_path:
-        with _noted():
+        with _noted("the log"):
             append_line(settings.log_path, run)
     if settings.metrics_path:
-        with _noted():
+        with _noted("the metrics"):
             _write_metrics(settings, run)
     values = settings.values
     for command in values.on_failure if run.exit_code else values.on_success:
-        with _noted():
+        with _noted("on_failure" if run.exit_code else "on_success"):
             call_hook(command, run, inherited=os.environ)
 
 
 @contextmanager
-def _noted() -> Iterator[None]:
+def _noted(signal: str) -> Iterator[None]:
+    """Let no error out: how a run went is settled, and the other signals are still to be given."""
     try:
         yield
     except CasedbError as error:
-        click.echo(f"warning: {error.message}: {error.detail or ''}".rstrip(": "), err=True)
+        _say(f"warning: {error.message}: {error.detail or ''}".rstrip(": "))
+    except Exception as error:
+        unexpected = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
+        _say(f"warning: {signal}: {redact(unexpected)}. This is a fault of casedb.")
+
+
+def _say(line: str) -> None:
+    # Nobody may be reading any more, and that keeps no signal back.
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 def _write_metrics(settings: Settings, run: Run) -> None:
@@ -142,7 +153,7 @@ def _write_metrics(settings: Settings, run: Run) -> None:
             states.append(StoreState(store.url, database, catalog(store, database)))
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
-            click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
+            _say(f"note: no metrics of {url.partition('?')[0]}: {error.message}")
     earlier = read_runs(settings.log_path) if settings.log_path else []
     about = [r for r in (*earlier, run) if r.database == database]
     write_metrics(settings.metrics_path, states, last_runs(about))

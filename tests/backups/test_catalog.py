@@ -1,5 +1,7 @@
 """What the store holds is told as it is: by recorded time, broken ones included."""
 
+import json
+import math
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,9 +11,13 @@ import pytest
 from backups.catalog import catalog, read_backup, resolve_label
 from backups.labels import database_of, folder_of, label_of
 from backups.manifest import DUMP, MANIFEST
+from backups.records import write_record
 from backups.reports import DrillReport
 from backups.stores import LocalStore, open_store
+from backups.verify import verify
+from casedb.cli.main import run
 from casedb.errors import ConfigurationError, ToolFailedError
+from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
 DATABASE = "sample db"
@@ -115,16 +121,58 @@ def test_without_any_backup_the_way_to_one_is_told(copied: Made) -> None:
     assert "casedb drill" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        {"at": "2026-11-22T03:00:00"},
+        {"phases_s": {"restore": math.inf}},
+        {"phases_s": {"roles": 1e308, "restore": 1e308}},
+        {"duration_s": math.nan},
+    ],
+    ids=["no JSON", "no zone", "infinite", "infinite as a sum", "no number"],
+)
 def test_a_record_that_cannot_be_read_proves_nothing(
-    drilled: tuple[Made, DrillReport], tmp_path: Path
+    drilled: tuple[Made, DrillReport],
+    tmp_path: Path,
+    odd: dict[str, object] | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = drilled[0].copy(tmp_path / "store")
-    (made.store.root / DATABASE / "records" / f"{made.label}.drill.json").write_text("{")
+    record = made.store.root / DATABASE / "records" / f"{made.label}.drill.json"
+    record.write_text("{" if odd is None else json.dumps(json.loads(record.read_bytes()) | odd))
 
     (backup,) = catalog(made.store, DATABASE)
 
     assert backup.is_good
     assert backup.drilled is None
+    words = ["--store", str(made.store.root), "--database", DATABASE]
+    assert run(["backups", *words]) == 0
+    assert run(["rotate", *words]) == 0
+    assert "never" in capsys.readouterr().out
+
+
+def test_a_verify_that_failed_without_saying_why_counts(
+    drilled: tuple[Made, DrillReport], tools: PostgresTools, tmp_path: Path
+) -> None:
+    made = drilled[0].copy(tmp_path / "store")
+    failed = verify(made.store, made.label, tools=tools).model_copy(update={"outcome": "failed"})
+    write_record(made.store, DATABASE, failed)
+
+    (backup,) = catalog(made.store, DATABASE)
+
+    assert f"{backup.damage}".endswith(": it does not say why")
+    assert run(["backups", "--store", str(made.store.root), "--database", DATABASE]) == 0
+
+
+def test_a_manifest_whose_time_names_no_zone_is_damage(copied: Made) -> None:
+    naive = copied.manifest.started_at.replace(tzinfo=None)
+    add(copied, "sample db-20260101T000000Z", naive)
+
+    whole, odd = catalog(copied.store, DATABASE)
+
+    assert whole.label == copied.label
+    assert "started_at: Input should have timezone info" in f"{odd.damage}"
 
 
 def test_a_store_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:

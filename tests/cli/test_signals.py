@@ -1,6 +1,7 @@
 """What monitoring gets of each run: a line, a command, and `casedb status`."""
 
 import json
+import subprocess
 from pathlib import Path
 
 from tests.cli.conftest import Casedb
@@ -122,6 +123,42 @@ def test_a_command_that_fails_is_a_warning_and_the_run_went_well(brought_up: Cas
     assert result.code == 0
     assert "warning: /nowhere/tell cannot be run" in result.err
     assert "warning: false failed with exit code 1" in result.err
+
+
+def test_a_metric_that_cannot_be_told_is_a_warning_and_the_commands_are_called(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    log, calls = tmp_path / "runs.jsonl", tmp_path / "calls"
+    signals = {"CASEDB_LOG_FILE": str(log), "CASEDB_METRICS_FILE": str(tmp_path / "x.prom")}
+    assert brought_up("verify", "latest", **signals).code == 0
+    # A run that ends later than any calendar goes.
+    last = json.loads(log.read_text()) | {
+        "command": "drill", "started_at": "9999-12-31T23:59:59Z", "seconds": 5.0,
+    }  # fmt: skip
+    log.write_text(json.dumps(last) + "\n")
+
+    result = brought_up("verify", "latest", CASEDB_ON_SUCCESS=f"/usr/bin/tee {calls}", **signals)
+
+    assert result.code == 0
+    assert "warning: the metrics: unexpected OverflowError" in result.err
+    assert calls.exists()
+
+
+def test_a_warning_that_nobody_reads_keeps_no_signal_back(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    environment = brought_up.environ(
+        CASEDB_LOG_FILE="/dev/full", CASEDB_ON_SUCCESS=f"false; /usr/bin/tee {calls}"
+    )
+    with open("/dev/full", "w") as nobody:
+        code = subprocess.call(
+            brought_up.argv("verify", "latest"), cwd=brought_up.folder, env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=nobody,
+        )  # fmt: skip
+
+    assert code == 0
+    assert calls.exists()
 
 
 def test_a_dump_that_cannot_reach_its_server_is_told_of_too(casedb: Casedb) -> None:

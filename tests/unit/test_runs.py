@@ -1,6 +1,7 @@
 """A run leaves one line and tells its commands, without a secret and without waiting for ever."""
 
 import json
+import math
 import os
 import time
 from contextlib import suppress
@@ -60,6 +61,8 @@ def test_a_log_is_read_back_as_it_was_written_and_strange_lines_are_left_out(
     append_line(log, first)
     with log.open("a") as file:
         file.write('not json\n{"command": "dump"}\n[]\n')
+        for odd in ({"seconds": math.inf}, {"exit_code": "x"}, {"started_at": "2026-11-22T03:00"}):
+            file.write(json.dumps(json.loads(first.to_json()) | odd) + "\n")
     second = replace(first, outcome="success", exit_code=0)
     append_line(log, second)
 
