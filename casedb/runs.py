@@ -4,6 +4,7 @@ Nothing here is secret: messages are redacted, and a command of on_success gets 
 settings, passwords or keys in its environment.
 """
 
+import errno
 import json
 import os
 import shlex
@@ -93,7 +94,7 @@ def append_line(path: Path, run: Run) -> None:
     try:
         descriptor = _open_log(path)
         try:
-            os.write(descriptor, run.to_json().encode() + b"\n")
+            _write_whole(descriptor, run.to_json().encode() + b"\n")
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -111,12 +112,13 @@ def read_runs(path: Path) -> list[Run]:
         ToolFailedError: if it cannot be read.
     """
     try:
+        # A device or a pipe keeps no lines, and may have no end.
+        if not path.is_file():
+            return []
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - _READ_BYTES, 0))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return []
+            lines = file.read(_READ_BYTES).splitlines()
     except OSError as error:
         raise ToolFailedError(
             "the log cannot be read", detail=f"{path}: {error.strerror}."
@@ -210,6 +212,19 @@ def _open_log(path: Path) -> int:
             return create_for_folder_owner(path, flags, 0o640)
         # Another run was quicker.
         return os.open(path, flags)
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    """Write all of `line` or, on a disk that fills, nothing: the next one would be glued to it."""
+    written = os.write(descriptor, line)
+    if written == len(line):
+        return
+    with suppress(OSError):
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        # Unless another run's line is behind it already.
+        if os.fstat(descriptor).st_size == end:
+            os.ftruncate(descriptor, end - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _run_of(line: bytes) -> Run | None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -95,6 +96,32 @@ def test_what_systemd_saw_becomes_a_code_that_is_never_0(
 def test_a_log_that_cannot_be_written_is_an_error_of_its_own() -> None:
     with pytest.raises(ToolFailedError, match="log cannot be written"):
         append_line(Path("/nowhere/runs.jsonl"), RUN)
+
+
+def test_a_line_that_does_not_fit_is_an_error_and_leaves_no_half(tmp_path: Path) -> None:
+    log = tmp_path / "runs.jsonl"
+    append_line(log, RUN)
+    whole = log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As a disk that fills: the first part of what is written still finds room.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 50, limits[1]))
+    try:
+        with pytest.raises(ToolFailedError, match="log cannot be written") as failed:
+            append_line(log, RUN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert failed.value.detail == f"{log}: No space left on device."
+    assert log.read_bytes() == whole
+    append_line(log, RUN)
+    assert log.read_bytes() == whole * 2
+
+
+def test_a_log_that_is_no_file_is_not_read_back(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert read_runs(Path("/dev/full")) == []
+    assert read_runs(tmp_path / "pipe") == []
 
 
 def test_a_command_gets_the_facts_twice_and_nobodys_settings(tmp_path: Path) -> None:
