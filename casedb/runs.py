@@ -1,16 +1,13 @@
 """What one run of a verb did: a line of the log, and what on_success and on_failure are told.
 
-Nothing here is secret: messages are redacted, and a command of on_success gets none of our
-settings, passwords or keys in its environment.
+Nothing here is secret: messages are redacted.
 """
 
 import errno
 import json
 import os
-import shlex
 import signal
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -24,12 +21,8 @@ from casedb.conninfo import redact
 from casedb.errors import ToolFailedError
 from casedb.ownership import create_for_folder_owner
 
-HOOK_TIMEOUT_S = 60.0
-"""How long a command of on_success or on_failure may take."""
-_KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 # Not CASEDB_: a hook that calls casedb would be told of unknown settings.
 _PREFIX = "RUN_"
-_LINES_SHOWN = 3
 # Thousands of runs; a log of years is not read to its beginning.
 _READ_BYTES = 1 << 20
 
@@ -153,56 +146,6 @@ def failure_of_unit(result: str, code: str, status: str) -> tuple[int, str]:
     return number, f"{why}; {how}" if why else how
 
 
-def call_hook(
-    command: str,
-    run: Run,
-    *,
-    inherited: Mapping[str, str],
-    timeout_s: float = HOOK_TIMEOUT_S,
-) -> None:
-    """Run a command with the run's facts: JSON on standard input, RUN_* in the environment.
-
-    `command` is split as a shell would, and no shell runs it. Of `inherited`, an environment, it
-    gets what any program needs and nothing else. Whatever it has started is ended with it.
-
-    Raises:
-        ToolFailedError: it could not be started, failed, or took longer than `timeout_s`.
-    """
-    argv = _split(command)
-    kept = {name: value for name, value in inherited.items() if name in _KEPT}
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**kept, **run.environment()},
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ToolFailedError(
-            f"{argv[0]} cannot be run", detail=f"{error.strerror or error}."
-        ) from error
-    try:
-        printed, _ = process.communicate(run.to_json().encode() + b"\n", timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise ToolFailedError(f"{argv[0]} did not end within {timeout_s:g} s") from None
-    finally:
-        # Also what it left running: it would hold the pipe, or live on unseen.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                with suppress(OSError):
-                    stream.close()
-    if process.returncode:
-        lines = redact(printed.decode(errors="replace")).strip().splitlines()[-_LINES_SHOWN:]
-        raise ToolFailedError(
-            f"{argv[0]} failed with exit code {process.returncode}", detail="\n".join(lines) or None
-        )
-
-
 def _open_log(path: Path) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
     try:
@@ -232,15 +175,3 @@ def _run_of(line: bytes) -> Run | None:
         return _RUN.validate_json(line)
     except ValidationError:
         return None
-
-
-def _split(command: str) -> Sequence[str]:
-    try:
-        argv = shlex.split(command)
-    except ValueError as error:
-        raise ToolFailedError(
-            f"the command {command!r} cannot be run", detail=f"{error}."
-        ) from None
-    if not argv:
-        raise ToolFailedError("an empty command cannot be run")
-    return argv

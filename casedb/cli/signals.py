@@ -15,7 +15,8 @@ from backups.metrics import StoreState, write_metrics
 from backups.stores import open_store
 from casedb.conninfo import redact
 from casedb.errors import CasedbError, ExitCode, TerminatedError, ToolFailedError
-from casedb.runs import Run, append_line, call_hook, last_runs, read_runs
+from casedb.hooks import call_hook
+from casedb.runs import Run, append_line, last_runs, read_runs
 from casedb.settings import Settings
 
 
