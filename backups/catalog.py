@@ -3,16 +3,17 @@
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from backups.clocks import is_from_the_future
 from backups.contents import NOT_NAMED, unnamed
 from backups.labels import database_of, stamp_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import read_record
 from backups.reports import DrillReport, VerifyReport
 from backups.stores.base import NoFileError, Store
-from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError
+from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError, RefusedError
 
 LATEST = "latest"
 LATEST_DRILLED = "latest-drilled"
@@ -57,6 +58,14 @@ class Backup:
         """How old it is at `now`; None without a manifest."""
         return now - self.taken_at if self.taken_at else None
 
+    def is_from_the_future(self, now: datetime) -> bool:
+        """Whether it was taken after `now`: that clock was ahead, or this one is behind."""
+        return is_from_the_future(self.taken_at, now=now)
+
+    def was_drilled_in_the_future(self, now: datetime) -> bool:
+        """Whether its last drill ended after `now`."""
+        return self.drilled is not None and is_from_the_future(self.drilled.at, now=now)
+
 
 def catalog(store: Store, database: str) -> list[Backup]:
     """Return the backups of `database`, newest first by recorded time, broken ones included.
@@ -72,6 +81,18 @@ def catalog(store: Store, database: str) -> list[Backup]:
         return backup.taken_at or stamp_of(backup.label) or before_all, backup.label
 
     return sorted(found, key=order, reverse=True)
+
+
+def without_the_future(backups: Sequence[Backup], *, now: datetime) -> list[Backup]:
+    """Return those of `backups` that were taken before `now`, without drills of after it.
+
+    Only of these can an age be told: one that a clock took that was ahead stays new for as long.
+    """
+    return [
+        replace(b, drilled=None) if b.was_drilled_in_the_future(now) else b
+        for b in backups
+        if not b.is_from_the_future(now)
+    ]
 
 
 def newest_drilled(newest_first: Sequence[Backup]) -> Backup | None:
@@ -170,25 +191,36 @@ def read_manifest_bytes(store: Store, database: str, label: str) -> bytes:
         ) from None
 
 
-def resolve_label(store: Store, database: str, wanted: str, *, good_only: bool = True) -> Backup:
+def resolve_label(
+    store: Store, database: str, wanted: str, *, good_only: bool = True, certain: bool = False
+) -> Backup:
     """Return the backup that `wanted` means: "latest", "latest-drilled" or a label.
 
     The first two never mean a damaged backup unless `good_only` is False, which is for looking
-    at damage and not past it; a label may.
+    at damage and not past it; a label may. Nor do they mean one from the future while there is
+    another: that clock was ahead, as a rule. With `certain` nothing is guessed then.
 
     Raises:
         ConfigurationError: if there is no such backup; the hint names the nearest label.
+        RefusedError: with `certain`, if it depends on which of two clocks is wrong.
     """
     if wanted not in (LATEST, LATEST_DRILLED):
         labels = store.labels(database)
         if wanted in labels:
             return read_backup(store, database, wanted)
         raise _not_found(store, database, wanted, labels)
-    backups = catalog(store, database)
-    for backup in backups:
-        fits = backup.passed_drill if wanted == LATEST_DRILLED else backup.is_good
-        if fits or not good_only:
-            return backup
+    backups, now = catalog(store, database), datetime.now(UTC)
+    fitting = [
+        b
+        for b in backups
+        if not good_only or (b.passed_drill if wanted == LATEST_DRILLED else b.is_good)
+    ]
+    if fitting:
+        newest = fitting[0]
+        found = next((b for b in fitting if not b.is_from_the_future(now)), newest)
+        if certain and found is not newest:
+            raise _uncertain(wanted, newest, found, now)
+        return found
     good = sum(b.is_good for b in backups)
     raise ConfigurationError(
         f'there is no {"drilled" if good else "good"} backup of database "{database}"',
@@ -232,6 +264,17 @@ def _not_found(store: Store, database: str, wanted: str, labels: list[str]) -> C
         f'there is no backup "{wanted}"',
         detail=f'{store.url} holds {len(labels)} backups of database "{database}".',
         hint=f'Did you mean "{near[0]}"?' if near else "`casedb dump` makes one.",
+    )
+
+
+def _uncertain(wanted: str, ahead: Backup, newest: Backup, now: datetime) -> RefusedError:
+    return RefusedError(
+        f'which backup is the {wanted} cannot be told: "{ahead.label}" is from the future',
+        detail=f"It was taken at {ahead.taken_at:%Y-%m-%d %H:%M:%S} UTC by the clock of its host, "
+        f"and it is now {now:%Y-%m-%d %H:%M:%S} UTC by this one's. "
+        f"The newest that is not from the future is {newest.label}.",
+        hint=f"Is the clock right here (date -u)? Then name {newest.label}; "
+        f"if it is behind, set it, or name {ahead.label}.",
     )
 
 

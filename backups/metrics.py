@@ -7,9 +7,10 @@ alert on the absence of a metric finds a host that has gone silent.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from backups.catalog import Backup, newest_drilled
+from backups.catalog import Backup, newest_drilled, without_the_future
 from casedb.errors import ToolFailedError
 from casedb.ownership import create_for_folder_owner
 from casedb.runs import Run
@@ -17,6 +18,7 @@ from casedb.runs import Run
 _METRICS = {
     "backups": "Complete backups in the store.",
     "backups_damaged": "Backups that something is known against.",
+    "backups_from_the_future": "Backups with a time later than now; no other metric goes by it.",
     "backup_last_success_timestamp_seconds": "When the newest complete backup was taken.",
     "backup_last_drilled_timestamp_seconds": "When the newest drilled backup was taken.",
     "backup_last_drill_timestamp_seconds": "When the last drill ended.",
@@ -39,16 +41,24 @@ class StoreState:
     database: str
     backups: Sequence[Backup]
     """Newest first, as `catalog` returns them."""
+    now: datetime
+    """When that was; aware."""
 
 
 def metrics_of(state: StoreState) -> Mapping[str, float]:
     """Return the value of each metric that has one."""
-    good = [b for b in state.backups if b.is_good and b.manifest]
-    drills = [b.drilled for b in state.backups if b.drilled]
+    past = without_the_future(state.backups, now=state.now)
+    good = [b for b in past if b.is_good and b.manifest]
+    drills = [b.drilled for b in past if b.drilled]
     passed = newest_drilled(good)
+    complete = sum(b.is_good for b in state.backups)
     values: dict[str, float] = {
-        "backups": len(good),
-        "backups_damaged": len(state.backups) - len(good),
+        "backups": complete,
+        "backups_damaged": len(state.backups) - complete,
+        "backups_from_the_future": sum(
+            b.is_from_the_future(state.now) or b.was_drilled_in_the_future(state.now)
+            for b in state.backups
+        ),
     }
     if good and (newest := good[0].manifest):
         values["backup_last_success_timestamp_seconds"] = newest.started_at.timestamp()

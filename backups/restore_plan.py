@@ -11,7 +11,7 @@ from backups.manifest import DUMP, Manifest, TableFacts
 from backups.reports import DrillReport
 from backups.restore_facts import LiveState, ServerState
 from backups.restore_refusals import Refusal, refusals
-from backups.restore_words import damage_notes, plan_notes, plan_steps, scratch_notes
+from backups.restore_words import clock_notes, damage_notes, plan_notes, plan_steps, scratch_notes
 
 # A restored database is rarely larger than its source; sorting for its indexes takes more.
 _ROOM = 1.1
@@ -180,6 +180,7 @@ def make_plan(
                 waiting=waiting,
             ),
             *damage_notes(damaged),
+            *clock_notes(manifest.started_at, now),
             *scratch_notes(server, need, in_clear),
         ),
         roles_without_password=tuple(

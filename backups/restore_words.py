@@ -1,8 +1,10 @@
 """What a plan says in sentences: the steps of a restore, and what is worth a note. Pure."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from backups.catalog import Backup
+from backups.clocks import is_from_the_future
 from backups.manifest import Manifest
 from backups.restore_facts import LiveState, ServerState
 from backups.unfinished import debris, drop_statement
@@ -63,6 +65,16 @@ def damage_notes(damaged: Sequence[Backup]) -> list[str]:
     return [
         f"WARNING: {backup.label} is newer, and damaged: {backup.damage or 'it does not say how'}"
         for backup in damaged
+    ]
+
+
+def clock_notes(taken_at: datetime, now: datetime) -> list[str]:
+    """Return a note where nobody can tell how old the backup is, taken at `taken_at`."""
+    if not is_from_the_future(taken_at, now=now):
+        return []
+    return [
+        "WARNING: this backup is from the future: the clock of the host that took it was ahead, or "
+        "this one is behind; how old it is, nobody can tell"
     ]
 
 

@@ -10,9 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from backups.catalog import Backup, newest_drilled
 
-# Two machines' clocks may differ by this much; more is a clock that jumped.
-CLOCK_TOLERANCE = timedelta(minutes=10)
-
 # By calendar in UTC: the newest backup of each hour, day, ISO week, month or year.
 _CALENDAR: dict[str, Callable[[datetime], Hashable]] = {
     "hourly": lambda at: (at.date(), at.hour),
@@ -80,7 +77,7 @@ class Entry:
 
 def from_the_future(backups: Sequence[Backup], *, now: datetime) -> Backup | None:
     """Return the newest backup if it was taken after `now`, so that the clock cannot be trusted."""
-    ahead = [b for b in backups if b.taken_at and b.taken_at > now + CLOCK_TOLERANCE]
+    ahead = [b for b in backups if b.is_from_the_future(now)]
     return max(ahead, key=lambda b: b.taken_at or now) if ahead else None
 
 

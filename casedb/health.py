@@ -45,7 +45,7 @@ class BucketFacts:
 
 @dataclass(frozen=True)
 class BackupFacts:
-    """What one store holds of the database; times are aware."""
+    """What one store holds of the database; times are aware, and none is from the future."""
 
     store: str
     count: int
@@ -62,6 +62,10 @@ class BackupFacts:
     free_bytes: int | None
     drilled_without_access: bool = False
     """If that drill left the access matrix out, because none that passed has tried it."""
+    ahead: tuple[str, ...] = ()
+    """Backups that were taken later than it is now; nothing else here goes by them."""
+    drilled_ahead: tuple[str, ...] = ()
+    """Those that were drilled later than it is now."""
     bucket: BucketFacts | None = None
     """None if the store is no bucket."""
 
@@ -125,6 +129,7 @@ def assess_server(facts: ServerFacts) -> list[Finding]:
 def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list[Finding]:
     """Return what is to be said of the backups of one store at `now`."""
     findings = [_newest(facts, limits, now), _size(facts), _drill(facts, limits, now)]
+    findings += _clocks(facts)
     if facts.damaged:
         state = f"{len(facts.damaged)} of {facts.count} damaged"
         findings.append(Finding("damage", False, state, "casedb backups"))
@@ -145,6 +150,27 @@ def _newest(facts: BackupFacts, limits: Limits, now: datetime) -> Finding:
     loss = facts.possible_loss(now)
     lost = "all" if loss is None else f"{loss.total_seconds() / 3600:.1f} h"
     return replace(found, state=f"{found.state}; possible data loss: {lost}")
+
+
+def _clocks(facts: BackupFacts) -> list[Finding]:
+    """Return what is to be said of clocks; nothing where they agree.
+
+    Until nothing is from the future any more: rotate deletes nothing meanwhile.
+    """
+    ahead = [*facts.ahead, *(f"the drill of {label}" for label in facts.drilled_ahead)]
+    if not ahead:
+        return []
+    others = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    state = (
+        f"from the future: the clock of the host that took it was ahead, or this one is behind: "
+        f"{ahead[0]}{others}"
+    )
+    advice = (
+        "set the clock right; then casedb dump, and remove by hand what has a wrong time"
+        if facts.ahead
+        else f"set the clock right; then casedb drill {facts.drilled_ahead[0]}"
+    )
+    return [Finding("clock", False, state, advice)]
 
 
 def _size(facts: BackupFacts) -> Finding:

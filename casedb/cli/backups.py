@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from backups.catalog import Backup, catalog
+from backups.clocks import is_from_the_future
 from backups.manifest import Manifest
 from backups.reports import DrillReport
 from backups.stores import open_store
@@ -65,11 +66,10 @@ def _print(found: Sequence[Backup], url: str, database: str, now: datetime) -> N
 
 
 def _row(backup: Backup, now: datetime) -> tuple[str, ...]:
-    age = backup.age(now)
     drilled = backup.drilled
     return (
         backup.label,
-        format_age(age) if age is not None else "unknown",
+        _age(backup.taken_at, now) if backup.taken_at else "unknown",
         size(backup.size_bytes),
         _rows(backup.manifest),
         "DAMAGED" if backup.damage else _proof(backup.verified, now),
@@ -89,7 +89,13 @@ def _proof(report: object, now: datetime) -> str:
     outcome, at = getattr(report, "outcome", None), getattr(report, "at", None)
     if outcome is None or not isinstance(at, datetime):
         return "never"
-    return f"{format_age(now - at)} ago" if outcome == "passed" else "FAILED"
+    return _age(at, now, " ago") if outcome == "passed" else "FAILED"
+
+
+def _age(at: datetime, now: datetime, ago: str = "") -> str:
+    if is_from_the_future(at, now=now):
+        return "from the future"
+    return f"{format_age(now - at)}{ago}"
 
 
 def _left_out(drilled: DrillReport | None) -> str:

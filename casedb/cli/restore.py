@@ -191,4 +191,4 @@ def restore(
 def _chosen(store: Store, database: str, label: str, before: datetime | None) -> Backup:
     if before:
         return resolve_before(store, database, before)
-    return resolve_label(store, source_of(store, label, database), label)
+    return resolve_label(store, source_of(store, label, database), label, certain=True)

@@ -151,7 +151,8 @@ def _write_metrics(settings: Settings, run: Run) -> None:
     for url in settings.store_urls:
         try:
             store = open_store(url)
-            states.append(StoreState(store.url, database, catalog(store, database)))
+            backups = catalog(store, database)
+            states.append(StoreState(store.url, database, backups, datetime.now(UTC)))
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
             _say(f"note: no metrics of {url.partition('?')[0]}: {error.message}")

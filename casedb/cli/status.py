@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from backups.catalog import catalog, newest_drilled
+from backups.catalog import catalog, newest_drilled, without_the_future
 from backups.facts import read_settings
 from backups.properties import FROZEN, thaw_command
 from backups.stores import Store, open_store
@@ -38,9 +38,9 @@ def status(settings: Settings, without_server: bool, as_json: bool) -> int:
     """Is everything well, and what to do if not.
 
     Looks at server, migrations, and in each store at backups, drills, disk and bucket; says how
-    many hours of work would be lost. Exit code 9 when something is not well: a backup is late or
-    has shrunk, the last drill failed or is too old, a bucket forgets too early. 4 when the server
-    does not answer.
+    many hours of work would be lost. Exit code 9 when something is not well: a backup is late, from
+    the future or has shrunk, the last drill failed or is too old, a bucket forgets too early. 4
+    when the server does not answer.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def status(settings: Settings, without_server: bool, as_json: bool) -> int:
     loss_h: dict[str, float | None] = {}
     stores = []
     for url in settings.store_urls:
-        facts = _backup_facts(url, values.database)
+        facts = _backup_facts(url, values.database, now)
         if isinstance(facts, Finding):
             findings.append(facts)
             continue
@@ -116,13 +116,13 @@ def _print(findings: list[Finding], *, several: bool) -> None:
     print_table(["check", *(["store"] if several else []), "", "state", "what to do"], rows)
 
 
-def _backup_facts(url: str, database: str) -> BackupFacts | Finding:
+def _backup_facts(url: str, database: str, now: datetime) -> BackupFacts | Finding:
     """Return what the store holds, or, where it cannot be read, the one finding that says so."""
     shown = url.partition("?")[0]
     try:
         store = open_store(url)
         try:
-            return _read(store, database)
+            return _read(store, database, now)
         except ReadingDeniedError:
             return Finding(
                 "backup",
@@ -136,12 +136,13 @@ def _backup_facts(url: str, database: str) -> BackupFacts | Finding:
         return Finding("backup", False, error.message, error.hint, shown)
 
 
-def _read(store: Store, database: str) -> BackupFacts:
+def _read(store: Store, database: str, now: datetime) -> BackupFacts:
     backups = catalog(store, database)
-    good = [b for b in backups if b.is_good]
+    past = without_the_future(backups, now=now)
+    good = [b for b in past if b.is_good]
     newest = good[0] if good else None
-    drilled = newest_drilled(backups)
-    drills = [b.drilled for b in backups if b.drilled]
+    drilled = newest_drilled(past)
+    drills = [b.drilled for b in past if b.drilled]
     last = max(drills, key=lambda report: report.at, default=None)
     return BackupFacts(
         store=store.url,
@@ -155,6 +156,12 @@ def _read(store: Store, database: str) -> BackupFacts:
         drilled_without_access=bool(drilled and not drilled.passed_full_drill),
         failed_drill_label=last.label if last and last.outcome == "failed" else None,
         damaged=tuple(b.label for b in backups if not b.is_good),
+        ahead=tuple(b.label for b in backups if b.is_from_the_future(now)),
+        drilled_ahead=tuple(
+            b.label
+            for b in backups
+            if b.was_drilled_in_the_future(now) and not b.is_from_the_future(now)
+        ),
         free_bytes=store.free_bytes(database),
         bucket=_bucket_facts(store),
     )

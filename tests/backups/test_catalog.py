@@ -16,7 +16,7 @@ from backups.reports import DrillReport
 from backups.stores import LocalStore, open_store
 from backups.verify import verify
 from casedb.cli.main import run
-from casedb.errors import ConfigurationError, ToolFailedError
+from casedb.errors import ConfigurationError, RefusedError, ToolFailedError
 from casedb.tools import PostgresTools
 from tests.backups.conftest import Made
 
@@ -101,6 +101,23 @@ def test_the_latest_drilled_is_found(drilled: tuple[Made, DrillReport], tmp_path
 
     assert resolve_label(made.store, DATABASE, "latest").label == "sample db-29990101T000000Z"
     assert resolve_label(made.store, DATABASE, "latest-drilled").label == made.label
+
+
+def test_a_backup_from_the_future_is_the_latest_only_if_there_is_no_other(copied: Made) -> None:
+    ahead = add(copied, "sample db-29990101T000000Z", datetime.now(UTC) + timedelta(days=400))
+
+    assert catalog(copied.store, DATABASE)[0].label == ahead.name
+    assert resolve_label(copied.store, DATABASE, "latest").label == copied.label
+    assert resolve_label(copied.store, DATABASE, "latest", good_only=False).label == copied.label
+    with pytest.raises(RefusedError, match="which backup is the latest cannot be told") as refused:
+        resolve_label(copied.store, DATABASE, "latest", certain=True)
+    assert ahead.name in refused.value.message
+    assert f"The newest that is not from the future is {copied.label}" in f"{refused.value.detail}"
+    assert resolve_label(copied.store, DATABASE, ahead.name, certain=True).label == ahead.name
+
+    shutil.rmtree(copied.folder)
+
+    assert resolve_label(copied.store, DATABASE, "latest", certain=True).label == ahead.name
 
 
 def test_a_label_with_a_slip_is_told_the_nearest(copied: Made) -> None:

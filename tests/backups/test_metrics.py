@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ from backups.records import write_record
 from backups.reports import DrillReport
 from casedb.cli.main import run
 from casedb.errors import ExitCode, ToolFailedError
-from tests.backups.conftest import SAMPLE, Made
+from tests.backups.conftest import SAMPLE, Made, put_set
 
 
 def state_of(made: Made) -> StoreState:
-    return StoreState(made.store.url, SAMPLE, catalog(made.store, SAMPLE))
+    return StoreState(made.store.url, SAMPLE, catalog(made.store, SAMPLE), datetime.now(UTC))
 
 
 def test_a_drilled_backup_has_every_metric(drilled: tuple[Made, DrillReport]) -> None:
@@ -32,7 +33,8 @@ def test_a_drilled_backup_has_every_metric(drilled: tuple[Made, DrillReport]) ->
     assert values["backup_last_drilled_timestamp_seconds"] == made.manifest.started_at.timestamp()
     assert values["backup_last_drill_passed"] == 1
     assert values["backup_restore_seconds"] == report.recovery_s
-    assert len(values) == 9
+    assert values["backups_from_the_future"] == 0
+    assert len(values) == 10
 
 
 def test_a_drill_that_failed_last_shows_in_metrics_and_status(
@@ -57,9 +59,28 @@ def test_a_drill_that_failed_last_shows_in_metrics_and_status(
     assert findings["drill"]["well"]
 
 
+def test_no_time_of_the_metrics_is_from_the_future(
+    drilled: tuple[Made, DrillReport], tmp_path: Path
+) -> None:
+    """One backup of a clock that was ahead would hide for as long that dumps have stopped."""
+    made, report = drilled[0].copy(tmp_path / "store"), drilled[1]
+    ahead = timedelta(days=400)
+    put_set(made.store, made, days=-ahead.days)
+
+    values = metrics_of(state_of(made))
+
+    assert values["backups"] == 2
+    assert values["backups_from_the_future"] == 1
+    assert values["backup_last_success_timestamp_seconds"] == made.manifest.started_at.timestamp()
+    write_record(made.store, SAMPLE, report.model_copy(update={"at": report.at + ahead}))
+    values = metrics_of(state_of(made))
+    assert values["backups_from_the_future"] == 2
+    assert not {name for name in values if "drill" in name}
+
+
 def test_what_is_not_known_has_no_value_and_no_zero(made: Made) -> None:
-    empty = metrics_of(StoreState("file:///x", "app", []))
-    assert empty == {"backups": 0, "backups_damaged": 0}
+    empty = metrics_of(StoreState("file:///x", "app", [], datetime.now(UTC)))
+    assert empty == {"backups": 0, "backups_damaged": 0, "backups_from_the_future": 0}
 
     never_drilled = metrics_text([state_of(made)])
     assert "drill" not in never_drilled
@@ -68,12 +89,13 @@ def test_what_is_not_known_has_no_value_and_no_zero(made: Made) -> None:
 def test_a_damaged_backup_is_no_success(copied: Made) -> None:
     (copied.folder / DUMP).write_bytes(b"x")
 
-    assert metrics_of(state_of(copied)) == {"backups": 0, "backups_damaged": 1}
+    nothing = {"backups": 0, "backups_damaged": 1, "backups_from_the_future": 0}
+    assert metrics_of(state_of(copied)) == nothing
 
 
 def test_the_file_is_prometheus_text_whole_and_readable(made: Made, tmp_path: Path) -> None:
     path = tmp_path / "casedb.prom"
-    odd = StoreState('s3://b/"\\', "a\nb", state_of(made).backups)
+    odd = StoreState('s3://b/"\\', "a\nb", state_of(made).backups, datetime.now(UTC))
 
     write_metrics(path, [state_of(made), odd])
 

@@ -1,5 +1,6 @@
 """`casedb status` turns red for one thing at a time, and exit code 9 tells; so of drills."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,6 +12,7 @@ from backups.catalog import read_backup
 from backups.manifest import DUMP, MANIFEST, FileFacts, Manifest
 from backups.stores import LocalStore
 from tests.cli.conftest import Casedb, Result
+from tests.matrix.clock import wrong_clock
 from tests.s3.proxy import proxy
 from tests.s3.servers import PRUNER, SERVERS, Server, s3_server
 
@@ -100,6 +102,40 @@ def test_one_thing_is_not_well_and_the_code_is_9(
     shown = status(brought_up, store.root)
     assert shown.code == 9
     assert f"NOT WELL   {state}" in shown.out
+
+
+def test_what_a_clock_wrote_that_was_ahead_hides_nothing(casedb: Casedb) -> None:
+    """Neither that dumps have stopped, nor that a drill has failed since, nor the newest."""
+    assert casedb("up").code == 0
+    home = casedb.folder / ".casedb/backups"
+    (now,) = LocalStore(home).labels(DATABASE)
+    # A command that sleeps cannot keep the other clock right under libfaketime.
+    in_400_days = {**wrong_clock("+400d"), "FAKETIME_DONT_FAKE_MONOTONIC": "0"}
+    assert casedb("dump", **in_400_days).code == 0
+    ahead = max(LocalStore(home).labels(DATABASE))
+    assert casedb("drill", ahead, **in_400_days).code == 0
+    record = home / DATABASE / "records" / f"{now}.drill.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"outcome": "failed"}))
+
+    found = status(casedb, home, "--json", CASEDB_BACKUP_MAX_AGE="0s")
+
+    assert found.code == 9
+    wrong = red(found)
+    assert set(wrong) == {"clock", "backup", "drill"}
+    assert wrong["clock"].startswith(
+        "from the future: the clock of the host that took it was ahead"
+    )
+    assert wrong["clock"].endswith(ahead)
+    assert now in wrong["backup"]
+    assert wrong["drill"] == f"the last one failed: {now}"
+    (loss,) = found.json["possible_loss_h"].values()
+    assert loss < 1
+    assert "from the future" in casedb("backups").out
+    refused = casedb("restore", "latest", "--plan")
+    assert refused.code == 7
+    assert f"Then name {now}" in refused.err
+    plan = casedb("restore", ahead, "--plan", "--json").json
+    assert any("this backup is from the future" in note for note in plan["notes"])
 
 
 @pytest.fixture(params=SERVERS)

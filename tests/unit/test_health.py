@@ -69,6 +69,12 @@ def test_without_a_backup_all_would_be_lost() -> None:
         (replace(WELL, drilled_at=None, drilled_label=None), "drill", "none"),
         (replace(WELL, drilled_at=NOW - timedelta(days=9)), "drill", "limit 8d"),
         (replace(WELL, damaged=("app-1",)), "damage", "1 of 3"),
+        (
+            replace(WELL, ahead=("app-4",)),
+            "clock",
+            "from the future: the clock of the host that took",
+        ),
+        (replace(WELL, drilled_ahead=("app-2",)), "clock", "the drill of app-2"),
         (replace(WELL, free_bytes=299), "disk", "free"),
         (replace(WELL, bucket=replace(BUCKET, keeps_versions=False)), "bucket", "keeps nothing"),
         # Longer than all are kept, and not as long as the oldest is.
