@@ -159,6 +159,8 @@ def _with_way_out(
     times = {b.label: b.taken_at for b in backups}
     taken_at = times.get(label)
     good = [b for b in backups if b.is_good and b.label != label]
+    # An old one by a clock that was ahead is not the newest.
+    good = [b for b in good if not b.is_from_the_future(datetime.now(UTC))] or good
     older = [b for b in good if taken_at is None or (b.taken_at and b.taken_at < taken_at)]
     candidate = next(iter(older or good), None)
     newest = (

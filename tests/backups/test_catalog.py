@@ -14,7 +14,7 @@ from backups.manifest import DUMP, MANIFEST
 from backups.records import write_record
 from backups.reports import DrillReport
 from backups.stores import LocalStore, open_store
-from backups.verify import verify
+from backups.verify import damaged, verify
 from casedb.cli.main import run
 from casedb.errors import ConfigurationError, RefusedError, ToolFailedError
 from casedb.tools import PostgresTools
@@ -114,6 +114,9 @@ def test_a_backup_from_the_future_is_the_latest_only_if_there_is_no_other(copied
     assert ahead.name in refused.value.message
     assert f"The newest that is not from the future is {copied.label}" in f"{refused.value.detail}"
     assert resolve_label(copied.store, DATABASE, ahead.name, certain=True).label == ahead.name
+
+    hint = damaged(copied.store, DATABASE, "another", []).hint
+    assert f"{hint}".startswith(f"Restore {copied.label} instead, and")
 
     shutil.rmtree(copied.folder)
 
