@@ -119,6 +119,7 @@ def dump(
         )
         checks.require_all_rows(connection)
         checks.require_whole_catalog(connection)
+        checks.require_large_objects(connection)
         checks.require_same_major(tools, job.server)
         with store.lock(job.database):
             for left in store.sweep(job.database):

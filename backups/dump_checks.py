@@ -1,5 +1,6 @@
 """What must hold before a dump begins."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from backups.facts import ServerFacts
 from backups.stores.base import Store
 from backups.stores.several import SeveralStores
 from casedb.database import scalar
-from casedb.errors import ConfigurationError, RefusedError, first_few
+from casedb.errors import ConfigurationError, RefusedError, ToolFailedError, first_few
 from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
 
@@ -44,12 +45,29 @@ def require_all_rows(connection: Connection[Any]) -> None:
         )
 
 
+def require_large_objects(connection: Connection[Any]) -> None:
+    """Refuse a role that may not read all large objects, at which pg_dump would stop."""
+    if _is_superuser(connection):
+        return
+    count, first = connection.execute(
+        read_sql("catalog/backup-closed-large-objects.sql")
+    ).fetchone() or (0, None)
+    if count:
+        role = scalar(connection, "SELECT quote_ident(current_user)")
+        raise RefusedError(
+            "this role cannot make a complete dump: large objects are closed to it",
+            detail=f"{count} of them, such as {first}; pg_read_all_data does not reach them.",
+            hint=f"As their owner: GRANT SELECT ON LARGE OBJECT {first} TO {role}; and so for each "
+            "(SELECT oid FROM pg_largeobject_metadata). Or dump as a superuser (dump_user).",
+        )
+
+
 def require_whole_catalog(connection: Connection[Any]) -> None:
     """Refuse a role of whose catalog pg_dump leaves something out and reports success.
 
     That is what only superusers may read: a subscription's conninfo, others' passwords on servers.
     """
-    if scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+    if _is_superuser(connection):
         return
     left_out = [f"subscription {name}" for (name,) in connection.execute(_SUBSCRIPTIONS)]
     left_out += [
@@ -117,3 +135,30 @@ def require_room(
             f"may need {needed / 1e6:,.0f} MB.",
             hint="Make room: `casedb rotate` lists what has expired.",
         )
+
+
+def lock_table_full(connection: Connection[Any], reason: str) -> ToolFailedError:
+    """Return the error that says how large the server's table of locks would have to be.
+
+    A dump holds a lock on each relation that it reads, tables as well as their indexes, to its end;
+    the connected database's relations are the most that there can be.
+    """
+    now = int(scalar(connection, "SELECT current_setting('max_locks_per_transaction')"))
+    shared_by = scalar(
+        connection,
+        "SELECT current_setting('max_connections')::int"
+        " + current_setting('max_prepared_transactions')::int",
+    )
+    relations = int(scalar(connection, "SELECT count(*) FROM pg_class"))
+    # As it is now, it remains for everybody else.
+    needed = now + math.ceil(relations / int(shared_by))
+    return ToolFailedError(
+        "the server has too few locks for a dump of this database",
+        detail=f"{' '.join(reason.split())} ({relations:,} tables, indexes and the like).",
+        hint=f"Raise max_locks_per_transaction, which is {now}, to {needed}, and restart the "
+        "server.",
+    )
+
+
+def _is_superuser(connection: Connection[Any]) -> bool:
+    return bool(scalar(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"))

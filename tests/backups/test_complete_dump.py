@@ -132,6 +132,29 @@ def test_a_subscription_of_another_database_is_none_of_this_dump(
     assert manifest.warnings == warnings_of(tools.version)
 
 
+def test_a_large_object_without_a_grant_is_refused_and_the_grant_is_named(
+    small: Conninfo, plain: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    store = LocalStore(tmp_path)
+    with connect(small, purpose="test") as connection:
+        # To everybody, to a group of the role's, and to nobody.
+        connection.execute(
+            "SELECT lo_from_bytea(n, 'x') FROM generate_series(4711, 4713) AS n;"
+            "GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC; CREATE ROLE dumpers;"
+            "GRANT dumpers TO sample_backup; GRANT SELECT ON LARGE OBJECT 4712 TO dumpers"
+        )
+        try:
+            with pytest.raises(RefusedError, match="large objects are closed to it") as caught:
+                dump(plain, store, tools=tools)
+            connection.execute("GRANT SELECT ON LARGE OBJECT 4713 TO sample_backup")
+            assert dump(plain, store, tools=tools).large_objects.count == 3
+        finally:
+            connection.execute("DROP OWNED BY dumpers; DROP ROLE dumpers")
+
+    assert "1 of them, such as 4713" in (caught.value.detail or "")
+    assert "GRANT SELECT ON LARGE OBJECT 4713 TO sample_backup;" in (caught.value.hint or "")
+
+
 def test_what_pg_dump_warns_of_is_in_the_manifest_and_told(
     small: Conninfo, tools: PostgresTools, tmp_path: Path
 ) -> None:
