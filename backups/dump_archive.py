@@ -11,7 +11,9 @@ from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backups import anchors, content, facts, fingerprint, snapshot
+import psycopg
+
+from backups import anchors, content, dump_checks, facts, fingerprint, snapshot
 from backups.dump_job import Job
 from backups.manifest import (
     DUMP,
@@ -40,6 +42,8 @@ _POLL_S = 0.5
 # What pg_dump writes of case data, as a part of the database's size: without indexes, but with
 # bytes in hexadecimal.
 _ARCHIVE_RATIO = 0.7
+# The setting that the server's hint names, in whatever language, when its table of locks is full.
+_LOCKS = "max_locks_per_transaction"
 # How the lines that belong to the one before begin: the program's own, and the server's.
 _EXPLAINS = ("detail:", "hint:", "DETAIL:", "HINT:", "CONTEXT:")
 
@@ -94,6 +98,12 @@ def proven_archive(job: Job, new: NewSet) -> Proof:
         except snapshot.Overtaken as overtaken:
             blocker, reason = overtaken.blocker or blocker, overtaken.reason
             job.on_progress(Progress(f"letting another session go first ({reason})"))
+        except psycopg.errors.OutOfMemory as error:
+            if _LOCKS not in (error.diag.message_hint or ""):
+                raise
+            raise dump_checks.lock_table_full(
+                job.connection, error.diag.message_primary or str(error)
+            ) from error
     raise LockedError(
         "another session keeps the dump from reading a table",
         detail=f"Tried {job.attempts} times. "
@@ -186,6 +196,9 @@ def _read_tables(
 
 def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> tuple[str, ...]:
     """Return what a pg_dump that went well warned of; raise why another one did not."""
+    if returncode and _LOCKS in stderr:
+        first = programs.from_first_error(redact(stderr)).splitlines()[0]
+        raise dump_checks.lock_table_full(job.connection, first)
     # pg_dump prints the statement itself in English, whatever language the server speaks.
     if returncode and "LOCK TABLE" in stderr and "permission denied" not in stderr:
         raise snapshot.Overtaken(
