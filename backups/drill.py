@@ -159,9 +159,9 @@ def _try(
             differences=(*found.differences, *probed.differences),
             notes=(*found.notes, *probed.notes),
         )
-        with watch.phase("access", "applying this version's roles to it"):
-            # They want what its migrations make; another application's database has none of it.
-            if manifest.migration_head is not None:
+        # They want what its migrations make; another application's database has none of it.
+        if manifest.migration_head is not None:
+            with watch.phase("access", "applying this version's roles to it"):
                 apply_roles(restored)
     except ServerUnreachableError as error:
         raise could_not("the throwaway server went away", error) from error

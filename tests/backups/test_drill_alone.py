@@ -247,7 +247,8 @@ def test_a_login_role_that_cannot_get_in_fails_the_drill_by_that_alone(
     store = LocalStore(tmp_path)
     with connect(small, purpose="test") as connection:
         connection.execute(
-            "CREATE ROLE sample_shut LOGIN CONNECTION LIMIT 0; GRANT SELECT ON one TO sample_shut"
+            "CREATE ROLE sample_shut LOGIN; GRANT SELECT ON one TO sample_shut;"
+            "ALTER ROLE sample_shut SET local_preload_libraries = 'not_there'"
         )
     try:
         manifest = dump(small, store, tools=tools)

@@ -248,9 +248,12 @@ def test_unfilled_views_and_other_majors_are_no_difference_of_the_schema(
     manifest = dump(night.live.replace(user="case_backup"), night.store, tools=night.tools)
     older = manifest.model_copy(update={"server_major": night.tools.major - 1})
     monkeypatch.setattr("backups.attempt.full_manifest", lambda *_words: older)
-    monkeypatch.setattr(
-        "backups.fill.read_catalog", lambda *_words: (Fact("view", "public.v", "in an old form"),)
+    catalog = (
+        Fact("schema", "public", ""),
+        Fact("extension", "plpgsql", ""),
+        Fact("view", "public.v", "in an old form"),
     )
+    monkeypatch.setattr("backups.fill.read_catalog", lambda *_words: catalog)
 
     report = part(dataclasses.replace(night, manifest=manifest), name)
 
