@@ -2,7 +2,7 @@
 -- bring back. Equal before a dump and after its restore; free of OIDs, of column numbers with gaps,
 -- and of the difference between "no ACL" and the default ACL spelt out.
 -- Run with an empty search_path, so that every name is printed in full.
-WITH
+WITH RECURSIVE
 ours AS (
     SELECT oid, nspname, nspowner, nspacl
     FROM pg_namespace AS n
@@ -22,6 +22,23 @@ relations AS (
     JOIN ours AS n ON n.oid = c.relnamespace
     WHERE c.relpersistence <> 't'
       AND (c.oid, 'pg_class'::regclass::oid) NOT IN (SELECT objid, classid FROM brought)
+),
+-- Where a restore puts a column: as in backup-columns.sql.
+lineage AS (
+    SELECT oid AS heir, oid AS ancestor, '{}'::int[] AS path FROM relations
+    UNION ALL
+    SELECT l.heir, i.inhparent, l.path || i.inhseqno
+    FROM lineage AS l
+    JOIN pg_class AS c ON c.oid = l.ancestor AND NOT c.relispartition
+    JOIN pg_inherits AS i ON i.inhrelid = c.oid AND c.relkind IN ('r', 'f')
+),
+places AS (
+    SELECT l.heir, a.attname, min(l.path || ARRAY[2147483647, a.attnum]) AS place
+    FROM lineage AS l
+    JOIN pg_class AS c ON c.oid = l.ancestor
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND (a.attinhcount = 0 OR c.relispartition)
+    GROUP BY l.heir, a.attname
 ),
 facts (kind, identity, definition) AS (
     SELECT 'schema', quote_ident(nspname),
@@ -69,7 +86,7 @@ facts (kind, identity, definition) AS (
     SELECT 'column', r.identity || '.' || quote_ident(a.attname),
            concat_ws(' ',
                -- A table made anew has what it inherits first, whenever that was added.
-               'number', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attinhcount = 0, a.attnum),
+               'number', row_number() OVER (PARTITION BY a.attrelid ORDER BY p.place),
                format_type(a.atttypid, a.atttypmod),
                CASE WHEN a.attnotnull THEN 'not null' END,
                CASE WHEN a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation::text END,
@@ -89,6 +106,7 @@ facts (kind, identity, definition) AS (
            )
     FROM relations AS r
     JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN places AS p ON p.heir = a.attrelid AND p.attname = a.attname
     JOIN pg_type AS t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
     WHERE r.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')

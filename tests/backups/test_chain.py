@@ -70,7 +70,7 @@ def test_a_backup_that_rotation_removed_has_expired(
     later = datetime.now(UTC) + timedelta(minutes=1)
     policy = Retention(keep_within=timedelta(0), keep_last=1)
 
-    rotate(store, small.dbname, policy, now=later, apply=True)
+    rotate(store, small.dbname, policy, now=later, apply=True, confirmed=2)
 
     assert states(store, small, tmp_path) == ["whole", "expired", "expired"]
 
