@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from backups.clocks import is_from_the_future
 from backups.contents import NOT_NAMED, unnamed
-from backups.labels import database_of, stamp_of
+from backups.labels import database_of
 from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import read_record
 from backups.reports import DrillReport, VerifyReport
@@ -75,12 +75,14 @@ def catalog(store: Store, database: str) -> list[Backup]:
     """
     seen = store.at_a_glance(database)
     found = [read_backup(seen, database, label) for label in seen.labels(database)]
-    before_all = datetime.min.replace(tzinfo=UTC)
-
-    def order(backup: Backup) -> tuple[datetime, str]:
-        return backup.taken_at or stamp_of(backup.label) or before_all, backup.label
-
-    return sorted(found, key=order, reverse=True)
+    told = [(b.taken_at, b) for b in found if b.taken_at]
+    ordered = [b for _, b in sorted(told, key=lambda each: (each[0], each[1].label), reverse=True)]
+    for untold in (b for b in found if b.taken_at is None):
+        # Labels are to the second, and of when a dump began: only with each other they compare.
+        label = untold.label if database_of(untold.label) else ""
+        older = (place for place, b in enumerate(ordered) if b.label < label)
+        ordered.insert(next(older, len(ordered)), untold)
+    return ordered
 
 
 def without_the_future(backups: Sequence[Backup], *, now: datetime) -> list[Backup]:

@@ -49,18 +49,3 @@ def database_of(label: str) -> str | None:
     """Return the database that `label` names, or None if it is no label of ours."""
     found = _LABEL.fullmatch(label)
     return database_of_folder(found["folder"]) if found else None
-
-
-def stamp_of(label: str) -> datetime | None:
-    """Return the time that `label` names, for want of a manifest's; None if it names none.
-
-    >>> stamp_of("case_management-20261122T160000Z")
-    datetime.datetime(2026, 11, 22, 16, 0, tzinfo=datetime.timezone.utc)
-    """
-    found = _LABEL.fullmatch(label)
-    if found is None:
-        return None
-    try:
-        return datetime.strptime(found["stamp"], _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return None

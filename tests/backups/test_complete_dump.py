@@ -33,7 +33,7 @@ def plain(small: Conninfo) -> Iterator[Conninfo]:
     yield small.replace(user="sample_backup")
     with connect(small, purpose="test") as connection:
         connection.execute(
-            "DO $$ BEGIN IF EXISTS (SELECT FROM pg_subscription) THEN"
+            "DO $$ BEGIN IF EXISTS (SELECT FROM pg_subscription WHERE subname = 'news') THEN"
             " ALTER SUBSCRIPTION news SET (slot_name = NONE); DROP SUBSCRIPTION news;"
             " END IF; END $$"
         )
