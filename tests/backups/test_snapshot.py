@@ -243,7 +243,8 @@ def view_keeper(
         return found
 
     def late(argv: list[str], **words: Any) -> Any:
-        first = argv[0].endswith("/pg_dump") and not threads
+        # Before it may stand what makes its writes large.
+        first = any(word.endswith("/pg_dump") for word in argv) and not threads
         return start(["sh", "-c", 'sleep 1; exec "$0" "$@"', *argv] if first else argv, **words)
 
     monkeypatch.setattr(programs, "start", late)
