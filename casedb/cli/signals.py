@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -132,15 +132,10 @@ def _noted(signal: str) -> Iterator[None]:
     try:
         yield
     except CasedbError as error:
-        _say(f"warning: {error.message}: {error.detail or ''}".rstrip(": "))
+        click.echo(f"warning: {error.message}: {error.detail or ''}".rstrip(": "), err=True)
     except Exception as error:
         unexpected = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
-        _say(f"warning: {signal}: {redact(unexpected)}. This is a fault of casedb.")
-
-
-def _say(line: str) -> None:
-    # Nobody may be reading any more, and that keeps no signal back.
-    with suppress(OSError):
+        line = f"warning: {signal}: {redact(unexpected)}. This is a fault of casedb."
         click.echo(line, err=True)
 
 
@@ -155,7 +150,7 @@ def _write_metrics(settings: Settings, run: Run) -> None:
             states.append(StoreState(store.url, database, backups, datetime.now(UTC)))
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
-            _say(f"note: no metrics of {url.partition('?')[0]}: {error.message}")
+            click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
     earlier = read_runs(settings.log_path) if settings.log_path else []
     about = [r for r in (*earlier, run) if r.database == database]
     write_metrics(settings.metrics_path, states, last_runs(about))
