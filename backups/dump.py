@@ -36,6 +36,7 @@ from backups.manifest import (
     Link,
     Manifest,
 )
+from backups.page_ranges import LARGE_FROM_BYTES
 from backups.progress import OnProgress, Progress, unseen
 from backups.sealing import require_recipients
 from backups.stores.base import NewSet, Store, WriteOnlyError
@@ -70,6 +71,8 @@ def dump(
     space_ratio: float = SPACE_RATIO,
     lock_wait_s: float = LOCK_WAIT_S,
     attempts: int = ATTEMPTS,
+    jobs: int = 1,
+    large_from_bytes: int = LARGE_FROM_BYTES,
     recipients: Sequence[str] = (),
     chain: Path | None = None,
     earlier: Manifest | None = None,
@@ -78,6 +81,8 @@ def dump(
 
     `space_ratio` is how much free space the store must have, as a part of the database's size.
     A table that somebody locks exclusively is waited for `lock_wait_s` at a time, `attempts` times.
+    With more than one of `jobs`, so many sessions at once read each table of `large_from_bytes` and
+    more; with fewer, if the server lets fewer in. With one, pg_dump reads all.
     With `recipients`, public keys of age, everything but when and how much is encrypted to them,
     and the roles' password verifiers are part of it. `chain` is the folder where this host
     remembers its newest backup, so that the next one can name it. `earlier` is any earlier backup
@@ -115,6 +120,8 @@ def dump(
             attempts=attempts,
             recipients=tuple(recipients),
             chain=chain,
+            jobs=jobs,
+            large_from_bytes=large_from_bytes,
             expected_bytes=expected_bytes(size_bytes, earlier),
         )
         checks.require_all_rows(connection)

@@ -1,19 +1,20 @@
 """The archive, and the proof of what is in it, of one exported snapshot.
 
-pg_dump writes one stream, which zstd compresses with all cores while this session hashes the
-tables. Several streams (pg_dump --jobs) would not be faster on two cores, which one stream and the
-proof keep busy, and the set would be one file a table instead of one that any pg_restore reads.
+pg_dump and the readers of large tables write one stream (archive_stream.py), which zstd compresses
+with all cores while this session hashes the tables. With pg_dump's own --jobs a set would be one
+file a table instead of one that any pg_restore reads, and its largest table still be read by one.
 """
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
 
 from backups import anchors, content, dump_checks, facts, fingerprint, snapshot
+from backups.archive_stream import archive_stream
 from backups.dump_job import Job
 from backups.manifest import (
     DUMP,
@@ -30,9 +31,9 @@ from backups.manifest import (
     TableFacts,
 )
 from backups.progress import Progress
+from backups.readers import EndedEarly
 from backups.sealing import compress_for
 from backups.stores.base import NewSet
-from backups.streams import CountingReader
 from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import redact
@@ -44,6 +45,7 @@ _POLL_S = 0.5
 _ARCHIVE_RATIO = 0.7
 # The setting that the server's hint names, in whatever language, when its table of locks is full.
 _LOCKS = "max_locks_per_transaction"
+_LOCK_NOT_AVAILABLE, _DEADLOCK = "55P03", "40P01"
 # How the lines that belong to the one before begin: the program's own, and the server's.
 _EXPLAINS = ("detail:", "hint:", "DETAIL:", "HINT:", "CONTEXT:")
 
@@ -123,39 +125,38 @@ def _attempt(job: Job, new: NewSet) -> Proof:
         collations = facts.read_collations(job.connection)
         migration_head = facts.read_migration_head(job.connection)
         migration_checksums = facts.read_migration_checksums(job.connection)
-        argv = programs.pg_dump_argv(
-            job.tools, snapshot=held.identifier, lock_wait_ms=job.lock_wait_ms
-        )
         target = job.session("dump")
         watchdog = Watchdog(
             job.connection, str(target.get("application_name")), patience_s=job.lock_wait_s
         )
-        # Left in the opposite order: pg_dump ends, then the thread that reads it, then the file.
+        # Left in the opposite order: the programs end, then the thread that reads, then the file.
         with (
             new.create(job.stored_name(DUMP)) as file,
-            tempfile.TemporaryFile() as errors,
             futures.ThreadPoolExecutor(1) as pool,
-            programs.start(
-                programs.with_large_writes(argv), target=target, stderr=errors
-            ) as process,
+            _explained(job),
+            archive_stream(
+                job.connection,
+                target,
+                tools=job.tools,
+                snapshot=held.identifier,
+                jobs=job.jobs,
+                large_from_bytes=job.large_from_bytes,
+                lock_wait_ms=job.lock_wait_ms,
+            ) as stream,
         ):
-            assert process.stdout is not None
-            pipe = CountingReader(process.stdout)
-            writing = pool.submit(compress_for, pipe, file, job.recipients)
+            writing = pool.submit(compress_for, stream, file, job.recipients)
             catalog = fingerprint.read_fingerprint(job.connection, roles)
             tables = _read_tables(job, held, writing, watchdog)
             large_objects = content.read_large_objects(job.connection)
             job.on_progress(Progress("anchoring the audit trail"))
             heads = anchors.write_heads(job.connection, new, job.stored_name(HEADS), job.recipients)
             while not futures.wait([writing], timeout=_POLL_S).done:
-                done = pipe.size_bytes
+                done = stream.size_bytes
                 total = max(job.expected_bytes, done)
                 job.on_progress(Progress("writing the archive", done, total, "bytes"))
                 watchdog.look()
             archive = writing.result()
-            returncode = process.wait()
-            errors.seek(0)
-            warnings = _check_dump(job, argv, returncode, errors.read().decode(errors="replace"))
+            warnings = warnings_in(redact(stream.pg_dump.printed))
     return Proof(
         taken_at,
         held.identifier,
@@ -194,22 +195,32 @@ def _read_tables(
     return tuple(found)
 
 
-def _check_dump(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> tuple[str, ...]:
-    """Return what a pg_dump that went well warned of; raise why another one did not."""
-    if returncode and _LOCKS in stderr:
+@contextmanager
+def _explained(job: Job) -> Iterator[None]:
+    """Raise why a program has ended early, inside the block, in words for people."""
+    try:
+        yield
+    except EndedEarly as error:
+        raise _reason(job, error.argv, error.returncode, error.printed) from error
+
+
+def _reason(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> Exception:
+    """Return why a pg_dump or a reader that did not go well has failed."""
+    if _LOCKS in stderr:
         first = programs.from_first_error(redact(stderr)).splitlines()[0]
-        raise dump_checks.lock_table_full(job.connection, first)
+        return dump_checks.lock_table_full(job.connection, first)
     # pg_dump prints the statement itself in English, whatever language the server speaks.
-    if returncode and "LOCK TABLE" in stderr and "permission denied" not in stderr:
-        raise snapshot.Overtaken(
-            "pg_dump waited for a table in vain", snapshot.find_blocker(job.connection)
+    in_vain = "LOCK TABLE" in stderr and "permission denied" not in stderr
+    if in_vain or f" {_LOCK_NOT_AVAILABLE}: " in stderr:
+        return snapshot.Overtaken(
+            f"{programs.program_name(argv)} waited for a table in vain",
+            snapshot.find_blocker(job.connection),
         )
-    if returncode and "deadlock detected" in stderr:
-        raise snapshot.Overtaken(
+    if "deadlock detected" in stderr or f" {_DEADLOCK}: " in stderr:
+        return snapshot.Overtaken(
             "the server ended a deadlock", snapshot.find_blocker(job.connection)
         )
-    programs.check(argv, returncode, stderr)
-    return warnings_in(redact(stderr))
+    return programs.failed(argv, returncode, redact(stderr))
 
 
 def warnings_in(stderr: str) -> tuple[str, ...]:

@@ -32,6 +32,10 @@ class Job:
     attempts: int
     recipients: tuple[str, ...]
     chain: Path | None
+    jobs: int
+    """How many sessions read a large table at once; with one it is pg_dump alone."""
+    large_from_bytes: int
+    """From which size on a table is large."""
     expected_bytes: int
     """About how long the archive will be before compression; for the time left."""
 

@@ -11,7 +11,8 @@ from backups.archive import raw_archive
 from backups.manifest import FileFacts
 from backups.sealing import Keys
 from backups.streams import HashingReader
-from backups.toc import begun, for_one_job
+from backups.toc import begun
+from backups.toc_completed import for_one_job
 from casedb.conninfo import Conninfo
 
 _UP_TO_ROWS = ("--section=pre-data", "--section=data")

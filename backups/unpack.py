@@ -14,7 +14,7 @@ from backups.manifest import DUMP, Manifest
 from backups.progress import OnProgress, Progress, unseen
 from backups.stores.base import Store
 from backups.streams import NO_ROOM, HashingReader, decompressed
-from backups.toc import CompletedArchive
+from backups.toc_completed import CompletedArchive
 from casedb.errors import ToolFailedError
 
 
@@ -38,7 +38,7 @@ def unpacked(
 ) -> Iterator[Unpacked | None]:
     """Decompress a backup's archive into `folder` while its bytes are checked: one reading.
 
-    What is there then is for a pg_restore with several jobs; see backups/toc.py. None where the
+    What is there then is for a pg_restore with several jobs; see toc_completed.py. None where the
     folder's disk filled up meanwhile: nothing lies there then.
 
     Raises:

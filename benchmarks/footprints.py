@@ -39,6 +39,7 @@ class Run:
 DUMP = Run("dump", "dump")
 DRILL = Run("drill", "drill latest")
 RUNS = (
+    Run("dump --jobs 2", "dump --jobs=2"),
     DUMP,
     DRILL,
     Run("verify", "verify latest"),

@@ -65,6 +65,9 @@ class Values(BaseModel):
         (), description="Where backups are kept, one or several; empty: in data_dir/backups."
     )
     recipients: Words = Field((), description="Public keys (age1..., ssh-...) dump encrypts to.")
+    dump_jobs: int = Field(
+        1, ge=1, le=16, description="How many sessions of dump read a large table at once."
+    )
     drill_image: str = Field(
         "postgres:{major}-alpine",
         description="What drill --container runs; {major} is the backup's PostgreSQL.",

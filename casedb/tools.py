@@ -127,8 +127,12 @@ def wheel_tools(major: int) -> PostgresTools:
     return tools_in(Path(spec.origin).parent / _WHEEL_FOLDERS[major] / "bin", source="wheel")
 
 
-def pg_dump_argv(tools: PostgresTools, *, snapshot: str, lock_wait_ms: int) -> list[str]:
+def pg_dump_argv(
+    tools: PostgresTools, *, snapshot: str, lock_wait_ms: int, without_rows_of: Sequence[str] = ()
+) -> list[str]:
     """Return the command that writes one database's archive to standard output.
+
+    The rows of the tables that match one of the patterns `without_rows_of` are left out.
 
     Uncompressed: zstd outside of pg_dump is smaller and four times cheaper than its gzip, and
     PostgreSQL 15's pg_dump has no zstd of its own.
@@ -141,6 +145,7 @@ def pg_dump_argv(tools: PostgresTools, *, snapshot: str, lock_wait_ms: int) -> l
         f"--lock-wait-timeout={lock_wait_ms}",
         # Without --no-password a timer's run would wait for a prompt nobody sees.
         "--no-password",
+        *(f"--exclude-table-data={pattern}" for pattern in without_rows_of),
     ]
 
 
@@ -180,14 +185,17 @@ def pg_restore_from_argv(
 
 def psql_file_argv(tools: PostgresTools, *, dbname: str, file: Path | None = None) -> list[str]:
     """Return the command that runs one SQL file (or standard input) up to its first error."""
+    return [*psql_argv(tools), f"--dbname={dbname}", f"--file={file or '-'}"]
+
+
+def psql_argv(tools: PostgresTools) -> list[str]:
+    """Return the command that runs what it reads from standard input, up to its first error."""
     return [
         tools["psql"],
         "--no-psqlrc",
         "--quiet",
         "--set=ON_ERROR_STOP=1",
         "--no-password",
-        f"--dbname={dbname}",
-        f"--file={file or '-'}",
     ]
 
 
@@ -280,15 +288,19 @@ def check(argv: Sequence[str], returncode: int, stderr: str) -> None:
 
     One that a signal ended raises ToolStoppedError.
     """
-    if returncode == 0:
-        return
+    if returncode:
+        raise failed(argv, returncode, redact(stderr))
+
+
+def failed(argv: Sequence[str], returncode: int, stderr: str) -> ToolFailedError:
+    """Return the error that says that a program has failed, with what matters of `stderr`."""
     reason = (
         f"ended by {signal.Signals(-returncode).name}"
         if returncode < 0
         else f"exit code {returncode}"
     )
     kind = ToolStoppedError if returncode < 0 else ToolFailedError
-    raise kind(
+    return kind(
         f"{program_name(argv)} failed ({reason})",
         detail=from_first_error(redact(stderr)) or "It printed nothing.",
     )

@@ -26,9 +26,15 @@ from casedb.settings import Settings
     metavar="AGE1...",
     help="Encrypt to this public key; may be given several times.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 16),
+    metavar="N",
+    help="So many sessions read a large table at once; 1 is pg_dump alone.  [default: 1]",
+)
 @json_option
 @settings_options(store=True)
-def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None:
+def dump(settings: Settings, recipients: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
     """Take one backup, with the proof of what must come back.
 
     Rows and content of every table are recorded in the very snapshot that is dumped. The backup
@@ -55,6 +61,7 @@ def dump(settings: Settings, recipients: tuple[str, ...], as_json: bool) -> None
                 stores,
                 tools=tools,
                 recipients=recipients or settings.values.recipients,
+                jobs=jobs or settings.values.dump_jobs,
                 chain=settings.chain_dir,
                 on_progress=tell,
                 earlier=newest_manifest(opened[0], database),

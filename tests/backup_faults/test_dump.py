@@ -32,6 +32,10 @@ COPYING = (
     f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
     " AND query LIKE 'COPY padding.%'"
 )
+READING = (
+    f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
+    " AND query LIKE 'COPY (SELECT%FROM ONLY padding.one %'"
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,16 @@ def archive_being_written(site: Site, *words: str) -> Caught:
     assert any("database.dump" in name for name in site.partial())
     assert not any("manifest" in name for name in site.partial())
     return Caught(process, "pg_stat_activity: pg_dump in COPY", frozen)
+
+
+def readers_at_work(site: Site) -> Caught:
+    process = site.start("step:proving the tables", "dump", "--jobs", "2")
+    never = "two sessions were never seen reading the large table"
+    frozen = site.catch("psql", lambda: site.ask(READING) == 2, never)
+    site.wait_until_stopped()
+    assert any("database.dump" in name for name in site.partial())
+    assert not any("manifest" in name for name in site.partial())
+    return Caught(process, "pg_stat_activity: two readers in COPY", frozen)
 
 
 def proof_taken(site: Site) -> Caught:
@@ -157,6 +171,7 @@ CATCH: dict[str, Callable[[Site], Caught]] = {
     "globals": globals_taken,
     "snapshot held": snapshot_held,
     "archive being written": archive_being_written,
+    "two readers (--jobs 2)": readers_at_work,
     "proof": proof_taken,
     "heads": heads_taken,
     "catalog": catalog_taken,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from backups.dump import dump
-from backups.dump_archive import _check_dump
+from backups.dump_archive import _reason
 from backups.stores import LocalStore
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -51,7 +51,7 @@ def test_too_few_locks_are_told_at_once_with_how_many_it_takes(
         with connect(target, purpose="test") as connection:
             job = SimpleNamespace(connection=connection)
             with pytest.raises(ToolFailedError, match="too few locks") as of_pg_dump:
-                _check_dump(job, argv, process.returncode, printed.decode())  # type: ignore[arg-type]
+                raise _reason(job, argv, process.returncode, printed.decode())  # type: ignore[arg-type]
 
     assert of_pg_dump.value.hint == caught.value.hint
     assert "pg_dump: error" in (of_pg_dump.value.detail or "")

@@ -151,7 +151,7 @@ def test_a_failing_database_leaves_nothing_in_any(
     def broken(*_: object) -> None:
         raise ToolFailedError("pg_dump failed")
 
-    monkeypatch.setattr("backups.dump_archive._check_dump", broken)
+    monkeypatch.setattr("backups.dump_archive.compress_for", broken)
     one, two = stores_in(tmp_path)
 
     with pytest.raises(ToolFailedError, match="pg_dump failed"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from backups import toc
-from backups.toc import CompletedArchive, Head, UnknownLayoutError, begun, for_one_job, read_head
+from backups.toc import Head, UnknownLayoutError, begun, read_head
+from backups.toc_completed import CompletedArchive, for_one_job
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -237,7 +238,7 @@ def test_what_is_no_archive_comes_as_it_is(begin: bytes) -> None:
 def test_of_what_promises_an_endless_head_nothing_is_kept(
     filled: Conninfo, tools: PostgresTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toc, "_HEAD_AT_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(toc, "HEAD_AT_MOST_BYTES", 1 << 20)
     archive = dumped(filled, tools)
     # The first text is the database's name, and its length is now said to be 2 GB.
     begin = archive.index((filled.dbname or "").encode()) - 4

@@ -1,0 +1,118 @@
+"""pg_dump's archive as it comes out of several programs: its own, and the readers of large tables.
+
+pg_dump writes everything but the rows of large tables, which the readers read meanwhile
+(page_ranges.py, readers.py). Put together it is the archive that pg_dump alone would have written,
+but for the place of those rows: they come last (toc_rows.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import Connection
+
+from backups import page_ranges, readers, toc
+from backups.page_ranges import LargeTable
+from backups.pipes import Pipes
+from backups.readers import EndedEarly, Program
+from backups.toc_rows import UnfitHeadError, block, with_rows
+from casedb import tools as programs
+from casedb.conninfo import Conninfo
+from casedb.errors import ToolFailedError
+from casedb.tools import PostgresTools
+
+
+class ArchiveStream:
+    """The archive, read from front to end."""
+
+    def __init__(
+        self,
+        pipes: Pipes,
+        pg_dump: Program,
+        sessions: Sequence[Program],
+        tables: Sequence[LargeTable],
+    ) -> None:
+        self.pg_dump = pg_dump
+        self._tables = tables
+        self.size_bytes = 0
+        """How much has been read."""
+        self._pipes = pipes
+        self._sessions = sessions
+        self._pieces = self._assembled() if tables else self._from_pg_dump()
+
+    def read(self, _size: int = -1) -> bytes:
+        """Return what comes next, however much that is; nothing at the end.
+
+        Raises:
+            EndedEarly: one of the programs has failed, or was ended.
+            ToolFailedError: the archive is none that rows can be added to.
+        """
+        piece = next(self._pieces, b"")
+        self.size_bytes += len(piece)
+        return piece
+
+    def _from_pg_dump(self) -> Iterator[bytes]:
+        while piece := self._pipes.take(self.pg_dump.outlet):
+            yield piece
+        if self.pg_dump.process.wait():
+            raise EndedEarly(self.pg_dump)
+
+    def _assembled(self) -> Iterator[bytes]:
+        begin, rest = toc.begun(self._from_pg_dump())
+        try:
+            copies = {(table.schema_name, table.name): table.copy_in for table in self._tables}
+            amended, numbers = with_rows(begin, copies)
+            head = toc.read_head(amended)
+            assert head
+        except (UnfitHeadError, toc.UnknownLayoutError) as error:
+            raise ToolFailedError(
+                "the rows of large tables cannot be put into pg_dump's archive",
+                detail=f"pg_dump's table of contents is not as expected: {error}.",
+                hint="Leave them to pg_dump, which takes longer: --jobs 1.",
+            ) from error
+        yield amended
+        yield from filter(None, rest)
+        for table, number in zip(self._tables, numbers, strict=True):
+            yield from block(head, number, readers.rows(self._pipes, self._sessions, table))
+
+
+@contextmanager
+def archive_stream(
+    connection: Connection[Any],
+    target: Conninfo,
+    *,
+    tools: PostgresTools,
+    snapshot: str,
+    jobs: int,
+    large_from_bytes: int,
+    lock_wait_ms: int,
+) -> Iterator[ArchiveStream]:
+    """Start what it takes, and yield the archive; the programs are ended with the block.
+
+    `connection` holds `snapshot`, and `target` is how programs connect. As many sessions as
+    `jobs` read what is as large as `large_from_bytes`, if the server lets so many in.
+
+    Raises:
+        EndedEarly: a reader could not begin.
+    """
+    pipes = Pipes()
+    tables = page_ranges.read_large_tables(connection, large_from_bytes) if jobs > 1 else []
+    with readers.reading(
+        pipes,
+        tables,
+        sessions=jobs,
+        snapshot=snapshot,
+        target=target,
+        tools=tools,
+        lock_wait_ms=lock_wait_ms,
+        server_major=connection.info.server_version // 10000,
+    ) as let_in:
+        ranged = tables if let_in else []
+        argv = programs.pg_dump_argv(
+            tools,
+            snapshot=snapshot,
+            lock_wait_ms=lock_wait_ms,
+            without_rows_of=[table.pattern for table in ranged],
+        )
+        with readers.piped(argv, pipes, target=target) as pg_dump:
+            yield ArchiveStream(pipes, pg_dump, let_in, ranged)
