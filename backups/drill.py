@@ -24,11 +24,16 @@ from backups.drill_cluster import (
     require_tools,
 )
 from backups.fingerprint import Fact
-from backups.load import analyze, create_database, load_archive, load_roles
+from backups.load import (
+    analyze,
+    create_database,
+    give_properties,
+    load_archive,
+    load_roles,
+)
 from backups.manifest import Manifest
 from backups.probes import outer_cause, probe_access
 from backups.progress import OnProgress, Watch, unseen
-from backups.properties import property_statements
 from backups.records import write_record
 from backups.reports import DrillReport
 from backups.sealing import Keys
@@ -204,9 +209,7 @@ def _restore(
         keys=keys,
         on_progress=watch.on_progress,
     )
-    with connect(admin, purpose="drill") as connection:
-        for statement in property_statements(manifest.properties, manifest.database):
-            connection.execute(statement)
+    give_properties(admin.replace(dbname=manifest.database), manifest)
 
 
 def _unanchored(label: str) -> UnverifiedError:

@@ -105,7 +105,8 @@ def instructions(
                 f"{psql} --dbname={restored} --command=ANALYZE",
             ]
         ),
-        properties=_indented([opened(PROPERTIES, f"{strict} --dbname=postgres", "--file=")]),
+        # From inside of it: a comment is kept in the encoding of where it is written.
+        properties=_indented([opened(PROPERTIES, f"{strict} --dbname={restored}", "--file=")]),
         look=_indented([f"psql --no-psqlrc --dbname={restored} --command='\\dt+ *.*'"]),
     )
 

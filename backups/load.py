@@ -18,7 +18,7 @@ from backups.contents import open_content, require_keys, stored_facts, stored_na
 from backups.fingerprint import Fact
 from backups.manifest import DUMP, GLOBALS, DatabaseProperties, Manifest
 from backups.progress import OnProgress, Progress, unseen
-from backups.properties import create_statement
+from backups.properties import create_statement, property_statements
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
 from backups.stores.base import Store
@@ -126,6 +126,16 @@ def load_archive(
     load_piped(
         store, manifest, target, tools, jobs=jobs, keys=keys, words=(), on_progress=on_progress
     )
+
+
+def give_properties(target: Conninfo, manifest: Manifest) -> None:
+    """Give the restored database `target` what belongs to it and is in no dump: owner, grants, ...
+
+    From inside of it: a comment is kept in the encoding of the database that it is written from.
+    """
+    with connect(target, purpose="restore") as connection:
+        for statement in property_statements(manifest.properties, target.dbname):
+            connection.execute(statement)
 
 
 def jobs_for(cores: int) -> int:

@@ -21,9 +21,9 @@ from backups.attempt import Wish, prepare
 from backups.contents import require_keys, stored_name
 from backups.downloads import resumed
 from backups.interrupts import add_way_out, held
+from backups.load import give_properties
 from backups.manifest import DUMP, Manifest, TableFacts
 from backups.progress import OnProgress, Watch, unseen
-from backups.properties import property_statements
 from backups.restore import named
 from backups.sealing import Keys
 from backups.snapshot import prepare_session
@@ -108,8 +108,7 @@ def restore_part(
             _words(store, manifest, chosen, tools, keys) as words,
         ):
             fill.load(store, manifest, unpacked, connection, target, tools, keys, watch, words)
-            for statement in property_statements(manifest.properties, temporary):
-                connection.execute(statement)
+            give_properties(target, manifest)
         wanted = part.as_restored(manifest, catalog, chosen)
         found, _ = fill.compared(store, *wanted, target, keys, watch)
         with held() as signals:

@@ -19,9 +19,10 @@ from backups.attempt import Wish, prepare
 from backups.downloads import resumed
 from backups.interrupts import Held, held, not_cleaned_up
 from backups.labels import report_label
+from backups.load import give_properties
 from backups.pooler import require_console
 from backups.progress import OnProgress, Watch, unseen
-from backups.properties import property_statements, thaw_command
+from backups.properties import thaw_command
 from backups.records import standing, write_record
 from backups.reports import RestoreReport
 from backups.restore_refusals import already_exists
@@ -106,8 +107,7 @@ def restore(
         else:
             with watch.phase("restore", "restoring"):
                 fill.load(store, manifest, archive, connection, target, tools, keys, watch)
-                for statement in property_statements(manifest.properties, temporary):
-                    connection.execute(statement)
+                give_properties(target, manifest)
             found, roots = fill.compared(store, manifest, catalog_facts, target, keys, watch)
         shape = remembered.read_shape(target) if plan.replaces else None
         signals = stack.enter_context(held())

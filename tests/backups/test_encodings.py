@@ -113,7 +113,8 @@ def test_latin1_with_letters_beyond_ascii(make: Make, tools: PostgresTools, tmp_
     run(
         target,
         "CREATE TABLE größe (straße text DEFAULT 'ß'); INSERT INTO größe VALUES ('é');"
-        "COMMENT ON TABLE größe IS 'Größe'".encode(),
+        f"COMMENT ON TABLE größe IS 'Größe'; COMMENT ON DATABASE {target.dbname} IS 'Größe'"
+        "".encode(),
     )
     store = LocalStore(tmp_path)
 
