@@ -16,6 +16,7 @@ from backups.remembered import Shape, State, as_setting, changes
 from backups.reports import SwapFacts
 from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
+from casedb.database import connect, unbound
 from casedb.errors import CasedbError
 from casedb.marks import is_marked, read_mark
 
@@ -46,7 +47,7 @@ def take_name(
         KeyboardInterrupt: one of `signals` came in time; nothing was changed.
     """
     with watch.phase("swap", "swapping the names"):
-        swap = _swap(connection, restored, database, manifest, shape, datetime.now(UTC))
+        swap = _swap(connection, admin, restored, database, manifest, shape, datetime.now(UTC))
         report = swap_names(admin, swap, signals, pooler=pooler)
     on_done(report.left)
     with watch.phase("count", "counting what was written since the backup"):
@@ -63,6 +64,7 @@ def take_name(
 
 def _swap(
     connection: Connection[Any],
+    admin: Conninfo,
     restored: str,
     database: str,
     manifest: Manifest,
@@ -81,13 +83,15 @@ def _swap(
         wanted = wanted.model_copy(
             update={"settings": tuple(s for s in wanted.settings if s.name != READ_ONLY)}
         )
-    # All or nothing, and on the disk: whatever stops the swap finds a database that is marked.
-    with connection.transaction():
-        connection.execute("SET LOCAL synchronous_commit = on")
+    # All or nothing, and on the disk: whatever stops the swap finds a database that is marked. From
+    # inside of it: a comment is kept in the encoding of the database that it is written from.
+    inside = unbound(admin.replace(dbname=restored))
+    with connect(inside, purpose="restore: swap") as restoring, restoring.transaction():
+        restoring.execute("SET LOCAL synchronous_commit = on")
         for statement in replacing_statements(found, wanted, restored):
-            connection.execute(statement)
+            restoring.execute(statement)
         for statement in waiting.marking(restored, manifest.label):
-            connection.execute(statement)
+            restoring.execute(statement)
     outgoing = kept.free_name(connection, database, now)
     state = State(manifest.tables, manifest.large_objects, shape)
     mark = (

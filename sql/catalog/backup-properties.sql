@@ -1,5 +1,7 @@
 -- What belongs to a database (null: the connected one) and is in no dump of it. By way of JSON where a column has
--- another name in another major version.
+-- another name in another major version. The server keeps a comment in the encoding of the database that it was
+-- written from, which is that database itself: read from one in UTF-8, textsend() has its bytes. Everywhere else they
+-- are taken for those of the connected database, and come in UTF-8, as all our sessions do.
 SELECT pg_get_userbyid(d.datdba) AS owner,
        pg_encoding_to_char(d.encoding) AS encoding,
        CASE d.datlocprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' ELSE 'builtin' END AS locale_provider,
@@ -9,7 +11,10 @@ SELECT pg_get_userbyid(d.datdba) AS owner,
        to_jsonb(d) ->> 'daticurules' AS icu_rules,
        d.datcollversion AS collation_version,
        d.datconnlimit AS connection_limit,
-       shobj_description(d.oid, 'pg_database') AS comment,
+       convert_from(
+           textsend(shobj_description(d.oid, 'pg_database')),
+           CASE getdatabaseencoding() WHEN 'UTF8' THEN pg_encoding_to_char(d.encoding) ELSE 'UTF8' END
+       ) AS comment,
        (
            SELECT coalesce(jsonb_agg(jsonb_build_object(
                'grantee', g.grantee, 'privilege', g.privilege, 'grantable', g.grantable

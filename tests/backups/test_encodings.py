@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from backups.attempt import Wish
 from backups.drill import drill
 from backups.dump import dump
+from backups.facts import read_properties
+from backups.restore import restore
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection
@@ -122,3 +125,20 @@ def test_latin1_with_letters_beyond_ascii(make: Make, tools: PostgresTools, tmp_
 
     assert [table.name for table in manifest.tables] == ["größe"]
     assert drill(store, manifest.label, tools=tools, with_access=False).outcome == "passed"
+
+
+def test_a_restore_that_takes_the_name_keeps_the_comment(
+    make: Make, cluster: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    target = make("LATIN1")
+    run(target, f"COMMENT ON DATABASE {target.dbname} IS 'Größe'".encode())
+    store = LocalStore(tmp_path)
+    manifest = dump(target, store, tools=tools)
+
+    report = restore(store, Wish(manifest.label, target.dbname, replace=True), cluster, tools=tools)
+
+    assert report.swap
+    with connect(cluster, purpose="test") as connection:
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(report.swap.kept)))
+    with connect(target, purpose="test") as connection:
+        assert read_properties(connection).comment == "Größe"
