@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from casedb.ownership import create_for_folder_owner
 _PREFIX = "RUN_"
 # Thousands of runs; a log of years is not read to its beginning.
 _READ_BYTES = 1 << 20
+_TAKE_LINES = (stat.S_IFREG, stat.S_IFIFO, stat.S_IFCHR)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ _RUN = TypeAdapter(Run)
 
 def append_line(path: Path, run: Run) -> None:
     """Add the run to the log, in one write, so that two runs at once do not mix their lines.
+
+    Nothing is waited for: what the run has to do is done.
 
     Raises:
         ToolFailedError: if it cannot be written.
@@ -147,7 +151,11 @@ def failure_of_unit(result: str, code: str, status: str) -> tuple[int, str]:
 
 
 def _open_log(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    # A disk knows no end to add to: it would be written over from its beginning.
+    with suppress(FileNotFoundError):
+        if stat.S_IFMT(path.stat().st_mode) not in _TAKE_LINES:
+            raise OSError(errno.EINVAL, "it is no file, pipe or character device")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags)
     except FileNotFoundError:
@@ -155,6 +163,10 @@ def _open_log(path: Path) -> int:
             return create_for_folder_owner(path, flags, 0o640)
         # Another run was quicker.
         return os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            raise OSError(errno.ENXIO, "it is a pipe that nobody reads") from error
+        raise
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:

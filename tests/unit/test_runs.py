@@ -4,6 +4,7 @@ import json
 import math
 import os
 import resource
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,3 +113,53 @@ def test_a_log_that_is_no_file_is_not_read_back(tmp_path: Path) -> None:
 
     assert read_runs(Path("/dev/full")) == []
     assert read_runs(tmp_path / "pipe") == []
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_that_nobody_reads_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(ToolFailedError, match="log cannot be written") as failed:
+        append_line(pipe, RUN)
+
+    assert failed.value.detail == f"{pipe}: it is a pipe that nobody reads."
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_that_somebody_reads_gets_the_line(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        append_line(pipe, RUN)
+        assert json.loads(os.read(reader, 65536))["command"] == "dump"
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_that_is_full_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(reader, bytes(1 << 20))
+        with pytest.raises(ToolFailedError, match="log cannot be written"):
+            append_line(pipe, RUN)
+    finally:
+        os.close(reader)
+
+
+def test_what_takes_no_lines_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    where = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(where))
+        for path in (where, tmp_path):
+            with pytest.raises(ToolFailedError, match="log cannot be written") as failed:
+                append_line(path, RUN)
+            assert failed.value.detail == f"{path}: it is no file, pipe or character device."
+
+
+def test_a_device_takes_the_line_and_is_not_read() -> None:
+    append_line(Path("/dev/null"), RUN)
