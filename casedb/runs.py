@@ -91,7 +91,9 @@ def append_line(path: Path, run: Run) -> None:
     try:
         descriptor = _open_log(path)
         try:
-            _write_whole(descriptor, run.to_json().encode() + b"\n")
+            # Two runs that find the same half line leave an empty one, which harms nobody.
+            start = b"" if _ends_whole(path, descriptor) else b"\n"
+            _write_whole(descriptor, start + run.to_json().encode() + b"\n")
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -169,8 +171,24 @@ def _open_log(path: Path) -> int:
         raise
 
 
+def _ends_whole(path: Path, descriptor: int) -> bool:
+    """Whether the log's last line has ended: a crash or a full disk may have left half of one."""
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or not about.st_size:
+        return True
+    try:
+        # `descriptor` is for writing, and the log need not be readable for us.
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.pread(reader, 1, about.st_size - 1) == b"\n"
+    finally:
+        os.close(reader)
+
+
 def _write_whole(descriptor: int, line: bytes) -> None:
-    """Write all of `line` or, on a disk that fills, nothing: the next one would be glued to it."""
+    """Write all of `line` or, on a disk that fills, nothing: half a line tells nobody anything."""
     written = os.write(descriptor, line)
     if written == len(line):
         return

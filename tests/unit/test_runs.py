@@ -163,3 +163,53 @@ def test_what_takes_no_lines_is_refused_by_what_it_is(tmp_path: Path) -> None:
 
 def test_a_device_takes_the_line_and_is_not_read() -> None:
     append_line(Path("/dev/null"), RUN)
+
+
+@pytest.mark.parametrize("half", [b'{"command": "du', b"\xff\x00"])
+def test_a_line_begins_anew_after_half_a_line_of_somebody(tmp_path: Path, half: bytes) -> None:
+    log = tmp_path / "runs.jsonl"
+    run = replace(RUN, message=None, seconds=1.5)
+    append_line(log, run)
+    whole = log.read_bytes()
+    log.write_bytes(whole + half)
+
+    append_line(log, run)
+    append_line(log, run)
+
+    assert log.read_bytes() == whole + half + b"\n" + whole + whole
+    assert read_runs(log) == [run] * 3
+
+
+def test_several_at_once_after_half_a_line_lose_none(tmp_path: Path) -> None:
+    log = tmp_path / "runs.jsonl"
+    log.write_bytes(b'{"command": "du')
+    run = replace(RUN, message=None, seconds=1.5)
+    writers = []
+    for _writer in range(8):
+        if not (writer := os.fork()):
+            try:
+                for _line in range(50):
+                    append_line(log, run)
+            finally:
+                os._exit(0)
+        writers.append(writer)
+    for writer in writers:
+        os.waitpid(writer, 0)
+
+    assert read_runs(log) == [run] * 400
+
+
+def test_half_a_line_that_did_not_fit_after_half_a_line_goes_with_its_break(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "runs.jsonl"
+    log.write_bytes(b"half")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(ToolFailedError, match="log cannot be written"):
+            append_line(log, RUN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert log.read_bytes() == b"half"
