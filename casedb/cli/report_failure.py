@@ -8,6 +8,7 @@ import click
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json
 from casedb.cli.signals import tell
+from casedb.errors import ToolFailedError
 from casedb.runs import Run, failure_of_unit, read_runs
 from casedb.settings import Settings
 
@@ -33,7 +34,14 @@ def report_failure(settings: Settings, verb: str, as_json: bool) -> None:
         for name in ("SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS", "INVOCATION_ID")
     }
     invocation = monitored["INVOCATION_ID"] or None
-    known = read_runs(settings.log_path) if settings.log_path and invocation else []
+    known: list[Run] = []
+    unread = None
+    if settings.log_path and invocation:
+        try:
+            known = read_runs(settings.log_path)
+        except ToolFailedError as error:
+            # Rather told of twice than not at all.
+            unread = error
     # A drill of several stores may have told of one that went well.
     if any(run.invocation == invocation and run.exit_code for run in known):
         _say("it has told of itself", False, as_json)
@@ -55,7 +63,7 @@ def report_failure(settings: Settings, verb: str, as_json: bool) -> None:
         message=message,
         invocation=invocation,
     )
-    tell(settings, run)
+    tell(settings, run, unread)
     _say(f"{verb} of {run.database} failed: {message}", True, as_json)
 
 

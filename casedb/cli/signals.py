@@ -112,11 +112,17 @@ def _failure(error: BaseException) -> tuple[ExitCode, str]:
     return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}"
 
 
-def tell(settings: Settings, run: Run) -> None:
-    """Tell of a run that has ended: to the log, to the metrics, to the commands of its outcome."""
+def tell(settings: Settings, run: Run, unread: CasedbError | None = None) -> None:
+    """Tell of a run that has ended: to the log, to the metrics, to the commands of its outcome.
+
+    `unread` is why the log could not be read, where that was tried before: it is a warning, unless
+    the log cannot be written either, which is one already.
+    """
     if settings.log_path:
         with _noted("the log"):
             append_line(settings.log_path, run)
+            if unread:
+                raise unread
     if settings.metrics_path:
         with _noted("the metrics"):
             _write_metrics(settings, run)
@@ -151,6 +157,11 @@ def _write_metrics(settings: Settings, run: Run) -> None:
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
             click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
-    earlier = read_runs(settings.log_path) if settings.log_path else []
+    earlier: list[Run] = []
+    if settings.log_path:
+        try:
+            earlier = read_runs(settings.log_path)
+        except ToolFailedError as error:
+            click.echo(f"note: no metrics of earlier runs: {error.message}", err=True)
     about = [r for r in (*earlier, run) if r.database == database]
     write_metrics(settings.metrics_path, states, last_runs(about))

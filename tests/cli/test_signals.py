@@ -1,8 +1,11 @@
 """What monitoring gets of each run: a line, a command, and `casedb status`."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Casedb
 
@@ -195,6 +198,14 @@ KILLED = {
 }
 
 
+def bound_by_modes() -> list[str]:
+    """Return the words before a command that the modes of files are to bind, root too."""
+    if os.geteuid() != 0:
+        return []
+    capabilities = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={capabilities}", f"--inh-caps={capabilities}"]
+
+
 def test_a_run_that_was_killed_is_told_of_by_the_unit_that_systemd_starts(
     brought_up: Casedb, tmp_path: Path
 ) -> None:
@@ -232,6 +243,71 @@ def test_a_run_that_told_of_itself_is_not_told_of_twice(brought_up: Casedb, tmp_
 
     assert told.json["told"] is False
     assert [line["exit_code"] for line in lines_of(calls)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("state", "warning"),
+    [
+        ("unreadable", "warning: the log cannot be read: {log}: Permission denied."),
+        ("closed", "warning: the log cannot be written: {log}: Permission denied."),
+        ("a folder", "warning: the log cannot be written: {log}: it is no file, pipe or character"),
+        ("a pipe", "warning: the log cannot be written: {log}: it is a pipe that nobody reads."),
+        ("not UTF-8", None),
+    ],
+)
+def test_a_killed_run_is_told_of_although_the_log_cannot_be_read(
+    brought_up: Casedb, tmp_path: Path, state: str, warning: str | None
+) -> None:
+    log, metrics, calls = tmp_path / "runs.jsonl", tmp_path / "x.prom", tmp_path / "calls"
+    if state == "a folder":
+        log.mkdir()
+    elif state == "a pipe":
+        os.mkfifo(log)
+    else:
+        log.write_bytes(b'{"command": "\xff\xfe"}\n\xff')
+        log.chmod({"unreadable": 0o200, "closed": 0}.get(state, 0o600))
+    environment = brought_up.environ(
+        CASEDB_LOG_FILE=str(log),
+        CASEDB_METRICS_FILE=str(metrics),
+        CASEDB_ON_FAILURE=f"/usr/bin/tee -a {calls}",
+        **KILLED,
+    )
+
+    done = subprocess.run(
+        [*bound_by_modes(), *brought_up.argv("report-failure", "dump", "--json")],
+        cwd=brought_up.folder, env=environment, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["told"] is True
+    about = '{command="dump",database="case_management"}'
+    assert f"casedb_run_last_exit_code{about} 137\n" in metrics.read_text()
+    assert [line["exit_code"] for line in lines_of(calls)] == [137]
+    told = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    assert len(told) == (1 if warning else 0)
+    assert all(line.startswith((warning or "").format(log=log)) for line in told)
+    if state in ("unreadable", "not UTF-8"):
+        assert b"ended by SIGKILL" in log.read_bytes().splitlines()[-1]
+
+
+def test_metrics_are_written_without_the_log_that_cannot_be_read(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    log, metrics = tmp_path / "runs.jsonl", tmp_path / "x.prom"
+    log.touch(0o200)
+    environment = brought_up.environ(CASEDB_LOG_FILE=str(log), CASEDB_METRICS_FILE=str(metrics))
+
+    done = subprocess.run(
+        [*bound_by_modes(), *brought_up.argv("verify", "latest")],
+        cwd=brought_up.folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0
+    assert "note: no metrics of earlier runs: the log cannot be read" in done.stderr
+    text = metrics.read_text()
+    assert 'casedb_run_last_exit_code{command="verify",database="case_management"} 0\n' in text
+    assert "casedb_backup_last_success_timestamp_seconds{" in text
 
 
 def test_metrics_remember_the_last_run_of_each_command(brought_up: Casedb, tmp_path: Path) -> None:
