@@ -8,6 +8,7 @@ from typing import Any
 from pyinfra.api import QuoteString, StringCommand
 
 import deploy.machine
+import deploy.run_lines
 from deploy import pgadmin, pgadmin_files, pgadmin_state
 from deploy.remote import (
     candidate,
@@ -63,7 +64,8 @@ def gathering(asked: dict[str, Any]) -> str:
 
 def asking_how_it_stands(asked: dict[str, Any]) -> str:
     """Return the program that gathers how a host stands."""
-    return program([deploy.machine, gather_pgadmin, pooler_probe, gather, standing], asked)
+    modules = [deploy.machine, deploy.run_lines, gather_pgadmin, pooler_probe, gather, standing]
+    return program(modules, asked)
 
 
 def configuring(asked: dict[str, Any]) -> StringCommand:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from deploy.run_lines import ended_at
 from deploy.timers import parse_unit
 
 _LEAST_FREE = 0.10
@@ -84,7 +85,7 @@ def assess(
     """
     if facts is None:
         return HostStanding(host, error or "nothing was gathered")
-    runs = {(run["command"], run["database"]): run for run in facts["runs"]}
+    runs = {(run["command"], run["database"]): run for run in facts["runs"] if ended_at(run)}
     timers = tuple(_timer(unit, found, runs) for unit, found in facts["timers"].items())
     stores = [s for found in facts["status"].values() for s in found.get("stores", [])]
     disks = [disk for disk in facts["disks"].values() if disk]
@@ -130,7 +131,7 @@ def _timer(
         verb,
         database,
         state,
-        _ended(last) if last else None,
+        ended_at(last),
         last["exit_code"] if last else None,
         _time(found["next_s"]),
     )
@@ -196,10 +197,6 @@ def _room_problems(disks: Mapping[str, Any], connections: Mapping[str, Any]) -> 
     elif connections and connections["used"] >= _MOST_CONNECTIONS * connections["most"]:
         problems.append(f"{connections['used']} of {connections['most']} connections are taken")
     return problems
-
-
-def _ended(run: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(run["started_at"]) + timedelta(seconds=run["seconds"])
 
 
 def _oldest(times: Iterable[str | None]) -> datetime | None:

@@ -1,6 +1,7 @@
 """Gather how this host stands, in one go, as one line of JSON: timers, runs, backups, room.
 
-Sent together with deploy/remote/gather.py, with ASKED set to what is wanted. Read-only.
+Sent together with deploy/run_lines.py and deploy/remote/gather.py, with ASKED set to what is
+wanted. Read-only.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.remote.gather import psql, run, shown
+from deploy.run_lines import ended_at
 
 ASKED: dict[str, Any] = globals().get("ASKED", {})
 # Thousands of runs.
@@ -47,9 +49,13 @@ def timers() -> dict[str, Any]:
 
 
 def runs() -> list[dict[str, Any]]:
-    """Return the last run of each command and database."""
+    """Return the last run of each command and database, of those that the log's lines tell of."""
+    log = Path(ASKED["log"])
     try:
-        with Path(ASKED["log"]).open("rb") as file:
+        # A pipe would be waited for, and a device may have no end.
+        if not log.is_file():
+            return []
+        with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - _LOG_BYTES, 0))
             lines = file.read().splitlines()
     except OSError:
@@ -58,10 +64,11 @@ def runs() -> list[dict[str, Any]]:
     for line in lines:
         try:
             one = json.loads(line)
-            found[one["command"], one["database"]] = one
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             # The first line may be cut.
             continue
+        if ended_at(one):
+            found[one["command"], one["database"]] = one
     return list(found.values())
 
 

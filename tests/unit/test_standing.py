@@ -1,12 +1,20 @@
 """How a host stands: each thing that is late, failed, stopped or full turns it red alone."""
 
 import copy
+import json
+import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.remote import standing as remote
+from deploy.sending import asking_how_it_stands
 from deploy.standing import assess, tellers
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -111,6 +119,77 @@ def test_it_turns_red_and_says_why(what: str) -> None:
     assert not standing.well
     (problem,) = standing.problems
     assert message in problem
+
+
+ODD: dict[str, Any] = {
+    "no object": ["dump", "app"],
+    "nothing": None,
+    "no time": {"command": "dump", "database": "app", "exit_code": 5, "message": None},
+    "no code": {key: value for key, value in run("dump").items() if key != "exit_code"},
+    "no message": {key: value for key, value in run("dump").items() if key != "message"},
+    "a list as command": run("dump") | {"command": ["dump"]},
+    "a number as database": run("dump") | {"database": 7},
+    "a word as code": run("dump") | {"exit_code": "5"},
+    "true as code": run("dump") | {"exit_code": True},
+    "an object as message": run("dump", exit_code=5) | {"message": {}},
+    "a time without zone": run("dump") | {"started_at": "2026-11-23T11:00:00"},
+    "a word as time": run("dump") | {"started_at": "yesterday"},
+    "a number as time": run("dump") | {"started_at": 1795518000},
+    "a word as length": run("dump") | {"seconds": "60"},
+    "no number as length": run("dump") | {"seconds": math.nan},
+    "a length without end": run("dump") | {"seconds": math.inf},
+    "a length beyond the calendar": run("dump") | {"seconds": 1e12},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_line_with_odd_values_tells_of_no_run(what: str) -> None:
+    found = facts()
+    found["runs"].append(ODD[what])
+
+    standing = assess("db1", None, found)
+
+    assert standing == assess("db1", None, facts())
+    found["runs"] = [ODD[what]]
+    assert [timer.last_at for timer in assess("db1", None, found).timers] == [None, None]
+
+
+def test_a_host_leaves_odd_lines_out_and_keeps_the_last_that_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "runs.jsonl"
+    monkeypatch.setitem(remote.ASKED, "log", str(log))
+    lines = [json.dumps(line) for line in (run("dump"), *ODD.values())]
+    log.write_bytes("\n".join([*lines, "", '{"cut', "[" * 100_000]).encode() + b"\n\xff\n")
+
+    assert remote.runs() == [run("dump")]
+
+
+@pytest.mark.timeout(10)
+def test_a_log_that_is_no_file_is_not_read_on_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "runs.jsonl"
+    os.mkfifo(log)
+    monkeypatch.setitem(remote.ASKED, "log", str(log))
+
+    assert remote.runs() == []
+
+
+def test_what_is_sent_to_a_host_has_all_that_it_imports(tmp_path: Path) -> None:
+    asked = {
+        "kind": "drill", "log": str(tmp_path / "runs.jsonl"),
+        "timers": [], "databases": [], "disks": [],
+    }  # fmt: skip
+    (tmp_path / "runs.jsonl").write_text(json.dumps(run("dump")) + "\n")
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-"], input=asking_how_it_stands(asked), cwd="/",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"] == [run("dump")]
 
 
 def test_a_failure_that_a_later_run_has_made_good_is_forgotten() -> None:
