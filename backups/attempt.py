@@ -21,7 +21,7 @@ from backups.stores.base import Store
 from backups.unfinished import debris
 from backups.verify import damaged, database_named, no_such_backup
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, unbound
 from casedb.locks import maintenance_lock
 from casedb.marks import Mark
 from casedb.tools import PostgresTools
@@ -112,8 +112,9 @@ def _plan(
         raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
     manifest = full_manifest(store, backup.manifest, keys)
     server = read_server(connection, scratch)
+    ours = unbound(admin, major=server.major if server.is_superuser else None)
     live = (
-        read_live(connection, admin, wish.database, manifest.tables)
+        read_live(connection, ours, wish.database, manifest.tables)
         if wish.database in server.databases
         else None
     )

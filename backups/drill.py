@@ -132,7 +132,8 @@ def _try(
 ) -> tuple[Comparison, str | None, UnverifiedError | None]:
     """Return what was compared, why the restore failed, and what could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
-    restored = unbound(admin.replace(dbname=manifest.database))
+    restored = admin.replace(dbname=manifest.database)
+    ours = unbound(restored, major=manifest.server_major)
     catalog = read_catalog(store, manifest, keys)
     try:
         with watch.phase("roles", "creating the roles"):
@@ -140,10 +141,10 @@ def _try(
         with watch.phase("restore", "restoring"):
             _restore(store, manifest, catalog, admin, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):
-            analyze(restored)
+            analyze(ours)
         with (
             watch.phase("compare", "comparing"),
-            connect(restored, purpose="drill") as connection,
+            connect(ours, purpose="drill") as connection,
         ):
             found = compare(
                 connection,
@@ -167,7 +168,7 @@ def _try(
         # They want what its migrations make; another application's database has none of it.
         if manifest.migration_head is not None:
             with watch.phase("access", "applying this version's roles to it"):
-                apply_roles(restored)
+                apply_roles(ours)
     except ServerUnreachableError as error:
         raise could_not("the throwaway server went away", error) from error
     except ToolStoppedError as error:
@@ -200,16 +201,18 @@ def _restore(
         # Empty, and made by initdb; its locale may be another one.
         raise could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
     create_database(admin, manifest.properties, catalog, manifest.database)
+    # Event triggers are there before its last session begins.
+    restored = unbound(admin.replace(dbname=manifest.database), major=manifest.server_major)
     load_archive(
         store,
         manifest,
-        admin.replace(dbname=manifest.database),
+        restored,
         tools,
         scratch=scratch,
         keys=keys,
         on_progress=watch.on_progress,
     )
-    give_properties(admin.replace(dbname=manifest.database), manifest)
+    give_properties(restored, manifest)
 
 
 def _unanchored(label: str) -> UnverifiedError:

@@ -24,7 +24,7 @@ from backups.restore_refusals import NAME_MAX_BYTES, require_fit
 from backups.stores.base import Store
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect, scalar, unbound
 from casedb.errors import ConfigurationError, LockedError, RefusedError
 from casedb.locks import maintenance_lock
 from casedb.sqlfiles import read_sql
@@ -141,13 +141,13 @@ def _changing_settings(connection: Connection[Any], database: str) -> Iterator[N
         ) from error
 
 
-def read_kept(admin: Conninfo, name: str, signals: Held, *, purpose: str) -> State:
+def read_kept(admin: Conninfo, name: str, signals: Held, *, major: int, purpose: str) -> State:
     """Return what the kept database `name` holds, and remember it with it.
 
     Raises:
         CasedbError: it cannot be read or remembered, or one of `signals` came.
     """
-    with connect(admin.replace(dbname=name), purpose=purpose) as old:
+    with connect(unbound(admin.replace(dbname=name), major=major), purpose=purpose) as old:
         state = signals.stopping(lambda: read_state(old), old.cancel)
     # It is read-only: a session of its own, whose setting is another database's.
     with connect(admin, purpose=purpose) as connection:

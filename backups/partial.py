@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from backups.snapshot import prepare_session
 from backups.stores.base import Store
 from backups.table_diff import TableDiff, diff_table
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar, unbound
+from casedb.database import connect, scalar, server_major, unbound
 from casedb.errors import CasedbError
 from casedb.tools import PostgresTools
 
@@ -102,7 +103,8 @@ def restore_part(
         temporary = stack.enter_context(
             beside.temporary_database(admin, manifest, catalog, wish.database)
         )
-        target = unbound(admin.replace(dbname=temporary))
+        ours = partial(unbound, major=server_major(connection))
+        target = ours(admin.replace(dbname=temporary))
         with (
             watch.phase("restore", "restoring"),
             _words(store, manifest, chosen, tools, keys) as words,
@@ -120,10 +122,8 @@ def restore_part(
         if there:
             with (
                 watch.phase("diff", f'comparing with "{live}"'),
-                connect(
-                    unbound(admin.replace(dbname=wish.database)), purpose="restore: diff"
-                ) as copy,
-                connect(unbound(admin.replace(dbname=live)), purpose="restore: diff") as living,
+                connect(ours(admin.replace(dbname=wish.database)), purpose="restore: diff") as copy,
+                connect(ours(admin.replace(dbname=live)), purpose="restore: diff") as living,
             ):
                 diffs = [diff_table(copy, living, table) for table in chosen]
                 schema = None if chosen else tuple(_schema(copy, living, manifest))

@@ -9,7 +9,7 @@ from backups.manifest import Manifest
 from casedb import access
 from casedb.access_probe import probe
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect, scalar, unbound
 from casedb.errors import (
     CasedbError,
     ConfigurationError,
@@ -62,7 +62,7 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
             f"{newest_migration()}",
         )
     try:
-        answers, strangers = probe(restored, expected, harmless=False)
+        answers, strangers = probe(unbound(restored), expected, harmless=False)
     except (ConfigurationError, ToolFailedError) as error:
         if outer_cause(error):
             # No fault of the backup's: nothing can be said about it here.
@@ -92,7 +92,7 @@ def newest_migration() -> str:
 
 
 def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
-    with connect(restored, purpose="drill") as connection:
+    with connect(unbound(restored, major=manifest.server_major), purpose="drill") as connection:
         for (statement,) in connection.execute(read_sql("catalog/drill-obstacles.sql")).fetchall():
             connection.execute(statement.encode())
         allowed = {role.name: _may_connect(connection, role.name) for role in manifest.roles}
@@ -101,7 +101,7 @@ def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
         if not role.can_login:
             continue
         try:
-            with connect(restored.replace(user=role.name), purpose="drill") as connection:
+            with connect(unbound(restored.replace(user=role.name)), purpose="drill") as connection:
                 name = scalar(connection, "SELECT session_user")
             if not allowed[role.name] or name != role.name:
                 lines.append(f"role {role.name} got in and should not")

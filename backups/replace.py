@@ -16,7 +16,7 @@ from backups.remembered import Shape, State, as_setting, changes
 from backups.reports import SwapFacts
 from backups.swap import TOO_LATE, Swap, swap_names
 from casedb.conninfo import Conninfo
-from casedb.database import connect, unbound
+from casedb.database import connect, server_major, unbound
 from casedb.errors import CasedbError
 from casedb.marks import is_marked, read_mark
 
@@ -51,7 +51,7 @@ def take_name(
         report = swap_names(admin, swap, signals, pooler=pooler)
     on_done(report.left)
     with watch.phase("count", "counting what was written since the backup"):
-        lost = _count_lost(admin, swap.outgoing, manifest, signals)
+        lost = _count_lost(admin, swap.outgoing, manifest, signals, server_major(connection))
     facts = SwapFacts(
         kept=swap.outgoing,
         unavailable_s=report.unavailable_s,
@@ -85,7 +85,7 @@ def _swap(
         )
     # All or nothing, and on the disk: whatever stops the swap finds a database that is marked. From
     # inside of it: a comment is kept in the encoding of the database that it is written from.
-    inside = unbound(admin.replace(dbname=restored))
+    inside = unbound(admin.replace(dbname=restored), major=server_major(connection))
     with connect(inside, purpose="restore: swap") as restoring, restoring.transaction():
         restoring.execute("SET LOCAL synchronous_commit = on")
         for statement in replacing_statements(found, wanted, restored):
@@ -111,7 +111,7 @@ def _swap(
 
 
 def _count_lost(
-    admin: Conninfo, outgoing: str, manifest: Manifest, signals: Held
+    admin: Conninfo, outgoing: str, manifest: Manifest, signals: Held, major: int
 ) -> tuple[str, ...] | None:
     """Return what the kept database holds otherwise than the backup; None if it cannot be read.
 
@@ -119,7 +119,7 @@ def _count_lost(
     later swap back can tell whether it was changed. One of `signals` ends the counting.
     """
     try:
-        state = kept.read_kept(admin, outgoing, signals, purpose="restore: count")
+        state = kept.read_kept(admin, outgoing, signals, major=major, purpose="restore: count")
     except CasedbError:
         # It may be what was broken tonight.
         return None

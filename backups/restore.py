@@ -31,7 +31,7 @@ from backups.stores.base import Store
 from backups.verify import database_named
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
-from casedb.database import connect, describe, unbound
+from casedb.database import connect, describe, server_major, unbound
 from casedb.errors import CasedbError
 from casedb.marks import set_mark
 from casedb.tools import PostgresTools
@@ -98,7 +98,7 @@ def restore(
         temporary = stack.enter_context(
             beside.temporary_database(admin, manifest, catalog_facts, wish.database, plan.waiting)
         )
-        target = unbound(admin.replace(dbname=temporary))
+        target = unbound(admin.replace(dbname=temporary), major=server_major(connection))
         if plan.waiting:
             found, roots = waiting.compared_again(
                 store, manifest, catalog_facts, connection, target, keys, watch

@@ -23,7 +23,7 @@ from backups.swap import TOO_LATE, Swap, Writes, swap_names, writes_to
 from backups.verify import database_named
 from backups.version import tool_version
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, server_major, unbound
 from casedb.errors import CasedbError, ConfigurationError, RefusedError
 from casedb.locks import maintenance_lock
 
@@ -75,7 +75,8 @@ def plan_undo(
     """
     watch = Watch(on_progress)
     with connect(admin, purpose="undo restore") as connection:
-        require_fit(read_server(connection))
+        server = read_server(connection)
+        require_fit(server)
         found = kept_databases(connection, database)
         settings = read_settings(connection, database)
         previous = settings.get(PREVIOUS)
@@ -89,7 +90,9 @@ def plan_undo(
     if look and before is not None:
         with (
             watch.phase("count", "looking for what was written since"),
-            connect(admin.replace(dbname=database), purpose="undo restore") as present,
+            connect(
+                unbound(admin.replace(dbname=database), major=server.major), purpose="undo restore"
+            ) as present,
         ):
             shapes = partial(_reported_shapes, store, database, settings.get(RESTORED))
             changes = tuple(changes_since(before, read_state(present), shapes))
@@ -160,7 +163,10 @@ def undo_restore(
             on_done(done.left)
             notes, changes = list(done.left), None
             try:
-                changes = _changes(admin, database, outgoing, settings, signals, store, on_progress)
+                major = server_major(connection)
+                changes = _changes(
+                    admin, database, outgoing, settings, signals, major, store, on_progress
+                )
             except CasedbError:
                 notes.append("what was written to the kept one was not counted")
             if signals.came:
@@ -206,12 +212,13 @@ def _changes(
     outgoing: str,
     settings: dict[str, str],
     signals: Held,
+    major: int,
     store: Store | None,
     on_progress: OnProgress,
 ) -> tuple[str, ...] | None:
     """Return what was written to the database that went, up to its last moment."""
     with Watch(on_progress).phase("count", "counting what was written"):
-        state = kept.read_kept(admin, outgoing, signals, purpose="undo restore")
+        state = kept.read_kept(admin, outgoing, signals, major=major, purpose="undo restore")
     before = settings.get(kept.CONTENT)
     if before is None:
         return None

@@ -19,6 +19,7 @@ from casedb.errors import (
 
 CONNECT_TIMEOUT_S = 10
 _UNBOUND = {"default_transaction_read_only": "off", "role": "none"}
+_LOGIN_TRIGGERS_SINCE = 17
 
 # What the server or libpq says, and what the reader should do about it. The first match wins.
 _CONNECT_HINTS = (
@@ -113,13 +114,22 @@ def session_words(
     )
 
 
-def unbound(target: Conninfo) -> Conninfo:
+def unbound(target: Conninfo, *, major: int | None = None) -> Conninfo:
     """Return `target` for sessions of ours that what is set for everybody there does not bind.
 
     A database that was just restored has the settings of its source, which may make every session
     read-only, or another role. Those in a connection's options come before them.
+
+    Of a superuser, on a server of the `major` version, no event trigger fires either: one on login
+    may refuse everybody, or write. Nobody else may set that.
     """
-    return _with_settings(target, _UNBOUND)
+    untriggered = {"event_triggers": "off"} if major and major >= _LOGIN_TRIGGERS_SINCE else {}
+    return _with_settings(target, _UNBOUND | untriggered)
+
+
+def server_major(connection: Connection[Any]) -> int:
+    """Return the major version of the server."""
+    return connection.info.server_version // 10000
 
 
 def _with_settings(target: Conninfo, settings: dict[str, str]) -> Conninfo:

@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items
         if (tools.source == "wheel" and item.get_closest_marker("full_server"))
         or (tools.major < 16 and item.get_closest_marker("since_16"))
+        or (tools.major < 17 and item.get_closest_marker("since_17"))
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
