@@ -20,12 +20,18 @@ from casedb.errors import (
 from casedb.sqlfiles import folder, read_sql
 
 _LOST = "the connection to the throwaway server was lost"
+_NO_LOCALE = "a locale of the backup is not installed here"
 # What PostgreSQL, its programs (made to speak English) and libpq say.
 _OUTER_CAUSES = {
     "No space left on device": "the disk is full",
     "server closed the connection": _LOST,
     "connection to server was lost": _LOST,
     "terminating connection due to": _LOST,
+    "invalid locale name": _NO_LOCALE,
+    "invalid LC_": _NO_LOCALE,
+    'invalid value for parameter "lc_': _NO_LOCALE,
+    "could not create locale": _NO_LOCALE,
+    "ICU is not supported in this build": "the server was built without ICU",
 }
 
 
