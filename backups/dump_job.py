@@ -7,12 +7,13 @@ from typing import Any
 from psycopg import Connection
 
 from backups import facts
-from backups.manifest import SEALED_SUFFIX, FileFacts
+from backups.manifest import PRINTED_MONEY, SEALED_SUFFIX, FileFacts
 from backups.progress import OnProgress
 from backups.sealing import seal_bytes
 from backups.stores.base import NewSet
 from backups.streams import HashingWriter
 from casedb.conninfo import Conninfo
+from casedb.database import session_words
 from casedb.tools import PostgresTools
 
 
@@ -52,8 +53,11 @@ class Job:
         """Return how a program of ours connects, under a name that nobody else's session has."""
         # By our own session's number. A name of more than 63 bytes would be cut, so the label is
         # not in it.
-        return self.target.replace(
-            application_name=f"casedb {what} for {self.connection.info.backend_pid}"
+        return session_words(
+            self.target,
+            purpose=f"{what} for {self.connection.info.backend_pid}",
+            # What its role, its database or its server has is not what a restore has.
+            settings={"lc_monetary": PRINTED_MONEY},
         )
 
 

@@ -10,6 +10,7 @@ from backups.manifest import (
     CREATION,
     DUMP,
     GLOBALS,
+    PRINTED_MONEY,
     PROPERTIES,
     SEALED_SUFFIX,
     DatabaseProperties,
@@ -113,12 +114,19 @@ def instructions(
 
 def creation_script(properties: DatabaseProperties, database: str) -> str:
     """Return create.sql, which makes the empty database that RESTORE.txt restores `database` to."""
-    return _script([create_statement(properties, restored_name(database))])
+    name = restored_name(database)
+    # Until everything is in it: pg_restore has to read money as pg_dump has printed it.
+    money = sql.SQL("ALTER DATABASE {} SET lc_monetary = {}")
+    return _script(
+        [create_statement(properties, name), money.format(sql.Identifier(name), PRINTED_MONEY)]
+    )
 
 
 def property_script(properties: DatabaseProperties, database: str) -> str:
     """Return database.sql: what the restored database is given when everything is in it."""
-    return _script(property_statements(properties, restored_name(database)))
+    name = restored_name(database)
+    money = sql.SQL("ALTER DATABASE {} RESET lc_monetary").format(sql.Identifier(name))
+    return _script([money, *property_statements(properties, name)])
 
 
 def restored_name(database: str) -> str:

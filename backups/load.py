@@ -25,7 +25,7 @@ from backups.stores.base import Store
 from backups.unpack import Unpacked, unpacked
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, session_words
 from casedb.errors import ToolFailedError
 from casedb.sqlfiles import read_sql
 from casedb.tools import PostgresTools
@@ -226,7 +226,9 @@ def load_unpacked(
 
 
 def _named(target: Conninfo, manifest: Manifest) -> Conninfo:
-    return target.replace(application_name=f"casedb restore {manifest.label}")
+    # It reads money as it was printed, in the locale of the dump, and not as this server does.
+    money = {"lc_monetary": manifest.lc_monetary} if manifest.lc_monetary else {}
+    return session_words(target, purpose=f"restore {manifest.label}", settings=money)
 
 
 def _changed() -> ToolFailedError:

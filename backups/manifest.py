@@ -26,6 +26,8 @@ CREATION = "create.sql"
 PROPERTIES = "database.sql"
 """What RESTORE.txt gives it afterwards: owner, grants, settings, comment."""
 SEALED_SUFFIX = ".age"
+PRINTED_MONEY = "C"
+"""The locale that values of type money are dumped in: every server has it."""
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """Of a file in the folder of its set: never a path, which could lead out of it."""
@@ -201,6 +203,9 @@ class Manifest(Frozen):
     tables: tuple[TableFacts, ...]
     sequences: tuple[SequenceFacts, ...]
     large_objects: LargeObjects
+    lc_monetary: str | None = None
+    """The locale that the archive's values of type money are printed in. None in manifests of
+    before: there it is that of the source."""
     catalog_sha256: str
     """Of the fingerprint's rows in catalog.json; see backups/fingerprint.py."""
     recipients: tuple[str, ...] = ()

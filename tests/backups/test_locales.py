@@ -1,4 +1,4 @@
-"""A database of any locale provider is dumped and restored as it is."""
+"""A database of any locale provider, and money of any currency, is dumped and restored as it is."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ from backups.instructions import restored_name
 from backups.restore import restore
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, scalar
 from casedb.errors import UnverifiedError
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
@@ -183,3 +183,42 @@ def test_a_machine_without_the_locale_cannot_drill_and_that_is_no_fault_of_the_b
 
     with pytest.raises(UnverifiedError, match="locale"):
         drill(store, manifest.label, tools=tools, with_access=False)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "ALTER DATABASE shop SET lc_monetary = 'de_DE.UTF-8'",
+        "ALTER ROLE sample_backup SET lc_monetary = 'de_DE.UTF-8'",
+        "ALTER SYSTEM SET lc_monetary = 'de_DE.UTF-8'",
+    ],
+    ids=["database", "role", "server"],
+)
+def test_money_is_the_same_amount_whatever_it_is_printed_like(
+    german: Conninfo, tools: PostgresTools, tmp_path: Path, setting: str
+) -> None:
+    shop = german.replace(dbname="shop")
+    run(german, setting, "SELECT pg_reload_conf()")
+    try:
+        run(
+            shop,
+            f"SET lc_monetary = '{GERMAN}'; DROP TABLE IF EXISTS prices;"
+            "CREATE TABLE prices (n int PRIMARY KEY, price money DEFAULT '1.234,50');"
+            "INSERT INTO prices SELECT n, '1.234,56'::money * n FROM generate_series(1, 9) AS n",
+        )
+
+        require_restores(shop, tools, tmp_path)
+
+        for name in ("shop_copy", restored_name("shop")):
+            with connect(german.replace(dbname=name), purpose="test") as connection:
+                connection.execute("SET lc_monetary = 'C'")
+                assert scalar(connection, "SELECT max(price)::text FROM prices") == "$11,111.04"
+    finally:
+        run(
+            german,
+            "ALTER DATABASE shop RESET ALL",
+            "ALTER ROLE sample_backup RESET ALL",
+            "ALTER SYSTEM RESET lc_monetary",
+            "SELECT pg_reload_conf()",
+            *(f"DROP DATABASE IF EXISTS {name}" for name in ("shop_copy", restored_name("shop"))),
+        )
