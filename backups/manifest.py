@@ -277,7 +277,12 @@ def parse_manifest(data: bytes, *, label: str) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BackupDamagedError(
             f'backup "{label}" has no readable manifest',
-            detail=redact(f"{MANIFEST}: {where}: {first['msg']}."),
+            detail=redact(f"{MANIFEST}: {where}: {first['msg']}.")
+            + (
+                " If a newer casedb wrote it, install that one here as well."
+                if first["type"] == "extra_forbidden"
+                else ""
+            ),
             hint="Restore another backup, and keep this one for the inquiry.",
         ) from None
     own = manifest.own_sha256.encode()

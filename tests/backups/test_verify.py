@@ -140,6 +140,19 @@ def test_a_manifest_names_files_of_its_own_folder_only(
         verify(copied.store, copied.label, tools=tools)
 
 
+def test_a_manifest_with_more_in_it_may_be_a_newer_casedb_s(
+    copied: Made, tools: PostgresTools
+) -> None:
+    path = copied.folder / MANIFEST
+    path.write_text(path.read_text().replace("{", '{"of_next_year": 1,', 1))
+
+    with pytest.raises(BackupDamagedError, match="no readable manifest") as caught:
+        verify(copied.store, copied.label, tools=tools)
+
+    assert "of_next_year" in (caught.value.detail or "")
+    assert "newer casedb" in (caught.value.detail or "")
+
+
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"schema_version": 2}'])
 def test_a_manifest_that_cannot_be_read_is_damage(
     copied: Made, tools: PostgresTools, content: str
