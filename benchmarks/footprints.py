@@ -37,9 +37,10 @@ class Run:
 
 
 DUMP = Run("dump", "dump")
+DUMP_IN_TWO = Run("dump --jobs 2", "dump --jobs=2")
 DRILL = Run("drill", "drill latest")
 RUNS = (
-    Run("dump --jobs 2", "dump --jobs=2"),
+    DUMP_IN_TWO,
     DUMP,
     DRILL,
     Run("verify", "verify latest"),

@@ -5,7 +5,8 @@ none may grow with them. Which commands they are, and why no others, is in footp
 
 What holds parts in flight takes what they take, which a fiftieth of the rows does not fill. It may
 not grow beyond that, so it is held against half of the rows: the server of a drill, a process of
-which builds an index with the memory that the settings allow, and what goes to S3 and comes back.
+which builds an index with the memory that the settings allow; what goes to S3 and comes back; and a
+dump by two sessions, which read ahead in tables that are large.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from benchmarks.footprints import (
     DRILL,
     DUMP,
     DUMP_FAR,
+    DUMP_IN_TWO,
     LIVE,
     SEED,
     cloned,
@@ -31,6 +33,7 @@ from casedb.throwaway import throwaway_cluster
 from casedb.volume import BLOCK
 
 GROWS = "most that a command takes more than at a fiftieth of the rows"
+IN_TWO_GROWS = "what a dump by two sessions takes more than at half of the rows"
 SERVER_GROWS = "what a drill's server takes more than at half of the rows"
 FAR_GROWS = "what a dump to S3 takes more than at half of the rows"
 BACK_GROWS = "most that the way back from S3 takes more than at half of the rows"
@@ -55,7 +58,7 @@ def measure(site: Site) -> Found:
     with throwaway_cluster(site.tools) as other:
         fill(other, cases=half)
         place = site.folder / "memory-half"
-        at_half = dict(footprints(site, other, place, runs=(DUMP, DRILL)))
+        at_half = dict(footprints(site, other, place, runs=(DUMP_IN_TWO, DUMP, DRILL)))
         far_at_half = far_from(site, other, "half")
     few_seeded = min(site.cases, max(few, _SEED_LEAST))
     seeded = min(site.cases, 5 * few_seeded)
@@ -108,7 +111,11 @@ def growths(
     `far` is what went to S3 and came back at this scale, empty where it was not measured; the same
     at `half` of the cases is in `at_half`.
     """
-    yield _against_target(GROWS, *_most_more(large, small))
+    most = {name: found for name, found in large.items() if name != DUMP_IN_TWO.name}
+    yield _against_target(GROWS, *_most_more(most, small))
+    dump, then = (found[DUMP_IN_TWO.name].programs for found in (large, at_half))
+    note = f"{dump:.0f} MB, {then:.0f} at {half:,} cases"
+    yield _against_target(IN_TWO_GROWS, dump - then, note)
     server, then = (found[DRILL.name].servers for found in (large, at_half))
     note = f"{server:.0f} MB, {then:.0f} at {half:,} cases"
     yield _against_target(SERVER_GROWS, server - then, note)
@@ -149,6 +156,7 @@ BENCH = Bench(
     measure,
     minutes=15,
     targets=tuple(
-        at_most(name, MAY_VARY_MB, "MB") for name in (GROWS, SERVER_GROWS, FAR_GROWS, BACK_GROWS)
+        at_most(name, MAY_VARY_MB, "MB")
+        for name in (GROWS, IN_TWO_GROWS, SERVER_GROWS, FAR_GROWS, BACK_GROWS)
     ),
 )

@@ -7,7 +7,14 @@ import click
 import pytest
 
 from benchmarks.benches import memory
-from benchmarks.benches.memory import BACK_GROWS, FAR_GROWS, GROWS, SERVER_GROWS, growths
+from benchmarks.benches.memory import (
+    BACK_GROWS,
+    FAR_GROWS,
+    GROWS,
+    IN_TWO_GROWS,
+    SERVER_GROWS,
+    growths,
+)
 from benchmarks.figures import Verdict
 from benchmarks.footprints import LEFT_OUT, RUNS, RUNS_FAR, SEED
 from benchmarks.peaks import Peaks
@@ -55,7 +62,12 @@ def test_the_command_that_grows_most_is_named_and_misses_the_target() -> None:
 
     assert (most.name, most.value, most.note) == (GROWS, 33, "restore, swapped")
     assert most.verdict is Verdict.MISSED
-    assert [figure.name for figure in others] == [SERVER_GROWS, FAR_GROWS, BACK_GROWS]
+    assert [figure.name for figure in others] == [
+        IN_TWO_GROWS,
+        SERVER_GROWS,
+        FAR_GROWS,
+        BACK_GROWS,
+    ]
     assert {figure.verdict for figure in others} == {Verdict.MET}
 
 
@@ -71,6 +83,14 @@ def test_what_goes_to_s3_and_back_is_held_against_half_of_the_rows(grown: str, m
     assert [f.name for f in found if f.verdict is Verdict.MISSED] == [missed]
 
 
+def test_a_dump_by_two_sessions_is_held_against_half_of_the_rows() -> None:
+    large = {**NEAR, "dump --jobs 2": Peaks(93, 0)}
+
+    found = list(growths(large, NEAR, {**NEAR, **FAR}, FAR, 500))
+
+    assert [f.name for f in found if f.verdict is Verdict.MISSED] == [IN_TWO_GROWS]
+
+
 def test_without_docker_s3_is_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -80,5 +100,5 @@ def test_without_docker_s3_is_not_measured(
     assert memory.far_from(nobody, nobody, "half") == {}
     found = [figure.name for figure in growths(NEAR, NEAR, NEAR, {}, 500)]
 
-    assert found == [GROWS, SERVER_GROWS]
+    assert found == [GROWS, IN_TWO_GROWS, SERVER_GROWS]
     assert {target.figure for target in memory.BENCH.targets} > set(found)
