@@ -18,6 +18,7 @@ from backups.readers import EndedEarly, Program
 from backups.toc_rows import UnfitHeadError, block, with_rows
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
+from casedb.database import server_major
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools
 
@@ -64,7 +65,7 @@ class ArchiveStream:
             amended, numbers = with_rows(begin, copies)
             head = toc.read_head(amended)
             assert head
-        except (UnfitHeadError, toc.UnknownLayoutError) as error:
+        except UnfitHeadError as error:
             raise ToolFailedError(
                 "the rows of large tables cannot be put into pg_dump's archive",
                 detail=f"pg_dump's table of contents is not as expected: {error}.",
@@ -105,7 +106,7 @@ def archive_stream(
         target=target,
         tools=tools,
         lock_wait_ms=lock_wait_ms,
-        server_major=connection.info.server_version // 10000,
+        server_major=server_major(connection),
     ) as let_in:
         ranged = tables if let_in else []
         argv = programs.pg_dump_argv(

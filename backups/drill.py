@@ -133,13 +133,14 @@ def _try(
     """Return what was compared, why the restore failed, and what could not be checked."""
     nothing = Comparison(0, 0, 0, 0, 0, (), ())
     restored = admin.replace(dbname=manifest.database)
+    # Event triggers are there before the last session that loads begins.
     ours = unbound(restored, major=manifest.server_major)
     catalog = read_catalog(store, manifest, keys)
     try:
         with watch.phase("roles", "creating the roles"):
             load_roles(store, manifest, admin, keys)
         with watch.phase("restore", "restoring"):
-            _restore(store, manifest, catalog, admin, tools, scratch, keys, watch)
+            _restore(store, manifest, catalog, admin, ours, tools, scratch, keys, watch)
         with watch.phase("analyze", "gathering statistics"):
             analyze(ours)
         with (
@@ -192,6 +193,7 @@ def _restore(
     manifest: Manifest,
     catalog: Sequence[Fact],
     admin: Conninfo,
+    target: Conninfo,
     tools: PostgresTools,
     scratch: Path | None,
     keys: Keys | None,
@@ -201,18 +203,16 @@ def _restore(
         # Empty, and made by initdb; its locale may be another one.
         raise could_not(f'a database of the name "{admin.dbname}" cannot be drilled')
     create_database(admin, manifest.properties, catalog, manifest.database)
-    # Event triggers are there before its last session begins.
-    restored = unbound(admin.replace(dbname=manifest.database), major=manifest.server_major)
     load_archive(
         store,
         manifest,
-        restored,
+        target,
         tools,
         scratch=scratch,
         keys=keys,
         on_progress=watch.on_progress,
     )
-    give_properties(restored, manifest)
+    give_properties(target, manifest)
 
 
 def _unanchored(label: str) -> UnverifiedError:

@@ -13,7 +13,7 @@ from backups.manifest import (
     RoleFacts,
     SequenceFacts,
 )
-from casedb.database import scalar
+from casedb.database import scalar, server_major
 from casedb.sqlfiles import read_sql
 
 
@@ -31,7 +31,7 @@ def read_server(connection: Connection[Any]) -> ServerFacts:
     """Return the server's facts."""
     return ServerFacts(
         version=scalar(connection, "SHOW server_version").split()[0],
-        major=connection.info.server_version // 10000,
+        major=server_major(connection),
         bootstrap_superuser=scalar(connection, "SELECT rolname FROM pg_roles WHERE oid = 10"),
     )
 

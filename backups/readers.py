@@ -153,9 +153,9 @@ def rows(pipes: Pipes, sessions: Sequence[Program], table: LargeTable) -> Iterat
     Raises:
         EndedEarly: one of the sessions has ended.
     """
-    ranges = conditions(table)
-    turns = list(zip(cycle(sessions), ranges, strict=False))
-    commands = iter(turns)
+    # Twice, because a table may have too many to keep them.
+    commands = zip(cycle(sessions), conditions(table), strict=False)
+    turns = zip(cycle(sessions), conditions(table), strict=False)
 
     def tell(count: int) -> None:
         for session, condition in islice(commands, count):

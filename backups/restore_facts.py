@@ -15,7 +15,7 @@ from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, PREVIOUS, RESTORED, thaw_command
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect, scalar, server_major
 from casedb.errors import CasedbError
 from casedb.marks import Mark, is_marked, read_mark
 from casedb.sqlfiles import read_sql
@@ -149,7 +149,7 @@ def read_server(connection: Connection[Any], scratch: Path | None = None) -> Ser
         without = frozenset(name for (name,) in connection.execute(query, (row["roles"],)))
     return ServerState(
         **{**row, **{name: frozenset(row[name]) for name in sets}},
-        major=connection.info.server_version // 10000,
+        major=server_major(connection),
         is_pooled=backend_pid != connection.info.backend_pid,
         free_bytes=free,
         wal_on_same_disk=same_disk,

@@ -31,7 +31,7 @@ def with_rows(data: bytes, copies: Mapping[tuple[str, str], str]) -> tuple[bytes
     """
     head = read_head(data)
     if head is None:
-        raise UnfitHeadError("it has no end")
+        raise UnfitHeadError("it has no end that is known here")
     after = next((e for e in head.entries if e.section == _SECTION_POST_DATA), None)
     place = after.begins_at if after else head.size_bytes
     number = max((entry.dump_id for entry in head.entries), default=0)

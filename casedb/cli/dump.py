@@ -13,7 +13,7 @@ from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, progress, seconds, size
 from casedb.cli.signals import signals_after
 from casedb.connections import Verb, client_tools, target_for
-from casedb.database import connect
+from casedb.database import connect, server_major
 from casedb.errors import ToolFailedError
 from casedb.settings import Settings
 
@@ -51,7 +51,7 @@ def dump(settings: Settings, recipients: tuple[str, ...], jobs: int | None, as_j
     with signals_after(settings, "dump", settings.store_urls) as story:
         target = target_for(settings, Verb.DUMP)
         with connect(target, purpose="dump") as connection:
-            tools = client_tools(settings, connection.info.server_version // 10000)
+            tools = client_tools(settings, server_major(connection))
         # Before hours of work, and whatever comes of them; the manifest keeps it as well.
         known = warnings_of(tools.version)
         _warn(known)

@@ -10,7 +10,7 @@ from backups.verify import verify
 from casedb.cli.output import Tell
 from casedb.connections import Verb, client_tools, target_for
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, server_major
 from casedb.errors import CasedbError, RefusedError
 from casedb.migrations import BeforeDestructive
 from casedb.migrations.losses import Loss
@@ -55,7 +55,7 @@ def _show(losses: Sequence[Loss]) -> None:
 
 def _take(settings: Settings, tell: Tell, target: Conninfo) -> tuple[str, dict[str, int]]:
     with connect(target, purpose="dump") as connection:
-        tools = client_tools(settings, connection.info.server_version // 10000)
+        tools = client_tools(settings, server_major(connection))
     store = open_store(settings.store_url)
     manifest = dump(
         target,

@@ -27,7 +27,7 @@ from casedb.cli.output import print_json, progress
 from casedb.cli.restore_output import print_part, print_plan, print_report
 from casedb.cli.signals import Story, signals_after
 from casedb.connections import Verb, client_tools, target_for
-from casedb.database import connect, describe
+from casedb.database import connect, describe, server_major
 from casedb.errors import ExitCode
 from casedb.marks import Mark, read_mark
 from casedb.settings import Settings
@@ -115,7 +115,7 @@ def restore(
         database = new_name or settings.values.database
         admin = target_for(settings, Verb.RESTORE).replace(dbname="postgres")
         with connect(admin, purpose="restore") as connection:
-            tools = client_tools(settings, connection.info.server_version // 10000)
+            tools = client_tools(settings, server_major(connection))
             # The target's mark, not the source's: a copy on a development server is one itself.
             mark = Mark(chosen) if chosen else read_mark(connection, settings.values.database)
         wish = Wish(

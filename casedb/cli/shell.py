@@ -11,7 +11,7 @@ from casedb.cli.acting import actor_named, application_target
 from casedb.cli.options import settings_options
 from casedb.connections import Verb, client_tools, target_for
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, server_major
 from casedb.errors import ConfigurationError, UsageError
 from casedb.settings import Settings
 from casedb.tools import child_environment
@@ -59,7 +59,7 @@ def shell(
         target = target_for(settings, Verb.SHELL, user=user)
     # A server that cannot be reached is our error with our hint, not pgcli's prompt.
     with connect(target, purpose="shell") as connection:
-        major = connection.info.server_version // 10000
+        major = server_major(connection)
     _become(_argv(settings, words, psql=psql, major=major), target)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from casedb.conninfo import Conninfo
-from casedb.database import connect
+from casedb.database import connect, server_major
 from casedb.errors import CasedbError
 from casedb.migrations.files import MigrationFile, read_folder
 from casedb.migrations.lint import LintWarning, lint
@@ -68,7 +68,7 @@ def plan(
     settings = {"role": OWNER, "default_transaction_read_only": "on", "lock_timeout": "2s"}
     with connect(target, purpose="migrate plan", settings=settings) as connection:
         records = read_records(connection)
-        major = connection.info.server_version // 10000
+        major = server_major(connection)
         pending = [file for file in files if file.id not in records.ids]
         sizes = read_sizes(connection) if pending else {}
         said = announced(connection, pending, "apply")

@@ -72,6 +72,14 @@ class Night:
         with connect(self.admin.replace(dbname=database or self.name), purpose="test") as c:
             c.execute(statement.encode())
 
+    def drop_others(self) -> None:
+        """Drop what a test has left beside the living database."""
+        with connect(self.admin, purpose="test") as connection:
+            for name in self.databases():
+                if name != self.name:
+                    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+                    connection.execute(drop.format(sql.Identifier(name)))
+
     def databases(self) -> list[str]:
         """Every database that has to do with this one, sorted."""
         with connect(self.admin, purpose="test") as connection:
@@ -111,8 +119,4 @@ def night(
     manifest = dump(database.replace(user="case_backup"), store, tools=tools)
     found = Night(database, cluster, store, manifest, tools)
     yield found
-    with connect(cluster, purpose="test") as connection:
-        for name in found.databases():
-            if name != found.name:
-                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-                connection.execute(drop.format(sql.Identifier(name)))
+    found.drop_others()

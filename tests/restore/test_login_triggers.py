@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from psycopg import sql
 
 from backups.attempt import Wish
 from backups.drill import drill
@@ -50,11 +49,7 @@ def night(
     manifest = dump(database.replace(user="case_backup"), store, tools=tools)
     found = Night(live, admin, store, manifest, tools)
     yield found
-    with connect(admin, purpose="test") as connection:
-        for name in found.databases():
-            if name != found.name:
-                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-                connection.execute(drop.format(sql.Identifier(name)))
+    found.drop_others()
 
 
 def logins(night: Night) -> int:
