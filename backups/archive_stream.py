@@ -2,7 +2,7 @@
 
 pg_dump writes everything but the rows of large tables, which the readers read meanwhile
 (page_ranges.py, readers.py). Put together it is the archive that pg_dump alone would have written,
-but for the place of those rows: they come last (toc_rows.py).
+but for the place of those rows, and the format of some: they come last (toc_rows.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from typing import Any
 
 from psycopg import Connection
 
-from backups import page_ranges, readers, toc
+from backups import page_ranges, toc
 from backups.page_ranges import LargeTable
 from backups.pipes import Pipes
-from backups.readers import EndedEarly, Program
+from backups.readers import EndedEarly, Program, Readers, piped, reading
 from backups.toc_rows import UnfitHeadError, block, with_rows
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -30,7 +30,7 @@ class ArchiveStream:
         self,
         pipes: Pipes,
         pg_dump: Program,
-        sessions: Sequence[Program],
+        readers: Readers,
         tables: Sequence[LargeTable],
     ) -> None:
         self.pg_dump = pg_dump
@@ -38,7 +38,7 @@ class ArchiveStream:
         self.size_bytes = 0
         """How much has been read."""
         self._pipes = pipes
-        self._sessions = sessions
+        self._readers = readers
         self._pieces = self._assembled() if tables else self._from_pg_dump()
 
     def read(self, _size: int = -1) -> bytes:
@@ -69,12 +69,13 @@ class ArchiveStream:
             raise ToolFailedError(
                 "the rows of large tables cannot be put into pg_dump's archive",
                 detail=f"pg_dump's table of contents is not as expected: {error}.",
-                hint="Leave them to pg_dump, which takes longer: --jobs 1.",
+                hint="Leave them to pg_dump, which takes longer: --jobs 1 --copy-format text.",
             ) from error
         yield amended
         yield from filter(None, rest)
         for table, number in zip(self._tables, numbers, strict=True):
-            yield from block(head, number, readers.rows(self._pipes, self._sessions, table))
+            rows = self._readers.rows(table)
+            yield from block(head, number, rows, is_binary=table.is_binary)
 
 
 @contextmanager
@@ -85,35 +86,47 @@ def archive_stream(
     tools: PostgresTools,
     snapshot: str,
     jobs: int,
+    binary: bool,
     large_from_bytes: int,
     lock_wait_ms: int,
 ) -> Iterator[ArchiveStream]:
     """Start what it takes, and yield the archive; the programs are ended with the block.
 
     `connection` holds `snapshot`, and `target` is how programs connect. As many sessions as
-    `jobs` read what is as large as `large_from_bytes`, if the server lets so many in.
+    `jobs` read what is as large as `large_from_bytes`, if the server lets so many in; one alone
+    only what is to be read in `binary`, because pg_dump reads text as well.
 
     Raises:
         EndedEarly: a reader could not begin.
     """
     pipes = Pipes()
-    tables = page_ranges.read_large_tables(connection, large_from_bytes) if jobs > 1 else []
-    with readers.reading(
+    binary = binary and tools.major in toc.KNOWN_MAJORS
+    large = (
+        page_ranges.read_large_tables(connection, large_from_bytes, binary=binary)
+        if jobs > 1 or binary
+        else []
+    )
+    with reading(
         pipes,
-        tables,
+        _worth_reading(large, jobs),
         sessions=jobs,
         snapshot=snapshot,
         target=target,
         tools=tools,
         lock_wait_ms=lock_wait_ms,
         server_major=server_major(connection),
-    ) as let_in:
-        ranged = tables if let_in else []
+    ) as readers:
+        tables = _worth_reading(large, len(readers.sessions))
         argv = programs.pg_dump_argv(
             tools,
             snapshot=snapshot,
             lock_wait_ms=lock_wait_ms,
-            without_rows_of=[table.pattern for table in ranged],
+            without_rows_of=[table.pattern for table in tables],
         )
-        with readers.piped(argv, pipes, target=target) as pg_dump:
-            yield ArchiveStream(pipes, pg_dump, let_in, ranged)
+        with piped(argv, pipes, target=target) as pg_dump:
+            yield ArchiveStream(pipes, pg_dump, readers, tables)
+
+
+def _worth_reading(large: Sequence[LargeTable], sessions: int) -> list[LargeTable]:
+    """Return which of the `large` tables so many sessions read, and not pg_dump."""
+    return [table for table in large if sessions > 1 or (sessions == 1 and table.is_binary)]

@@ -73,6 +73,8 @@ def dump(
     lock_wait_s: float = LOCK_WAIT_S,
     attempts: int = ATTEMPTS,
     jobs: int = 1,
+    binary: bool = True,
+    compress_level: int | None = None,
     large_from_bytes: int = LARGE_FROM_BYTES,
     recipients: Sequence[str] = (),
     chain: Path | None = None,
@@ -83,7 +85,9 @@ def dump(
     `space_ratio` is how much free space the store must have, as a part of the database's size.
     A table that somebody locks exclusively is waited for `lock_wait_s` at a time, `attempts` times.
     With more than one of `jobs`, so many sessions at once read each table of `large_from_bytes` and
-    more; with fewer, if the server lets fewer in. With one, pg_dump reads all.
+    more; with fewer, if the server lets fewer in. With `binary`, those of them that are as small so
+    are written in COPY's binary format, which pg_restore loads, but cannot print as SQL.
+    `compress_level` is one of zstd's, 1 to 19; without it, what was measured to be best.
     With `recipients`, public keys of age, everything but when and how much is encrypted to them,
     and the roles' password verifiers are part of it. `chain` is the folder where this host
     remembers its newest backup, so that the next one can name it. `earlier` is any earlier backup
@@ -122,6 +126,8 @@ def dump(
             recipients=tuple(recipients),
             chain=chain,
             jobs=jobs,
+            binary=binary,
+            compress_level=compress_level,
             large_from_bytes=large_from_bytes,
             expected_bytes=expected_bytes(size_bytes, earlier),
         )

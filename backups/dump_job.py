@@ -34,7 +34,11 @@ class Job:
     recipients: tuple[str, ...]
     chain: Path | None
     jobs: int
-    """How many sessions read a large table at once; with one it is pg_dump alone."""
+    """How many sessions read a large table at once."""
+    binary: bool
+    """Whether large tables that are smaller so are written in COPY's binary format."""
+    compress_level: int | None
+    """One of zstd's; None is what was measured to be the best for its work."""
     large_from_bytes: int
     """From which size on a table is large."""
     expected_bytes: int

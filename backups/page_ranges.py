@@ -1,17 +1,19 @@
-"""Which tables of a dump are read in ranges of pages, by several sessions, and in which ranges.
+"""Which large tables of a dump are read by sessions of ours, and what these are told.
 
-pg_dump reads a table over one connection, and the one server process that turns its rows into text
-is what a dump waits for. Of a large table, several can do that at once: each reads every second,
-third... range of its pages, and put in the order of the ranges their rows are what pg_dump would
-have read.
+pg_dump reads a table over one connection and as text, and the one server process that makes text of
+its rows is what a dump waits for. Most tables are read faster, and are smaller, in COPY's binary
+format. And of a large table, several sessions can each read every second, third...
+range of its pages; put in the order of the ranges, their rows are what one would have read.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from psycopg import Connection
 
+from backups.streams import compressed
 from casedb.sqlfiles import read_sql
 
 LARGE_FROM_BYTES = 16 << 20
@@ -19,29 +21,46 @@ LARGE_FROM_BYTES = 16 << 20
 RANGE_BYTES = 4 << 20
 """Of a table's size. What is read ahead is kept in memory, so not more; and each range is a
 statement, so not less."""
+SAMPLE_BYTES = 512 << 10
+"""By which of its rows the format of a table is chosen."""
+WORTH_ITS_SPEED = 0.05
+"""How much larger rows in binary may be: the server makes them in two thirds of the time."""
 
 
 @dataclass(frozen=True)
 class LargeTable:
-    """A table that is read in ranges."""
+    """A table whose rows sessions of ours read."""
 
     schema_name: str
     name: str
     pages: int
     size_bytes: int
     full_name: str
-    """Quoted, as the next two are."""
+    """Quoted, as the next ones are."""
     columns: tuple[str, ...]
+    is_binary: bool = False
+    """Whether its rows are in COPY's binary format, and not in text as pg_dump writes them."""
 
     @property
     def copy_in(self) -> str:
-        """The statement that loads its rows, as pg_dump writes it."""
-        return f"COPY {self.full_name} ({', '.join(self.columns)}) FROM stdin;\n"
+        """The statement that loads its rows, as pg_dump writes it but for the format."""
+        binary = " WITH (FORMAT binary)" if self.is_binary else ""
+        return f"COPY {self.full_name} ({self._list}) FROM stdin{binary};\n"
 
     @property
     def copy_out(self) -> str:
-        """How the statement that reads rows begins, up to which pages."""
-        return f"COPY (SELECT {', '.join(self.columns)} FROM ONLY {self.full_name} WHERE ctid"
+        """How the statement begins that reads all of its rows; `to_stdout` ends it."""
+        return f"COPY {self.full_name} ({self._list})"
+
+    @property
+    def copy_pages(self) -> str:
+        """How the statement begins that reads the rows of a range; one of `conditions` follows."""
+        return f"COPY (SELECT {self._list} FROM ONLY {self.full_name} WHERE ctid"
+
+    @property
+    def to_stdout(self) -> str:
+        """How both of them end."""
+        return f"TO STDOUT{' (FORMAT binary)' if self.is_binary else ''};"
 
     @property
     def pattern(self) -> str:
@@ -49,20 +68,62 @@ class LargeTable:
         quoted = (name.replace('"', '""') for name in (self.schema_name, self.name))
         return ".".join(f'"{name}"' for name in quoted)
 
+    @property
+    def _list(self) -> str:
+        return ", ".join(self.columns)
 
-def read_large_tables(connection: Connection[Any], from_bytes: int) -> list[LargeTable]:
-    """Return the tables of `from_bytes` and more that can be read in ranges, by their names.
 
-    Those with names beyond ASCII are left to pg_dump, which alone knows in which encoding it puts
+def read_large_tables(
+    connection: Connection[Any], from_bytes: int, *, binary: bool
+) -> list[LargeTable]:
+    """Return the tables of `from_bytes` and more that sessions of ours can read, by their names.
+
+    With `binary`, those that are as small so are to be read in COPY's binary format.
+
+    Tables with names beyond ASCII are left to pg_dump, which alone knows in which encoding it puts
     them into the archive.
     """
+    found = []
     rows = connection.execute(read_sql("catalog/backup-large-tables.sql"), (from_bytes,))
-    tables = [
-        LargeTable(schema, name, pages, size_bytes, full_name, tuple(columns))
-        for schema, name, pages, size_bytes, full_name, columns in rows
-        if columns
-    ]
-    return [table for table in tables if (table.copy_in + table.pattern).isascii()]
+    for schema, name, pages, size_bytes, full_name, columns, is_plain in rows:
+        table = LargeTable(schema, name, pages, size_bytes, full_name, tuple(columns))
+        if not (table.copy_in + table.pattern).isascii():
+            continue
+        if binary and is_plain and better_in_binary(connection, table):
+            table = replace(table, is_binary=True)
+        found.append(table)
+    return found
+
+
+def better_in_binary(connection: Connection[Any], table: LargeTable) -> bool:
+    """Whether the rows in the middle of `table` are as small, compressed, in COPY's binary format.
+
+    Mostly they are smaller: a hash has half of the bytes, and what is random in an id as well. But
+    text that repeats an id finds it again in text only. Without rows nothing is known.
+    """
+    in_text, in_binary = (
+        len(compressed(_sample(connection, replace(table, is_binary=is_binary))))
+        for is_binary in (False, True)
+    )
+    return in_binary < in_text * (1 + WORTH_ITS_SPEED)
+
+
+def _sample(connection: Connection[Any], table: LargeTable) -> bytes:
+    # By what the columns take in the table, before any of them is fetched: a few rows can be large.
+    width = " + ".join(f"coalesce(pg_column_size({column}), 0)" for column in table.columns)
+    columns = ", ".join(table.columns)
+    total = next(name for at in count() if (name := f'"bytes {at}"') not in table.columns)
+    pages = max(1, SAMPLE_BYTES * table.pages // max(1, table.size_bytes))
+    begin = max(0, table.pages - pages) // 2
+    statement = (
+        f"COPY (SELECT {columns} FROM (SELECT {columns},"
+        f" sum({width}) OVER (ROWS UNBOUNDED PRECEDING) AS {total}"
+        f" FROM ONLY {table.full_name}"
+        f" WHERE ctid >= '({begin},0)' AND ctid < '({begin + pages},0)') AS s"
+        f" WHERE {total} < {SAMPLE_BYTES}) {table.to_stdout}"
+    )
+    with connection.cursor().copy(statement.encode()) as copy:
+        return b"".join(copy)
 
 
 def conditions(table: LargeTable, range_bytes: int = RANGE_BYTES) -> Iterator[str]:

@@ -1,29 +1,29 @@
-"""Sessions that read large tables of a snapshot, each some ranges of their pages.
+"""Sessions that read large tables of a snapshot, whole or each some ranges of their pages.
 
-Each is a psql that is told one range after the other, and writes the rows into a pipe as pg_dump
-would: psycopg, which hands over a row at a time, takes three times as long for that.
+Each is a psql that is told one statement after the other, and writes the rows into a pipe:
+psycopg, which hands over a row at a time, takes three times as long for that. After the rows of
+each statement it writes a mark: a line that nobody can guess who has put values into the tables.
 """
 
+import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO
 
+from backups.copy_binary import joined
 from backups.page_ranges import RANGE_BYTES, LargeTable, conditions
 from backups.pipes import Outlet, Pipes
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.tools import PostgresTools
 
-MARK = b"\\.\x01\n"
-"""A line that no row can be: COPY writes a backslash twice, or before a letter. The byte in it is
-the one that is looked for, which takes a tenth of looking for the line."""
-_SAY_MARK = r"\echo '\\.\001'" + "\n"
 _AHEAD = 3
 """Ranges that a session knows of before its turn comes."""
+_MARK_BYTES = 16
 _KEPT_BYTES = RANGE_BYTES * 3 // 2
 # What pg_dump sets, so that rows look the same; what keeps sessions alive; and what makes the
 # server go to the pages that are asked for, and not read all of them for each range.
@@ -99,6 +99,44 @@ def piped(
         yield Program(argv, process, pipes.add(process.stdout, keep_bytes=keep_bytes), errors)
 
 
+@dataclass(frozen=True)
+class Readers:
+    """Sessions that have imported a snapshot, and locked what they may be asked for."""
+
+    pipes: Pipes
+    sessions: Sequence[Program]
+    mark: bytes
+
+    def rows(self, table: LargeTable) -> Iterator[bytes]:
+        """Yield the rows of `table` in the order of its pages, in pieces that may end within a row.
+
+        A single session reads all of them with one statement, past the server's shared buffers.
+
+        Raises:
+            EndedEarly: one of the sessions has ended.
+        """
+        answers = self._answers(table)
+        return joined(answers) if table.is_binary else chain.from_iterable(answers)
+
+    def _answers(self, table: LargeTable) -> Iterator[Iterator[bytes]]:
+        begin, ends = _statements(table, len(self.sessions))
+        # Twice, because a table may have too many to keep them.
+        commands, turns = (zip(cycle(self.sessions), ends(), strict=False) for _ in range(2))
+
+        def tell(count: int) -> None:
+            for session, end in islice(commands, count):
+                session.tell(f":rows {end} {table.to_stdout}\n{_say(self.mark)}")
+
+        for session in self.sessions:
+            # Once, and not with each range: what is told to a session that is at work has to fit
+            # into its pipe.
+            session.tell(f"\\set rows {_quoted(begin)}\n")
+        tell(_AHEAD * len(self.sessions))
+        for session, _ in turns:
+            yield _up_to_mark(self.pipes, session, self.mark)
+            tell(1)
+
+
 @contextmanager
 def reading(
     pipes: Pipes,
@@ -110,11 +148,11 @@ def reading(
     tools: PostgresTools,
     lock_wait_ms: int,
     server_major: int,
-) -> Iterator[list[Program]]:
-    """Yield sessions that have imported the snapshot and locked `tables`; they end with the block.
+) -> Iterator[Readers]:
+    """Yield `sessions` that have the snapshot and have locked `tables`; they end with the block.
 
-    There are fewer than `sessions` where the server lets no more in, and none at all where it has
-    no more than one to spare: pg_dump needs one besides, which was tried and is free then.
+    There are fewer where the server lets no more in, and none at all where it has one to spare:
+    pg_dump needs that one, which was tried and is free then.
 
     Raises:
         EndedEarly: one of them could not have the snapshot, or a lock.
@@ -124,93 +162,64 @@ def reading(
         # With its code, which is the same in every language.
         "--set=VERBOSITY=verbose",
     ]
-    opening = _opening(tables, snapshot, lock_wait_ms, server_major)
+    mark = secrets.token_hex(_MARK_BYTES).encode() + b"\n"
+    opening = _opening(tables, snapshot, lock_wait_ms, server_major) + _say(mark)
     with ExitStack() as stack:
         started = [
             stack.enter_context(
                 piped(argv, pipes, target=target, keep_bytes=_KEPT_BYTES, stdin=PIPE)
             )
-            for _ in range(sessions + 1 if tables and sessions > 1 else 0)
+            for _ in range(sessions + 1 if tables else 0)
         ]
         for session in started:
-            session.tell(_SAY_MARK)
-        let_in = [session for session in started if _is_let_in(pipes, session)]
-        kept = let_in[:-1] if len(let_in) > 2 else []
-        for session in let_in:
-            if session not in kept:
-                _end(session)
+            session.tell(_say(mark))
+        let_in = [session for session in started if _is_let_in(pipes, session, mark)]
+        for session in let_in[-1:]:
+            _end(session)
+        kept = let_in[:-1]
         for session in kept:
             session.tell(opening)
         for session in kept:
-            for _ in _up_to_mark(pipes, session):
-                raise AssertionError("nothing was asked for yet")
-        yield kept
+            _hear_mark(pipes, session, mark)
+        yield Readers(pipes, kept, mark)
 
 
-def rows(pipes: Pipes, sessions: Sequence[Program], table: LargeTable) -> Iterator[bytes]:
-    """Yield the rows of `table` in the order of its pages, in pieces that may end within a row.
-
-    Raises:
-        EndedEarly: one of the sessions has ended.
-    """
-    # Twice, because a table may have too many to keep them.
-    commands = zip(cycle(sessions), conditions(table), strict=False)
-    turns = zip(cycle(sessions), conditions(table), strict=False)
-
-    def tell(count: int) -> None:
-        for session, condition in islice(commands, count):
-            session.tell(f":rows {condition}) TO STDOUT;\n{_SAY_MARK}")
-
-    for session in sessions:
-        # Once, and not with each range: what is told to a session that is at work has to fit into
-        # its pipe.
-        session.tell(f"\\set rows {_quoted(table.copy_out)}\n")
-    tell(_AHEAD * len(sessions))
-    for session, _ in turns:
-        yield from _up_to_mark(pipes, session)
-        tell(1)
-
-
-def cut_at_mark(data: bytes, *, begins_line: bool) -> tuple[bytes, bytes | None]:
+def cut_at_mark(data: bytes, mark: bytes) -> tuple[bytes, bytes | None]:
     """Return what `data` has before the mark, and what comes after it; None if it has none.
 
-    What may be the beginning of a mark is left out at the end of the first, unless all of `data`
-    was taken: it has to be asked for again with what follows. `begins_line` says whether `data`
-    begins a line.
+    What may be the beginning of a mark is left out at the end of the first: it has to be asked for
+    again with what follows.
 
-    >>> cut_at_mark(b"row\\n" + MARK + b"next", begins_line=True)
+    >>> cut_at_mark(b"row\\nmark\\nnext", b"mark\\n")
     (b'row\\n', b'next')
-    >>> cut_at_mark(b"row\\n" + MARK[:2], begins_line=True)
+    >>> cut_at_mark(b"row\\nma", b"mark\\n")
     (b'row\\n', None)
-    >>> cut_at_mark(b"\\x01\\n", begins_line=False)
-    (b'\\x01\\n', None)
     """
-    at = data.find(MARK[-2:-1])
-    while at >= 0:
-        begin = at - len(MARK) + 2
-        in_line = data[begin - 1 : begin] == b"\n" if begin > 0 else begin == 0 and begins_line
-        if in_line and data.startswith(MARK, begin):
-            return data[:begin], data[begin + len(MARK) :]
-        at = data.find(MARK[-2:-1], at + 1)
-    for length in range(len(MARK) - 1, 0, -1):
-        if data.endswith(MARK[:length]):
-            begin = len(data) - length
-            if data[begin - 1 : begin] == b"\n" if begin else begins_line:
-                return data[:begin], None
+    at = data.find(mark)
+    if at >= 0:
+        return data[:at], data[at + len(mark) :]
+    for length in range(min(len(data), len(mark) - 1), 0, -1):
+        if data.endswith(mark[:length]):
+            return data[:-length], None
     return data, None
 
 
-def _up_to_mark(pipes: Pipes, session: Program) -> Iterator[bytes]:
-    begins_line = True
+def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Iterator[str]]]:
+    """Return how the statements begin that read `table`, and what makes their middles."""
+    if sessions == 1:
+        return table.copy_out, lambda: iter([""])
+    return table.copy_pages, lambda: (f"{condition})" for condition in conditions(table))
+
+
+def _up_to_mark(pipes: Pipes, session: Program, mark: bytes) -> Iterator[bytes]:
     while True:
         data = session.rest
-        while (cut := cut_at_mark(data, begins_line=begins_line)) == (b"", None):
+        while (cut := cut_at_mark(data, mark)) == (b"", None):
             if not (more := pipes.take(session.outlet)):
                 raise EndedEarly(session)
             data += more
         piece, after = cut
         if piece:
-            begins_line = piece.endswith(b"\n")
             yield piece
         if after is not None:
             session.rest = after
@@ -218,10 +227,14 @@ def _up_to_mark(pipes: Pipes, session: Program) -> Iterator[bytes]:
         session.rest = data[len(piece) :]
 
 
-def _is_let_in(pipes: Pipes, session: Program) -> bool:
+def _hear_mark(pipes: Pipes, session: Program, mark: bytes) -> None:
+    for _ in _up_to_mark(pipes, session, mark):
+        raise AssertionError("nothing was asked for yet")
+
+
+def _is_let_in(pipes: Pipes, session: Program, mark: bytes) -> bool:
     try:
-        for _ in _up_to_mark(pipes, session):
-            raise AssertionError("nothing was asked for yet")
+        _hear_mark(pipes, session, mark)
     except EndedEarly:
         return False
     return True
@@ -232,6 +245,11 @@ def _end(session: Program) -> None:
     with suppress(BrokenPipeError):
         session.process.stdin.close()
     session.process.wait()
+
+
+def _say(mark: bytes) -> str:
+    """Return the line that has psql write the mark, whose end of line psql adds."""
+    return f"\\echo {mark.decode()}"
 
 
 def _opening(
@@ -247,7 +265,7 @@ def _opening(
             f"SET TRANSACTION SNAPSHOT '{snapshot}';",
             *(f"SET {name} = {value};" for name, value in settings.items()),
             f"LOCK TABLE {names} IN ACCESS SHARE MODE;",
-            _SAY_MARK,
+            "",
         ]
     )
 

@@ -134,11 +134,13 @@ def seal_text(text: str, recipients: Sequence[str]) -> str:
     return bytes(pyrage.encrypt(text.encode(), keys, armored=True)).decode()
 
 
-def compress_for(source: Readable, sink: BinaryIO, recipients: Sequence[str]) -> FileFacts:
+def compress_for(
+    source: Readable, sink: BinaryIO, recipients: Sequence[str], level: int | None = None
+) -> FileFacts:
     """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them."""
     if not recipients:
-        return compress(source, sink)
-    reader, written = Compressed(source), HashingWriter(sink)
+        return compress(source, sink, level)
+    reader, written = Compressed(source, level), HashingWriter(sink)
     seal(reader, written, recipients)
     return written.facts(raw_size_bytes=reader.raw_size_bytes)
 

@@ -12,6 +12,8 @@ _MAGIC = b"PGDMP"
 _CUSTOM = 1
 _VERSIONS = ((1, 14), (1, 15), (1, 16))
 """PostgreSQL 12 to 15, 16, and 17 on."""
+KNOWN_MAJORS = range(15, 19)
+"""Whose pg_dump is known to write one of them."""
 _POSITION_KNOWN = 2
 TABLE, ROWS = b"TABLE", b"TABLE DATA"
 HEAD_AT_MOST_BYTES = 64 << 20
@@ -76,7 +78,7 @@ class Head:
 
     @property
     def rows_only(self) -> bool:
-        """Whether all data are rows as COPY writes them, in which no byte is zero."""
+        """Whether all data are rows as COPY writes them."""
         data = [entry for entry in self.entries if entry.has_data]
         return not self.is_compressed and all(entry.kind == ROWS for entry in data)
 

@@ -9,7 +9,7 @@ come back to every page to note that they were committed, not the first reader, 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Protocol
 
 from backups import toc
@@ -19,8 +19,12 @@ _POSITION_KNOWN = 2
 _COPY_BEGINS = re.compile(
     rb'COPY ((?:"(?:[^"]|"")*"|[a-z0-9_$]+)\.(?:"(?:[^"]|"")*"|[a-z0-9_$]+)) '
 )
-_COPY_ENDS = b" FROM stdin;\n"
-_COPY_FROZEN_ENDS = b" FROM stdin WITH (FREEZE);\n"
+_FROZEN = {
+    b" FROM stdin;\n": b" FROM stdin WITH (FREEZE);\n",
+    b" FROM stdin WITH (FORMAT binary);\n": b" FROM stdin WITH (FORMAT binary, FREEZE);\n",
+}
+"""How statements end that load rows, and how they end when the rows are to come frozen."""
+_BINARY_ENDS = tuple(ends for pair in _FROZEN.items() for ends in pair if b"FORMAT binary" in ends)
 _BLOCK_OF_ROWS = 1
 _FIRST_TRY_BYTES = 1 << 20
 
@@ -42,17 +46,25 @@ def frozen(data: bytes, head: Head, *, emptied: bool = True) -> bytes:
     for entry in sorted(head.filled_here, key=lambda entry: entry.copy):
         begin, after = entry.copy
         statement = data[begin + 1 + head.int_bytes : after]
-        if not statement.endswith(_COPY_ENDS):
+        ends = next((ends for ends in _FROZEN if statement.endswith(ends)), None)
+        if ends is None:
             continue
         table = b"" if emptied else _copied_into(statement)
         if table is None:
             continue
         first = b"TRUNCATE TABLE ONLY " + table + b";\n" if table else b""
-        statement = first + statement.removesuffix(_COPY_ENDS) + _COPY_FROZEN_ENDS
+        statement = first + statement.removesuffix(ends) + _FROZEN[ends]
         pieces += [data[end:begin], b"\0", len(statement).to_bytes(head.int_bytes, "little")]
         pieces.append(statement)
         end = after
     return b"".join([*pieces, data[end : head.size_bytes]])
+
+
+def _in_binary(data: bytes, head: Head) -> set[int]:
+    """Return which of the head's entries have rows in COPY's binary format."""
+    return {
+        entry.dump_id for entry in head.entries if data[slice(*entry.copy)].endswith(_BINARY_ENDS)
+    }
 
 
 def _copied_into(statement: bytes) -> bytes | None:
@@ -120,7 +132,7 @@ class CompletedArchive:
         self._file.write(rewritten)
         moved = read_head(rewritten)
         if moved and moved.rows_only:
-            self._blocks = _Blocks(moved)
+            self._blocks = _Blocks(moved, _in_binary(rewritten, moved))
         self._write(data[head.size_bytes :])
 
     def _write(self, data: bytes) -> None:
@@ -133,23 +145,38 @@ class _Blocks:
     """Sees where the rows of each table begin.
 
     A block is a byte, the number of its entry, then pieces with their lengths before them, and the
-    length 0. No row has a zero byte, and no length but that has five of them.
+    length 0. In text no row has a zero byte, and no length but that has five of them: it is looked
+    for, because pg_dump writes each row as a piece. Rows in binary have zeros, but come in large
+    pieces: from one length one goes to the next.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, binary: Container[int]) -> None:
         self.head = head
         self._wanted = {entry.dump_id: entry for entry in head.entries if entry.has_data}
+        self._binary = binary
         self._found: dict[int, int] = {}
         self._is_sound = True  # Until something is not what it was taken for.
         self._end = b"\0" * (1 + head.int_bytes)
         self._begin_bytes = 2 + head.int_bytes
         # What was not looked at yet, and where in the file that is. The head ends as a block does.
-        self._rest = self._end
-        self._rest_at = head.size_bytes - len(self._end)
-        self._last = self._rest_at - self._begin_bytes - len(self._end)
+        self._rest, self._rest_at, self._last = b"", 0, 0
+        self._ended_at(head.size_bytes)
+        self._in_binary = False
+        self._piece_rest = 0  # How much of a piece in binary is still to come.
 
     def see(self, data: bytes) -> None:
         """Look at what comes next."""
+        while data and self._is_sound:
+            data = self._walk(data) if self._in_binary else self._scan(data)
+
+    def found(self) -> Sequence[tuple[Entry, int]]:
+        """Return where the rows of each entry begin; nothing unless all were seen."""
+        if not self._is_sound or self._found.keys() != self._wanted.keys():
+            return ()
+        return [(self._wanted[dump_id], at) for dump_id, at in self._found.items()]
+
+    def _scan(self, data: bytes) -> bytes:
+        """Look for blocks; return what follows the beginning of one in binary."""
         data, at = self._rest + data, self._rest_at
         kept = min(len(data), len(self._end) + self._begin_bytes - 1)
         self._rest, self._rest_at = data[-kept:], at + len(data) - kept
@@ -157,13 +184,30 @@ class _Blocks:
             begin = at + place + len(self._end)
             # The number of an entry may end in zero bytes, and the first length begin with some.
             if begin - self._last >= self._begin_bytes + 2 * len(self._end):
-                self._note(begin, data[place + len(self._end) :][: self._begin_bytes])
+                after = place + len(self._end) + self._begin_bytes
+                self._note(begin, data[after - self._begin_bytes : after])
+                if self._in_binary:
+                    self._rest, self._rest_at = b"", at + after
+                    return data[after:]
+        return b""
 
-    def found(self) -> Sequence[tuple[Entry, int]]:
-        """Return where the rows of each entry begin; nothing unless all were seen."""
-        if not self._is_sound or self._found.keys() != self._wanted.keys():
-            return ()
-        return [(self._wanted[dump_id], at) for dump_id, at in self._found.items()]
+    def _walk(self, data: bytes) -> bytes:
+        """Go from piece to piece; return what follows the end of the block."""
+        data = self._rest + data
+        at, length_bytes = 0, len(self._end)
+        while True:
+            passed = min(self._piece_rest, len(data) - at)
+            self._piece_rest -= passed
+            at += passed
+            if self._piece_rest or len(data) - at < length_bytes:
+                self._rest, self._rest_at = data[at:], self._rest_at + at
+                return b""
+            self._piece_rest = int.from_bytes(data[at + 1 : at + length_bytes], "little")
+            at += length_bytes
+            if not self._piece_rest:
+                self._in_binary = False
+                self._ended_at(self._rest_at + at)
+                return data[at:]
 
     def _ends(self, data: bytes) -> Sequence[int]:
         # Backwards, because Python finds the last one twice as fast as the first.
@@ -174,6 +218,10 @@ class _Blocks:
             place = data.rfind(self._end, 0, place)
         return places[::-1]
 
+    def _ended_at(self, at: int) -> None:
+        self._rest, self._rest_at = self._end, at - len(self._end)
+        self._last = self._rest_at - self._begin_bytes - len(self._end)
+
     def _note(self, begin: int, first: bytes) -> None:
         self._last = begin
         dump_id = int.from_bytes(first[2:], "little")
@@ -182,3 +230,4 @@ class _Blocks:
             self._is_sound = False
             return
         self._found[dump_id] = begin
+        self._in_binary = dump_id in self._binary

@@ -51,13 +51,20 @@ def with_rows(data: bytes, copies: Mapping[tuple[str, str], str]) -> tuple[bytes
     return b"".join(pieces), numbers
 
 
-def block(head: Head, number: int, rows: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the block of data of entry `number`; each piece of `rows` is one or more of them."""
+def block(
+    head: Head, number: int, rows: Iterator[bytes], *, is_binary: bool = False
+) -> Iterator[bytes]:
+    """Yield the block of data of entry `number`, in pieces as `rows` has them.
+
+    Text ends as pg_dump ends it; COPY's binary format has an end of its own.
+    """
     yield _BLOCK_OF_ROWS + _number(head, number)
     for piece in rows:
         yield _number(head, len(piece))
         yield piece
-    yield _number(head, len(_ROWS_END)) + _ROWS_END + _number(head, 0)
+    if not is_binary:
+        yield _number(head, len(_ROWS_END)) + _ROWS_END
+    yield _number(head, 0)
 
 
 def _table(head: Head, table: tuple[str, str]) -> Entry:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -67,6 +67,12 @@ class Values(BaseModel):
     recipients: Words = Field((), description="Public keys (age1..., ssh-...) dump encrypts to.")
     dump_jobs: int = Field(
         1, ge=1, le=16, description="How many sessions of dump read a large table at once."
+    )
+    dump_copy_format: Literal["auto", "text"] = Field(
+        "auto", description="How rows are written: binary where that is smaller, or all as text."
+    )
+    dump_compress: int | None = Field(
+        None, ge=1, le=19, description="zstd's level for dumps; empty: the best for its work."
     )
     drill_image: str = Field(
         "postgres:{major}-alpine",

@@ -25,6 +25,7 @@ from casedb.tools import PostgresTools
 
 HALVED_BYTES = 100 << 20
 JOBS = 2
+SMALL_LEVEL = 9
 FASTER = "faster than the plan's script"
 SIZE = "size, of the plan's"
 LIMIT = "without the proof, of the COPY limit"
@@ -42,19 +43,20 @@ def plan(target: Conninfo, tools: PostgresTools, place: Path) -> Path:
     return file.with_suffix(".sql.gz")
 
 
-def copy_all(target: Conninfo, tools: PostgresTools) -> None:
+def copy_all(target: Conninfo, tools: PostgresTools, *, binary: bool = False) -> None:
     """Read every table to nowhere, two at a time and large ones in halves."""
+    into = sql.SQL("TO STDOUT (FORMAT binary)" if binary else "TO STDOUT")
     with connect(target, purpose="bench") as connection:
         statements = []
         for schema, name, size, pages in connection.execute(read_sql("tables.sql")):
             table = sql.Identifier(schema, name)
             if size < HALVED_BYTES:
-                statements.append(sql.SQL("COPY {} TO STDOUT").format(table).as_string(connection))
+                statements.append(sql.SQL("COPY {} {}").format(table, into).as_string(connection))
                 continue
             middle = sql.Literal(f"({pages // 2},1)")
             for side in (sql.SQL("<"), sql.SQL(">=")):
-                rows = sql.SQL("COPY (SELECT * FROM {} WHERE ctid {} {}) TO STDOUT")
-                statements.append(rows.format(table, side, middle).as_string(connection))
+                rows = sql.SQL("COPY (SELECT * FROM {} WHERE ctid {} {}) {}")
+                statements.append(rows.format(table, side, middle, into).as_string(connection))
 
     def one(statement: str) -> None:
         argv = [tools["psql"], "--no-psqlrc", "--quiet", f"--command={statement}"]
@@ -77,6 +79,7 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path, *, jobs: int = 1) 
                 tools=tools,
                 snapshot=held.identifier,
                 jobs=jobs,
+                binary=True,
                 large_from_bytes=LARGE_FROM_BYTES,
                 lock_wait_ms=int(LOCK_WAIT_S * 1000),
             ) as stream,
@@ -112,11 +115,16 @@ def measure(site: Site) -> Found:
     """Measure."""
     target, tools = site.filled.target, site.tools
 
-    def proven(place: Path, *, jobs: int = 1) -> Did:
-        return Did(dump(target, LocalStore(place / "store"), tools=tools, jobs=jobs).size_bytes)
+    def proven(place: Path, *, jobs: int = 1, binary: bool = True, level: int | None = None) -> Did:
+        store = LocalStore(place / "store")
+        manifest = dump(target, store, tools=tools, jobs=jobs, binary=binary, compress_level=level)
+        return Did(manifest.size_bytes)
 
     def copied(_place: Path) -> None:
         copy_all(target, tools)
+
+    def copied_in_binary(_place: Path) -> None:
+        copy_all(target, tools, binary=True)
 
     arms = alternate(
         [
@@ -126,6 +134,7 @@ def measure(site: Site) -> Found:
                 lambda place: Did(plan(target, tools, place).stat().st_size),
             ),
             Contestant("copy", "COPY of every table to nowhere, two at a time: the limit", copied),
+            Contestant("copy in binary", "the same in COPY's binary format", copied_in_binary),
             Contestant(
                 "bare",
                 "the archive of a dump alone, without proof",
@@ -147,6 +156,16 @@ def measure(site: Site) -> Found:
                 "dump in two",
                 "casedb dump --jobs 2",
                 lambda place: proven(place, jobs=JOBS),
+            ),
+            Contestant(
+                "dump in text",
+                "casedb dump --copy-format text",
+                lambda place: proven(place, binary=False),
+            ),
+            Contestant(
+                "small dump",
+                f"casedb dump --compress {SMALL_LEVEL}",
+                lambda place: proven(place, level=SMALL_LEVEL),
             ),
             Contestant(
                 "heads",
@@ -177,7 +196,28 @@ def measure(site: Site) -> Found:
                 PROOF, arms["dump"], arms["bare"], targets=targets, floor=floor, percent_more=True
             ),
             plain_figure(ANCHOR, shares, "%", targets=targets),
+            ratio_figure(
+                "the same, of a COPY in binary",
+                arms["bare in two"],
+                arms["copy in binary"],
+                floor=floor,
+            ),
             ratio_figure("dump --jobs 2, of dump", arms["dump in two"], arms["dump"], floor=floor),
+            ratio_figure(
+                "dump --copy-format text, of dump", arms["dump in text"], arms["dump"], floor=floor
+            ),
+            ratio_figure(
+                f"dump --compress {SMALL_LEVEL}, faster than the plan's script",
+                arms["plan"],
+                arms["small dump"],
+                floor=floor,
+            ),
+            size_figure(
+                f"size with --compress {SMALL_LEVEL}, of the plan's",
+                sizes["small dump"],
+                sizes["plan"],
+                targets=targets,
+            ),
             ratio_figure(
                 "dump with proof, of the best pg_dump",
                 arms["dump"],
@@ -192,7 +232,7 @@ BENCH = Bench(
     "dump",
     "How fast and how large is a backup with its proof?",
     measure,
-    minutes=7,
+    minutes=10,
     targets=(
         at_least(FASTER, 5.5),
         at_most(SIZE, 0.80),

@@ -30,11 +30,31 @@ from casedb.settings import Settings
     "--jobs",
     type=click.IntRange(1, 16),
     metavar="N",
-    help="So many sessions read a large table at once; 1 is pg_dump alone.  [default: 1]",
+    help="So many sessions read a large table at once.  [default: 1]",
+)
+@click.option(
+    "--copy-format",
+    type=click.Choice(["auto", "text"]),
+    help="How rows are written: large tables in binary where that is smaller, or all as text, "
+    "which pg_restore can print as SQL.  [default: auto]",
+)
+@click.option(
+    "--compress",
+    "level",
+    type=click.IntRange(1, 19),
+    metavar="LEVEL",
+    help="zstd's level: 9 takes twice as long for a tenth less.  [default: the best for its work]",
 )
 @json_option
 @settings_options(store=True)
-def dump(settings: Settings, recipients: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
+def dump(
+    settings: Settings,
+    recipients: tuple[str, ...],
+    jobs: int | None,
+    copy_format: str | None,
+    level: int | None,
+    as_json: bool,
+) -> None:
     """Take one backup, with the proof of what must come back.
 
     Rows and content of every table are recorded in the very snapshot that is dumped. The backup
@@ -62,6 +82,8 @@ def dump(settings: Settings, recipients: tuple[str, ...], jobs: int | None, as_j
                 tools=tools,
                 recipients=recipients or settings.values.recipients,
                 jobs=jobs or settings.values.dump_jobs,
+                compress_level=level or settings.values.dump_compress,
+                binary=(copy_format or settings.values.dump_copy_format) != "text",
                 chain=settings.chain_dir,
                 on_progress=tell,
                 earlier=newest_manifest(opened[0], database),

@@ -56,7 +56,10 @@ def odd(request: pytest.FixtureRequest, cluster: Conninfo) -> Iterator[Conninfo]
     target = cluster.replace(dbname=name)
     with connect(target, purpose="test") as connection:
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 7) AS i")
+        connection.execute(
+            "CREATE TABLE t AS SELECT i, sha256(i::text::bytea) AS hash"
+            " FROM generate_series(1, 7) AS i"
+        )
     yield target
     with connect(cluster, purpose="test") as connection:
         for database in (name, restored_name(name)):
@@ -73,7 +76,8 @@ def test_its_commands_restore_a_database_of_any_name_beside_the_living_one(
         pytest.skip("there is no age or no zstd program")
     recipients = [new_key(tmp_path / "key")] if sealed else []
     store = LocalStore(tmp_path / "store")
-    manifest = dump(odd, store, tools=tools, recipients=recipients)
+    # With all tables large enough for rows in binary.
+    manifest = dump(odd, store, tools=tools, recipients=recipients, large_from_bytes=0)
     folder = tmp_path / "set"
     (found,) = (p for p in store.root.rglob(manifest.label) if p.is_dir())
     shutil.copytree(found, folder)
