@@ -1,7 +1,7 @@
 """pg_dump's archive as it comes out of several programs: its own, and the readers of large tables.
 
 pg_dump writes everything but the rows of large tables, which the readers read meanwhile
-(page_ranges.py, readers.py). Put together it is the archive that pg_dump alone would have written,
+(large_tables.py, readers.py). Put together it is the archive that pg_dump alone would have written,
 but for the place of those rows, and the format of some: they come last (toc_rows.py).
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from backups import page_ranges, toc
-from backups.page_ranges import LargeTable
+from backups import large_tables, toc
+from backups.large_tables import LargeTable
 from backups.pipes import Pipes
 from backups.readers import EndedEarly, Program, Readers, piped, reading
 from backups.toc_rows import UnfitHeadError, block, with_rows
@@ -102,7 +102,7 @@ def archive_stream(
     pipes = Pipes()
     binary = binary and tools.major in toc.KNOWN_MAJORS
     large = (
-        page_ranges.read_large_tables(connection, large_from_bytes, binary=binary)
+        large_tables.read_large_tables(connection, large_from_bytes, binary=binary)
         if jobs > 1 or binary
         else []
     )

@@ -25,24 +25,30 @@ def joined(parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
     """
     yield BEGINS
     for part in parts:
-        begun, rest = False, b""
+        last = _begun(part)
         for piece in part:
-            rest += piece
-            if not begun and len(rest) >= len(BEGINS):
-                begun, rest = True, _without(rest, BEGINS)
-            # It may be the end, which comes once.
-            if begun and len(rest) > len(ENDS):
-                yield rest[: -len(ENDS)]
-                rest = rest[-len(ENDS) :]
-        if not begun or rest != ENDS:
+            # What is held back may be the end, which comes once.
+            if len(piece) < len(ENDS):
+                last += piece
+                continue
+            if last:
+                yield last
+            last = piece
+        if not last.endswith(ENDS):
             raise _unlike_binary()
+        if len(last) > len(ENDS):
+            yield last[: -len(ENDS)]
     yield ENDS
 
 
-def _without(data: bytes, begin: bytes) -> bytes:
-    if not data.startswith(begin):
+def _begun(part: Iterator[bytes]) -> bytes:
+    """Return what follows the beginning in the pieces that have it."""
+    data = b""
+    while len(data) < len(BEGINS) and (piece := next(part, b"")):
+        data += piece
+    if not data.startswith(BEGINS):
         raise _unlike_binary()
-    return data[len(begin) :]
+    return data[len(BEGINS) :]
 
 
 def _unlike_binary() -> ToolFailedError:

@@ -22,6 +22,7 @@ from backups.dump_job import Job, write, write_clear
 from backups.instructions import creation_script, instructions, property_script
 from backups.interrupts import held, too_late
 from backups.labels import label_of
+from backups.large_tables import LARGE_FROM_BYTES
 from backups.manifest import (
     CATALOG,
     CREATION,
@@ -37,7 +38,6 @@ from backups.manifest import (
     Link,
     Manifest,
 )
-from backups.page_ranges import LARGE_FROM_BYTES
 from backups.progress import OnProgress, Progress, unseen
 from backups.sealing import require_recipients
 from backups.stores.base import NewSet, Store, WriteOnlyError

@@ -15,7 +15,7 @@ from subprocess import DEVNULL, PIPE, Popen
 from typing import IO
 
 from backups.copy_binary import joined
-from backups.page_ranges import RANGE_BYTES, LargeTable, conditions
+from backups.large_tables import RANGE_BYTES, LargeTable, conditions
 from backups.pipes import Outlet, Pipes
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
@@ -133,7 +133,8 @@ class Readers:
             session.tell(f"\\set rows {_quoted(begin)}\n")
         tell(_AHEAD * len(self.sessions))
         for session, _ in turns:
-            yield _up_to_mark(self.pipes, session, self.mark)
+            # Nothing follows the rows of a whole table.
+            yield _up_to_mark(self.pipes, session, self.mark, alone=len(self.sessions) == 1)
             tell(1)
 
 
@@ -184,18 +185,22 @@ def reading(
         yield Readers(pipes, kept, mark)
 
 
-def cut_at_mark(data: bytes, mark: bytes) -> tuple[bytes, bytes | None]:
+def cut_at_mark(
+    data: bytes, mark: bytes, *, nothing_follows: bool = False
+) -> tuple[bytes, bytes | None]:
     """Return what `data` has before the mark, and what comes after it; None if it has none.
 
     What may be the beginning of a mark is left out at the end of the first: it has to be asked for
-    again with what follows.
+    again with what follows. A mark that nothing follows is looked for at the end alone.
 
     >>> cut_at_mark(b"row\\nmark\\nnext", b"mark\\n")
     (b'row\\n', b'next')
     >>> cut_at_mark(b"row\\nma", b"mark\\n")
     (b'row\\n', None)
     """
-    at = data.find(mark)
+    at = len(data) - len(mark) if nothing_follows and data.endswith(mark) else -1
+    if not nothing_follows:
+        at = data.find(mark)
     if at >= 0:
         return data[:at], data[at + len(mark) :]
     for length in range(min(len(data), len(mark) - 1), 0, -1):
@@ -211,10 +216,12 @@ def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Ite
     return table.copy_pages, lambda: (f"{condition})" for condition in conditions(table))
 
 
-def _up_to_mark(pipes: Pipes, session: Program, mark: bytes) -> Iterator[bytes]:
+def _up_to_mark(
+    pipes: Pipes, session: Program, mark: bytes, *, alone: bool = True
+) -> Iterator[bytes]:
     while True:
         data = session.rest
-        while (cut := cut_at_mark(data, mark)) == (b"", None):
+        while (cut := cut_at_mark(data, mark, nothing_follows=alone)) == (b"", None):
             if not (more := pipes.take(session.outlet)):
                 raise EndedEarly(session)
             data += more

@@ -3,7 +3,7 @@
 What each is run as is said here, a line a command, and of every other verb why it is not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,8 @@ class Run:
     name: str
     words: str
     """What is in braces is known when it is its turn."""
+    turns: int = 1
+    """How often it is run; the median counts."""
 
 
 DUMP = Run("dump", "dump")
@@ -59,13 +61,14 @@ RUNS = (
 )
 """In an order in which each finds what it needs."""
 SEED = Run("seed", "seed")
-DUMP_FAR = Run("dump to S3", "dump")
+DUMP_FAR = Run("dump to S3", "dump", turns=5)
 RUNS_FAR = (
     DUMP_FAR,
     Run("verify from S3", "verify latest --key={key}"),
     Run("restore from S3", f"restore latest --key={{key}} --into={_NEW} --confirm={_NEW}"),
 )
-"""The same into a bucket, encrypted, and back."""
+"""The same into a bucket, encrypted, and back. How many parts are in flight when most are goes by
+turns, so that one would tell little."""
 LEFT_OUT: Mapping[str, str] = {
     "up": "a dump and a drill in one process, as here in two",
     "reset": "as up",
@@ -130,9 +133,15 @@ def footprints_far(
         for run in RUNS_FAR:
             site.tell(f"memory of {run.name}")
             words = _words(run, {"key": lambda: str(place / "key")})
-            yield run.name, footprint(site, admin, place, words, **CREDENTIALS)
+            turns = [footprint(site, admin, place, words, **CREDENTIALS) for _ in range(run.turns)]
+            yield run.name, middle(turns)
     finally:
         server.empty(url)
+
+
+def middle(turns: Sequence[Peaks]) -> Peaks:
+    """Return the one of an odd number of `turns` whose programs had neither most nor least."""
+    return sorted(turns, key=lambda found: found.programs)[len(turns) // 2]
 
 
 def footprint(

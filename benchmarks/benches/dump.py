@@ -10,7 +10,7 @@ from backups import content, snapshot
 from backups.anchors import compressed_heads
 from backups.archive_stream import archive_stream
 from backups.dump import LOCK_WAIT_S, dump
-from backups.page_ranges import LARGE_FROM_BYTES
+from backups.large_tables import LARGE_FROM_BYTES
 from backups.stores import LocalStore
 from backups.streams import compress
 from benchmarks.bench import Bench, Found, at_least, at_most

@@ -32,12 +32,15 @@ from tests.s3.servers import Server, ceph, why_no_ceph
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "backups.md"
 HEADINGS = ("verb", "phase", "fault", "proven by", "outcome", "next run")
-# Random, so that it takes as much room compressed as it should, and time to be written.
+# Random, so that it takes as much room compressed as it should, and time to be written: one by a
+# reader of large tables, two by pg_dump, which alone writes arrays.
 PADDING = """
     CREATE SCHEMA padding;
     CREATE TABLE padding.one AS
         SELECT n, decode(string_agg(md5(random()::text || n || k), ''), 'hex') AS noise
         FROM generate_series(1, 400) AS n, generate_series(1, 3000) AS k GROUP BY n;
+    CREATE TABLE padding.two AS
+        SELECT n, ARRAY[noise] AS noise FROM padding.one WHERE n <= 200;
 """
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -30,11 +31,11 @@ LOCKED = (
 PG_DUMP = f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}"
 COPYING = (
     f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
-    " AND query LIKE 'COPY padding.%'"
+    " AND query LIKE 'COPY padding.two %'"
 )
 READING = (
     f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
-    " AND query LIKE 'COPY (SELECT%FROM ONLY padding.one %'"
+    " AND query LIKE 'COPY %padding.one %TO STDOUT (FORMAT binary);'"
 )
 
 
@@ -79,14 +80,14 @@ def archive_being_written(site: Site, *words: str) -> Caught:
     return Caught(process, "pg_stat_activity: pg_dump in COPY", frozen)
 
 
-def readers_at_work(site: Site) -> Caught:
-    process = site.start("step:proving the tables", "dump", "--jobs", "2")
-    never = "two sessions were never seen reading the large table"
-    frozen = site.catch("psql", lambda: site.ask(READING) == 2, never)
+def readers_at_work(site: Site, count: int) -> Caught:
+    process = site.start("step:proving the tables", "dump", "--jobs", str(count))
+    never = f"{count} sessions were never seen reading the large table"
+    frozen = site.catch("psql", lambda: site.ask(READING) == count, never)
     site.wait_until_stopped()
     assert any("database.dump" in name for name in site.partial())
     assert not any("manifest" in name for name in site.partial())
-    return Caught(process, "pg_stat_activity: two readers in COPY", frozen)
+    return Caught(process, f"pg_stat_activity: {count} in COPY", frozen)
 
 
 def proof_taken(site: Site) -> Caught:
@@ -171,7 +172,8 @@ CATCH: dict[str, Callable[[Site], Caught]] = {
     "globals": globals_taken,
     "snapshot held": snapshot_held,
     "archive being written": archive_being_written,
-    "two readers (--jobs 2)": readers_at_work,
+    "reader": partial(readers_at_work, count=1),
+    "two readers (--jobs 2)": partial(readers_at_work, count=2),
     "proof": proof_taken,
     "heads": heads_taken,
     "catalog": catalog_taken,

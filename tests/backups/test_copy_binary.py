@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from backups import page_ranges
+from backups import large_tables
 from backups.archive_stream import ArchiveStream
 from backups.attempt import Wish
 from backups.copy_binary import BEGINS, ENDS, joined
 from backups.drill import drill
 from backups.dump import dump
+from backups.large_tables import SAMPLE_BYTES, read_large_tables
 from backups.manifest import DUMP
-from backups.page_ranges import SAMPLE_BYTES, read_large_tables
 from backups.restore import restore
 from backups.stores import LocalStore
 from backups.streams import decompressed
@@ -27,7 +27,7 @@ from casedb.database import connect
 from casedb.errors import ToolFailedError
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, wheel_tools
-from tests.backups.test_page_ranges import only_so_many_sessions
+from tests.backups.test_large_tables import only_so_many_sessions
 
 PLAIN = {
     "bool": "i % 2 = 0",
@@ -114,7 +114,7 @@ def filled(small: Conninfo) -> Conninfo:
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of a few pages, so that small tables have several."""
-    monkeypatch.setattr(page_ranges.conditions, "__defaults__", (64 << 10,))
+    monkeypatch.setattr(large_tables.conditions, "__defaults__", (64 << 10,))
 
 
 def archive_of(target: Conninfo, tools: PostgresTools, place: Path, jobs: int) -> bytes:
@@ -276,7 +276,7 @@ def test_as_text_pg_restore_prints_it(
 
 def test_of_what_types_it_can_be(small: Conninfo, monkeypatch: pytest.MonkeyPatch) -> None:
     """A type that is not known to be the same everywhere keeps its table in text."""
-    monkeypatch.setattr("backups.page_ranges.better_in_binary", lambda *_: True)
+    monkeypatch.setattr("backups.large_tables.better_in_binary", lambda *_: True)
     columns = {**dict.fromkeys(PLAIN, True), **dict.fromkeys(OTHERS, False)}
     values = {**PLAIN, **OTHERS}
     with connect(small, purpose="test") as connection:
@@ -319,7 +319,7 @@ def test_the_sample_is_small_however_large_the_rows_are(
         sampled.append(len(data))
         return data
 
-    monkeypatch.setattr("backups.page_ranges.compressed", remember)
+    monkeypatch.setattr("backups.large_tables.compressed", remember)
     with connect(small, purpose="test") as connection:
         connection.execute("CREATE TABLE large (raw bytea)")
         connection.execute("ALTER TABLE large ALTER raw SET STORAGE EXTERNAL")

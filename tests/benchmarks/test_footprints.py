@@ -16,7 +16,7 @@ from benchmarks.benches.memory import (
     growths,
 )
 from benchmarks.figures import Verdict
-from benchmarks.footprints import LEFT_OUT, RUNS, RUNS_FAR, SEED
+from benchmarks.footprints import LEFT_OUT, RUNS, RUNS_FAR, SEED, middle
 from benchmarks.peaks import Peaks
 from casedb.cli.main import casedb
 
@@ -81,6 +81,11 @@ def test_what_goes_to_s3_and_back_is_held_against_half_of_the_rows(grown: str, m
     found = list(growths(NEAR, NEAR, {**NEAR, **FAR}, far, 500))
 
     assert [f.name for f in found if f.verdict is Verdict.MISSED] == [missed]
+
+
+def test_of_several_turns_the_middle_one_counts() -> None:
+    assert middle([Peaks(133, 1), Peaks(173, 2), Peaks(165, 3)]) == Peaks(165, 3)
+    assert all(run.turns % 2 for run in (*RUNS, *RUNS_FAR, SEED))
 
 
 def test_a_dump_by_two_sessions_is_held_against_half_of_the_rows() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from backups import page_ranges, toc
+from backups import large_tables, toc
 from backups.drill import drill
 from backups.dump import dump
+from backups.large_tables import LargeTable, conditions, read_large_tables
 from backups.manifest import DUMP, Manifest
-from backups.page_ranges import LargeTable, conditions, read_large_tables
 from backups.readers import cut_at_mark
 from backups.stores import LocalStore
 from backups.streams import decompressed
@@ -99,7 +99,7 @@ def filled(small: Conninfo) -> Conninfo:
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of a few pages, so that small tables have several."""
-    monkeypatch.setattr(page_ranges.conditions, "__defaults__", (SMALL_RANGES,))
+    monkeypatch.setattr(large_tables.conditions, "__defaults__", (SMALL_RANGES,))
 
 
 def archive_of(store: LocalStore, manifest: Manifest) -> bytes:
@@ -345,6 +345,18 @@ def test_the_mark_is_found_wherever_the_pieces_end(rows: bytes) -> None:
                 rest = (rest + piece)[len(cut) :]
             assert taken == rows
             assert b"next\n".startswith(rest)
+
+
+@pytest.mark.parametrize("rows", [b"", b"one\n", b"mar\nmark", b"mark\nmore", b"mark\r\n"])
+def test_a_mark_that_nothing_follows_is_found_at_the_end(rows: bytes) -> None:
+    mark = b"mark\n"
+    data = rows + mark
+    for at in range(len(rows) + 1, len(data) + 1):
+        first, after = cut_at_mark(data[:at], mark, nothing_follows=True)
+        if after is None:
+            more, after = cut_at_mark(data[len(first) :], mark, nothing_follows=True)
+            first += more
+        assert (first, after) == (rows, b"")
 
 
 def test_ranges_are_all_pages_once() -> None:
