@@ -76,6 +76,7 @@ class ArchiveStream:
         for table, number in zip(self._tables, numbers, strict=True):
             rows = self._readers.rows(table)
             yield from block(head, number, rows, is_binary=table.is_binary)
+        self._readers.end()
 
 
 @contextmanager

@@ -118,6 +118,11 @@ class Readers:
         answers = self._answers(table)
         return joined(answers) if table.is_binary else chain.from_iterable(answers)
 
+    def end(self) -> None:
+        """End the sessions, which nobody asks for rows any more."""
+        for session in self.sessions:
+            _end(session)
+
     def _answers(self, table: LargeTable) -> Iterator[Iterator[bytes]]:
         begin, ends = _statements(table, len(self.sessions))
         # Twice, because a table may have too many to keep them.

@@ -28,7 +28,7 @@ LOCKED = (
     " WHERE l.relation = 'public.cases'::regclass AND l.mode = 'AccessShareLock' AND l.granted"
     " AND a.application_name = 'casedb dump'"
 )
-PG_DUMP = f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}"
+PROGRAMS = f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}"
 COPYING = (
     f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
     " AND query LIKE 'COPY padding.two %'"
@@ -66,8 +66,8 @@ def snapshot_held(site: Site) -> Caught:
     site.wait_until_stopped()
     assert site.ask(HELD) == 1
     assert site.ask(LOCKED) == 1
-    assert site.ask(PG_DUMP) == 0
-    return Caught(process, "pg_locks: tables locked, no pg_dump yet")
+    assert site.ask(PROGRAMS) == 1
+    return Caught(process, "pg_locks: tables locked, a reader, no pg_dump")
 
 
 def archive_being_written(site: Site, *words: str) -> Caught:
@@ -93,10 +93,10 @@ def readers_at_work(site: Site, count: int) -> Caught:
 def proof_taken(site: Site) -> Caught:
     process = site.start("step:proving the tables:4", "dump")
     site.wait_until_stopped()
-    site.wait_for(lambda: site.ask(PG_DUMP) == 0, "pg_dump did not end")
+    site.wait_for(lambda: site.ask(PROGRAMS) == 0, "pg_dump and its reader did not end")
     assert site.ask(HELD) == 1
     assert not any("heads" in name for name in site.partial())
-    return Caught(process, "pg_stat_activity: snapshot, pg_dump gone")
+    return Caught(process, "pg_stat_activity: snapshot, programs gone")
 
 
 def heads_taken(site: Site) -> Caught:
