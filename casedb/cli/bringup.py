@@ -167,6 +167,9 @@ class BringUp:
             store,
             tools=tools,
             recipients=self.settings.values.recipients,
+            jobs=self.settings.values.dump_jobs,
+            binary=self.settings.values.dumps_binary,
+            compress_level=self.settings.values.dump_compress,
             chain=self.settings.chain_dir,
             on_progress=self.on_step,
         )

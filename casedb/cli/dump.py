@@ -43,7 +43,7 @@ from casedb.settings import Settings
     "level",
     type=click.IntRange(1, 19),
     metavar="LEVEL",
-    help="zstd's level: 9 takes twice as long for a tenth less.  [default: the best for its work]",
+    help="zstd's level: 9 takes twice as long for 8 % less.  [default: the best for its work]",
 )
 @json_option
 @settings_options(store=True)
@@ -83,7 +83,7 @@ def dump(
                 recipients=recipients or settings.values.recipients,
                 jobs=jobs or settings.values.dump_jobs,
                 compress_level=level or settings.values.dump_compress,
-                binary=(copy_format or settings.values.dump_copy_format) != "text",
+                binary=copy_format != "text" if copy_format else settings.values.dumps_binary,
                 chain=settings.chain_dir,
                 on_progress=tell,
                 earlier=newest_manifest(opened[0], database),

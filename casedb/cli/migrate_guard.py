@@ -62,6 +62,9 @@ def _take(settings: Settings, tell: Tell, target: Conninfo) -> tuple[str, dict[s
         store,
         tools=tools,
         recipients=settings.values.recipients,
+        jobs=settings.values.dump_jobs,
+        binary=settings.values.dumps_binary,
+        compress_level=settings.values.dump_compress,
         chain=settings.chain_dir,
         on_progress=tell,
     )
