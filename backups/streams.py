@@ -22,9 +22,12 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _LEVEL = 2
 _SHORTEST_MATCH_BYTES = 7
 _HASH_LOG, _WINDOW_LOG = 17, 21
-"""Measured on case data in binary: as small as level 4 for half of its work, and 4 % smaller than
-level 1 for half as much again. Shorter matches are found in the hashes of the log, where they cost
-more than they save."""
+"""Measured on case data in binary: smaller than level 3 for three quarters of its work, and 3 %
+smaller than level 1 for half as much again. Shorter matches are found in the hashes of the log,
+where they cost more than they save."""
+_PART_BYTES = 2 << 20
+"""What each worker compresses at a time. Four times the window, as zstd has it if it is not told,
+takes 40 MB more of memory for 0.5 % less to store."""
 
 ZstdError = zstd.ZstdError
 
@@ -148,6 +151,7 @@ def _compressor(level: int | None = None) -> zstd.ZstdCompressor:
         parameter.min_match: _SHORTEST_MATCH_BYTES,
         parameter.hash_log: _HASH_LOG,
         parameter.window_log: _WINDOW_LOG,
+        parameter.job_size: _PART_BYTES,
     }
     if level:
         chosen = {parameter.compression_level: level}
