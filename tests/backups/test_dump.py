@@ -160,7 +160,7 @@ def test_what_cannot_be_read_back_is_not_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def flipping(source: object, sink: object, _recipients: object) -> object:
+    def flipping(source: object, sink: object, *_: object) -> object:
         facts = compress(source, sink)  # type: ignore[arg-type]
         sink.seek(100)  # type: ignore[attr-defined]
         sink.write(b"\0\0\0\0")  # type: ignore[attr-defined]
