@@ -36,7 +36,7 @@ class Job:
     jobs: int
     """How many sessions read a large table at once."""
     binary: bool
-    """Whether large tables that are smaller so are written in COPY's binary format."""
+    """Whether large tables that are as small so are written in COPY's binary format."""
     compress_level: int | None
     """One of zstd's; None is what was measured to be the best for its work."""
     large_from_bytes: int

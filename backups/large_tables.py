@@ -2,8 +2,8 @@
 
 pg_dump reads a table over one connection and as text, and the one server process that makes text of
 its rows is what a dump waits for. Most tables are read faster, and are smaller, in COPY's binary
-format. And of a large table, several sessions can each read every second, third...
-range of its pages; put in the order of the ranges, their rows are what one would have read.
+format. And of a large table, several sessions can each read every second, third... range of its
+pages; put in the order of the ranges, their rows are what one would have read.
 """
 
 from collections.abc import Iterator
@@ -45,17 +45,17 @@ class LargeTable:
     def copy_in(self) -> str:
         """The statement that loads its rows, as pg_dump writes it but for the format."""
         binary = " WITH (FORMAT binary)" if self.is_binary else ""
-        return f"COPY {self.full_name} ({self._list}) FROM stdin{binary};\n"
+        return f"COPY {self.full_name} ({self.column_list}) FROM stdin{binary};\n"
 
     @property
     def copy_out(self) -> str:
         """How the statement begins that reads all of its rows; `to_stdout` ends it."""
-        return f"COPY {self.full_name} ({self._list})"
+        return f"COPY {self.full_name} ({self.column_list})"
 
     @property
     def copy_pages(self) -> str:
         """How the statement begins that reads the rows of a range; one of `conditions` follows."""
-        return f"COPY (SELECT {self._list} FROM ONLY {self.full_name} WHERE ctid"
+        return f"COPY (SELECT {self.column_list} FROM ONLY {self.full_name} WHERE ctid"
 
     @property
     def to_stdout(self) -> str:
@@ -69,7 +69,8 @@ class LargeTable:
         return ".".join(f'"{name}"' for name in quoted)
 
     @property
-    def _list(self) -> str:
+    def column_list(self) -> str:
+        """Its columns, as statements name them."""
         return ", ".join(self.columns)
 
 
@@ -111,7 +112,7 @@ def better_in_binary(connection: Connection[Any], table: LargeTable) -> bool:
 def _sample(connection: Connection[Any], table: LargeTable) -> bytes:
     # By what the columns take in the table, before any of them is fetched: a few rows can be large.
     width = " + ".join(f"coalesce(pg_column_size({column}), 0)" for column in table.columns)
-    columns = ", ".join(table.columns)
+    columns = table.column_list
     total = next(name for at in count() if (name := f'"bytes {at}"') not in table.columns)
     pages = max(1, SAMPLE_BYTES * table.pages // max(1, table.size_bytes))
     begin = max(0, table.pages - pages) // 2

@@ -138,8 +138,9 @@ class Readers:
             session.tell(f"\\set rows {_quoted(begin)}\n")
         tell(_AHEAD * len(self.sessions))
         for session, _ in turns:
-            # Nothing follows the rows of a whole table.
-            yield _up_to_mark(self.pipes, session, self.mark, alone=len(self.sessions) == 1)
+            # One session has one statement for a table, so nothing comes after its rows.
+            whole = len(self.sessions) == 1
+            yield _up_to_mark(self.pipes, session, self.mark, nothing_follows=whole)
             tell(1)
 
 
@@ -203,9 +204,7 @@ def cut_at_mark(
     >>> cut_at_mark(b"row\\nma", b"mark\\n")
     (b'row\\n', None)
     """
-    at = len(data) - len(mark) if nothing_follows and data.endswith(mark) else -1
-    if not nothing_follows:
-        at = data.find(mark)
+    at = data.find(mark, max(0, len(data) - len(mark)) if nothing_follows else 0)
     if at >= 0:
         return data[:at], data[at + len(mark) :]
     for length in range(min(len(data), len(mark) - 1), 0, -1):
@@ -222,11 +221,11 @@ def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Ite
 
 
 def _up_to_mark(
-    pipes: Pipes, session: Program, mark: bytes, *, alone: bool = True
+    pipes: Pipes, session: Program, mark: bytes, *, nothing_follows: bool = True
 ) -> Iterator[bytes]:
     while True:
         data = session.rest
-        while (cut := cut_at_mark(data, mark, nothing_follows=alone)) == (b"", None):
+        while (cut := cut_at_mark(data, mark, nothing_follows=nothing_follows)) == (b"", None):
             if not (more := pipes.take(session.outlet)):
                 raise EndedEarly(session)
             data += more

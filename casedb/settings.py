@@ -69,7 +69,7 @@ class Values(BaseModel):
         1, ge=1, le=16, description="How many sessions of dump read a large table at once."
     )
     dump_copy_format: Literal["auto", "text"] = Field(
-        "auto", description="How rows are written: binary where that is smaller, or all as text."
+        "auto", description="How rows are written: binary where that is as small, or all as text."
     )
     dump_compress: int | None = Field(
         None, ge=1, le=19, description="zstd's level for dumps; empty: the best for its work."

@@ -35,7 +35,7 @@ from casedb.settings import Settings
 @click.option(
     "--copy-format",
     type=click.Choice(["auto", "text"]),
-    help="How rows are written: large tables in binary where that is smaller, or all as text, "
+    help="How rows are written: large tables in binary where that is as small, or all as text, "
     "which pg_restore can print as SQL.  [default: auto]",
 )
 @click.option(

@@ -152,58 +152,61 @@ def test_those_that_are_smaller_in_binary_are(
     assert in_binary(archive_of(filled, tools, tmp_path, jobs)) == BINARY
 
 
+@pytest.fixture
+def loaded(cluster: Conninfo) -> Iterator[Conninfo]:
+    """Where a test may put a database, which is gone afterwards."""
+    yield cluster.replace(dbname="binary_loaded")
+    with connect(cluster, purpose="test") as connection:
+        connection.execute("DROP DATABASE IF EXISTS binary_loaded WITH (FORCE)")
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
-@pytest.mark.parametrize("through", ["file", "pipe"])
+@pytest.mark.parametrize("words", [(), ("--jobs=2", "archive")], ids=["pipe", "file"])
 def test_every_value_comes_back(
     filled: Conninfo,
-    cluster: Conninfo,
+    loaded: Conninfo,
     tools: PostgresTools,
     tmp_path: Path,
     small_ranges: None,
     jobs: int,
-    through: str,
+    words: tuple[str, ...],
 ) -> None:
     archive = archive_of(filled, tools, tmp_path, jobs)
-    with connect(cluster, purpose="test") as connection:
+    (tmp_path / "archive").write_bytes(archive)
+    with connect(loaded.replace(dbname="postgres"), purpose="test") as connection:
         connection.execute("CREATE DATABASE binary_loaded")
-    target = cluster.replace(dbname="binary_loaded")
     argv = [tools["pg_restore"], "--exit-on-error", "--no-owner", "--dbname=binary_loaded"]
-    environment = programs.child_environment(cluster)
-    try:
-        if through == "file":
-            place = tmp_path / "archive"
-            place.write_bytes(archive)
-            subprocess.run([*argv, "--jobs=2", str(place)], env=environment, check=True)
-        else:
-            subprocess.run(argv, env=environment, input=archive, check=True)
-        tables = {*BINARY, "repeated", "listed", "empty"}
-        assert contents(target, tables) == contents(filled, tables)
-    finally:
-        with connect(cluster, purpose="test") as connection:
-            connection.execute("DROP DATABASE binary_loaded WITH (FORCE)")
+
+    subprocess.run(
+        [*argv, *words],
+        env=programs.child_environment(loaded),
+        cwd=tmp_path,
+        input=archive,
+        check=True,
+    )
+
+    tables = {*BINARY, "repeated", "listed", "empty"}
+    assert contents(loaded, tables) == contents(filled, tables)
 
 
-@pytest.mark.parametrize("major", [16, 18])
-def test_other_major_versions_read_it(
-    filled: Conninfo, tools: PostgresTools, tmp_path: Path, major: int
+def test_later_major_versions_read_it(
+    filled: Conninfo, tools: PostgresTools, tmp_path: Path
 ) -> None:
-    if major < tools.major:
-        pytest.skip("no pg_restore reads what a newer pg_dump has written")
+    """And the same one. No pg_restore reads what a newer pg_dump has written."""
     archive = archive_of(filled, tools, tmp_path, 1)
-    newer = wheel_tools(major)
-    argv = [newer["pg_restore"], "--exit-on-error", "--no-owner", "--dbname=postgres"]
-
-    with throwaway_cluster(newer) as admin:
-        subprocess.run(argv, env=programs.child_environment(admin), input=archive, check=True)
-        found = contents(admin.replace(dbname="postgres"), BINARY)
-
-    assert found == contents(filled, BINARY)
+    expected = contents(filled, BINARY)
+    for newer in [wheel_tools(major) for major in (16, 18) if major >= tools.major]:
+        argv = [newer["pg_restore"], "--exit-on-error", "--no-owner", "--dbname=postgres"]
+        with throwaway_cluster(newer) as admin:
+            subprocess.run(argv, env=programs.child_environment(admin), input=archive, check=True)
+            assert contents(admin.replace(dbname="postgres"), BINARY) == expected
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_it_is_restored_with_frozen_rows_and_drilled(
     filled: Conninfo,
     cluster: Conninfo,
+    loaded: Conninfo,
     tools: PostgresTools,
     tmp_path: Path,
     small_ranges: None,
@@ -213,18 +216,14 @@ def test_it_is_restored_with_frozen_rows_and_drilled(
     manifest = dump(filled, store, tools=tools, jobs=jobs, large_from_bytes=0)
 
     assert drill(store, manifest.label, tools=tools, with_access=False).differences == ()
-    restore(store, Wish(manifest.label, "binary_restored"), cluster, tools=tools)
-    target = cluster.replace(dbname="binary_restored")
-    try:
-        assert contents(target, BINARY) == contents(filled, BINARY)
-        with connect(target, purpose="test") as connection:
-            pages = connection.execute(
-                "SELECT relallvisible, (SELECT count(DISTINCT (ctid::text::point)[0]) FROM hashes)"
-                " FROM pg_class WHERE relname = 'hashes'"
-            ).fetchone()
-    finally:
-        with connect(cluster, purpose="test") as connection:
-            connection.execute("DROP DATABASE binary_restored WITH (FORCE)")
+    restore(store, Wish(manifest.label, loaded.dbname), cluster, tools=tools)
+
+    assert contents(loaded, BINARY) == contents(filled, BINARY)
+    with connect(loaded, purpose="test") as connection:
+        pages = connection.execute(
+            "SELECT relallvisible, (SELECT count(DISTINCT (ctid::text::point)[0]) FROM hashes)"
+            " FROM pg_class WHERE relname = 'hashes'"
+        ).fetchone()
     assert pages
     assert pages[0] == pages[1] > 20
 
