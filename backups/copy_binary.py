@@ -1,9 +1,10 @@
-"""Rows in COPY's binary format, as it comes from several statements.
+"""Rows in COPY's binary format: those of several statements as one, and their fields.
 
 https://www.postgresql.org/docs/15/sql-copy.html, "Binary Format".
 """
 
 from collections.abc import Iterator
+from struct import Struct
 
 from casedb.errors import ToolFailedError
 
@@ -11,6 +12,7 @@ BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """The signature, no flags, and nothing more in the head."""
 ENDS = b"\xff\xff"
 """A row of -1 columns."""
+_COUNT, _LENGTH = Struct(">h"), Struct(">i")
 
 
 def joined(parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
@@ -57,3 +59,37 @@ def _unlike_binary() -> ToolFailedError:
         detail="They begin or end in another way.",
         hint="Have them written as text: --copy-format text.",
     )
+
+
+def fields_of(data: bytes, so_many_bytes: int | None = None) -> Iterator[list[bytes]]:
+    """Yield the fields of each row, with what says how long they are; -1 is that of a null.
+
+    Of the rows that begin in the first `so_many_bytes`, if that is told.
+
+    Raises:
+        ToolFailedError: it is not COPY's binary format.
+
+    >>> row = b"\\0\\2" + b"\\0\\0\\0\\1x" + b"\\xff\\xff\\xff\\xff"
+    >>> list(fields_of(BEGINS + row + ENDS))
+    [[b'\\x00\\x00\\x00\\x01x', b'\\xff\\xff\\xff\\xff']]
+    """
+    if not data.startswith(BEGINS):
+        raise _unlike_binary()
+    at = len(BEGINS)
+    while so_many_bytes is None or at < so_many_bytes:
+        if (row := data[at : at + _COUNT.size]) == ENDS:
+            return
+        at += _COUNT.size
+        fields = []
+        for _ in range(_number(_COUNT, row)):
+            length = _number(_LENGTH, data[at : at + _LENGTH.size])
+            ends_at = at + _LENGTH.size + max(0, length)
+            fields.append(data[at:ends_at])
+            at = ends_at
+        yield fields
+
+
+def _number(form: Struct, data: bytes) -> int:
+    if len(data) != form.size:
+        raise _unlike_binary()
+    return int(form.unpack(data)[0])

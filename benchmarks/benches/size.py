@@ -3,7 +3,7 @@
 A hash and the random part of an id do not compress. What xz makes of the entries at its best, for
 many times the work that a dump can afford, and each column by itself, which rows do not allow,
 bound what a better compressor could win. gzip has the rows as text, as the plan's script gives them
-to it; all others in COPY's binary format, as a dump does.
+to it; all others in COPY's binary format, with the columns in the order in which a dump has them.
 """
 
 import gzip
@@ -14,6 +14,9 @@ from functools import partial
 
 from psycopg import Connection, sql
 
+from backups.column_order import smallest_order
+from backups.copy_binary import fields_of
+from backups.large_tables import ORDER_BYTES
 from backups.streams import Compressed
 from benchmarks.bench import Bench, Found
 from benchmarks.figures import Figure
@@ -81,7 +84,9 @@ def measure(site: Site) -> Found:
             " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
         )
         names = [name for (name,) in found]
-        text, whole = (rows_of(connection, names, form=form) for form in ("text", "binary"))
+        text, natural = (rows_of(connection, names, form=form) for form in ("text", "binary"))
+        order = smallest_order(list(fields_of(natural, ORDER_BYTES)))
+        whole = rows_of(connection, [names[column] for column in order], form="binary")
         high = partial(ours, level=_HIGH)
         alone = {name: high(rows_of(connection, [name], form="binary")) for name in names}
     entries = text.count(b"\n")
@@ -99,6 +104,7 @@ def measure(site: Site) -> Found:
     return Found(
         figures=[
             each("a log entry, by gzip", packed),
+            each("a log entry, in its own order of columns", ours(natural)),
             *(each(f"a log entry, {way}", size_bytes) for way, (size_bytes, _) in sizes.items()),
             each("its hash alone", alone["hash"]),
             each("its id alone", alone["id"]),

@@ -3,6 +3,7 @@
 import io
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from psycopg import sql
 from backups import large_tables
 from backups.archive_stream import ArchiveStream
 from backups.attempt import Wish
-from backups.copy_binary import BEGINS, ENDS, joined
+from backups.copy_binary import BEGINS, ENDS, fields_of, joined
 from backups.drill import drill
 from backups.dump import dump
 from backups.large_tables import SAMPLE_BYTES, read_large_tables
 from backups.manifest import DUMP
 from backups.restore import restore
 from backups.stores import LocalStore
-from backups.streams import decompressed
+from backups.streams import compressed, decompressed
 from backups.toc import read_head
 from backups.toc_completed import CompletedArchive
 from casedb import tools as programs
@@ -110,6 +111,12 @@ def filled(small: Conninfo) -> Conninfo:
     return small
 
 
+@pytest.fixture(autouse=True)
+def ordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns of small tables are put in order as well."""
+    monkeypatch.setattr(large_tables, "ORDERED_FROM_BYTES", 0)
+
+
 @pytest.fixture
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranges of a few pages, so that small tables have several."""
@@ -132,6 +139,18 @@ def in_binary(archive: bytes) -> set[str]:
         for entry in head.entries
         if archive[slice(*entry.copy)].endswith(b" FROM stdin WITH (FORMAT binary);\n")
     }
+
+
+def columns_of(archive: bytes, table: str) -> list[str]:
+    """The columns of the table in the order in which the archive has them."""
+    head = read_head(archive)
+    assert head
+    (copy,) = (
+        archive[slice(*entry.copy)].decode("ascii", "replace")
+        for entry in head.entries
+        if entry.has_data and entry.name == table.encode()
+    )
+    return copy[copy.index("(") + 1 : copy.index(")")].split(", ")
 
 
 def contents(target: Conninfo, tables: set[str]) -> dict[str, list[tuple[object, ...]]]:
@@ -229,6 +248,28 @@ def test_it_is_restored_with_frozen_rows_and_drilled(
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
+def test_columns_are_in_the_order_that_is_smallest(
+    filled: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    small_ranges: None,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+) -> None:
+    """Of large tables alone: to find it takes as long for a small one."""
+    found = archive_of(filled, tools, tmp_path / "1", jobs)
+    monkeypatch.setattr(large_tables, "ORDERED_FROM_BYTES", 64 << 20)
+    as_it_is = archive_of(filled, tools, tmp_path / "2", jobs)
+
+    names = [f"c{at}" for at in range(len(PLAIN))]
+    assert columns_of(as_it_is, "one_of_each") == names
+    assert columns_of(found, "one_of_each") != names
+    assert sorted(columns_of(found, "one_of_each")) == sorted(names)
+    assert columns_of(found, "repeated") == ["id", "key"]
+    assert len(compressed(found)) < len(compressed(as_it_is))
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize("pieces", [1 << 20, 4096, 7])
 def test_where_its_rows_begin_is_found(
     filled: Conninfo,
@@ -275,7 +316,9 @@ def test_as_text_pg_restore_prints_it(
 
 def test_of_what_types_it_can_be(small: Conninfo, monkeypatch: pytest.MonkeyPatch) -> None:
     """A type that is not known to be the same everywhere keeps its table in text."""
-    monkeypatch.setattr("backups.large_tables.better_in_binary", lambda *_: True)
+    monkeypatch.setattr(
+        "backups.large_tables.in_its_format", lambda _, table: replace(table, is_binary=True)
+    )
     columns = {**dict.fromkeys(PLAIN, True), **dict.fromkeys(OTHERS, False)}
     values = {**PLAIN, **OTHERS}
     with connect(small, purpose="test") as connection:
@@ -406,3 +449,25 @@ def test_parts_are_joined_wherever_their_pieces_end(pieces: int) -> None:
 def test_what_is_not_in_binary_is_refused(part: bytes, pieces: int) -> None:
     with pytest.raises(ToolFailedError, match="binary format"):
         list(joined(parts(BEGINS + ENDS, part, pieces=pieces)))
+
+
+FIELDS = [[b"\0\0\0\2ab", b"\xff\xff\xff\xff", b"\0\0\0\0"], [b"\0\0\0\1" + b"c"] * 3]
+ROWS = [b"\0\3" + b"".join(fields) for fields in FIELDS]
+
+
+def test_fields_are_those_of_the_rows_that_begin_in_so_many_bytes() -> None:
+    data = BEGINS + b"".join(ROWS) + ENDS
+
+    assert list(fields_of(data)) == FIELDS
+    second_at = len(BEGINS + ROWS[0])
+    assert list(fields_of(data, second_at + 1)) == FIELDS
+    assert list(fields_of(data, second_at)) == FIELDS[:1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"ab\tcd\n" * 9, BEGINS, BEGINS + ROWS[0], BEGINS + ROWS[0][:4], BEGINS + ROWS[0][:3]],
+)
+def test_fields_of_what_is_not_in_binary_are_refused(data: bytes) -> None:
+    with pytest.raises(ToolFailedError, match="not come in COPY's binary format"):
+        list(fields_of(data))
