@@ -7,35 +7,43 @@ from pathlib import Path
 from string import Template
 
 from benchmarks.bench import NAMES
+from benchmarks.earlier import Earlier, read_page
 from benchmarks.figures import Arm, Figure, Result, Run, Verdict, shown
 from benchmarks.site import SCALES
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 _TEMPLATE = Path(__file__).with_name("performance.md.in")
 _LIMITS = Path(__file__).with_name("limits.toml")
-_RESTORE = "restore of a dump, of a physical copy's"
 
 
 def write(first: Run, *others: Run) -> Path:
-    """Write the page from one run, with a table of the figures at other scales."""
-    PAGE.write_text(render(first, others, _limits()), "utf-8")
+    """Write the page from one run, with a table of the figures at other scales.
+
+    What it says of benches that the run has not is kept.
+    """
+    earlier = read_page(PAGE.read_text("utf-8"), [result.bench for result in first.results])
+    PAGE.write_text(render(first, others, _limits(), earlier), "utf-8")
     return PAGE
 
 
-def render(first: Run, others: Sequence[Run] = (), limits: dict[str, str] | None = None) -> str:
+def render(
+    first: Run,
+    others: Sequence[Run] = (),
+    limits: dict[str, str] | None = None,
+    earlier: Earlier = Earlier(),  # noqa: B008 - it is frozen.
+) -> str:
     """Return the page; `limits` says of a missed figure what limits it."""
     results = _ordered(first)
     parts = {
-        "measured": _measured(first, results),
-        "targets": _targets(results),
-        "misses": _misses(results, limits or {}),
-        "benches": (line for r in results if not r.problem for line in _bench(r)),
-        "scaling": _scaling([first, *others]) if others else (),
+        "measured": _measured(first, results, earlier),
+        "targets": _targets(results, earlier),
+        "misses": _misses(results, limits or {}, earlier),
+        "benches": _benches(results, earlier),
+        "scaling": _scaling([first, *others], earlier),
     }
     text = Template(_TEMPLATE.read_text("utf-8")).substitute(
         {name: "\n".join(lines).strip() for name, lines in parts.items()},
         scale=first.scale,
-        times=_times(results),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 
@@ -53,11 +61,11 @@ def _ordered(run: Run) -> list[Result]:
     )
 
 
-def _measured(run: Run, results: Sequence[Result]) -> Iterator[str]:
+def _measured(run: Run, results: Sequence[Result], earlier: Earlier) -> Iterator[str]:
     machine = run.machine
     cases = max((r.cases for r in results if r.cases), default=0)
     logs = max((r.logs for r in results if r.logs), default=0)
-    codes = dict.fromkeys(result.code for result in results)
+    codes = dict.fromkeys([*(result.code for result in results), *earlier.codes])
     yield "## What was measured"
     yield ""
     yield "| | |"
@@ -73,34 +81,49 @@ def _measured(run: Run, results: Sequence[Result]) -> Iterator[str]:
     )
 
 
-def _targets(results: Sequence[Result]) -> Iterator[str]:
+def _targets(results: Sequence[Result], earlier: Earlier) -> Iterator[str]:
     yield "## Targets"
     yield ""
     yield "| bench | figure | found | noise | target | |"
     yield "|---|---|---:|---:|---|---|"
-    for result in results:
-        for figure in result.figures:
-            if figure.target:
-                yield (
-                    f"| {result.bench} | {figure.name} | {shown(figure.value, figure.unit)} "
-                    f"| {_noise(figure)} | {figure.target} | {_bold(figure)} |"
-                )
-        for target in result.unmeasured:
-            yield f"| {result.bench} | {target.figure} | | | {target} | **not measured** |"
+    now = {result.bench: list(_targets_of(result)) for result in results}
+    for bench in NAMES:
+        yield from now.get(bench, earlier.targets.get(bench, []))
 
 
-def _misses(results: Sequence[Result], limits: dict[str, str]) -> Iterator[str]:
-    missed = [figure for result in results for figure in result.missed]
+def _targets_of(result: Result) -> Iterator[str]:
+    for figure in result.figures:
+        if figure.target:
+            yield (
+                f"| {result.bench} | {figure.name} | {shown(figure.value, figure.unit)} "
+                f"| {_noise(figure)} | {figure.target} | {_bold(figure)} |"
+            )
+    for target in result.unmeasured:
+        yield f"| {result.bench} | {target.figure} | | | {target} | **not measured** |"
+
+
+def _misses(results: Sequence[Result], limits: dict[str, str], earlier: Earlier) -> Iterator[str]:
+    now = {result.bench: [figure.name for figure in result.missed] for result in results}
+    missed = [name for bench in NAMES for name in now.get(bench, earlier.missed(bench))]
     failed = [result for result in results if result.problem]
     if missed:
         yield "## What limits those that are missed"
         yield ""
-        for figure in missed:
-            yield f"- **{figure.name}**: {limits.get(figure.name, 'not yet explained.')}"
+        for name in missed:
+            yield f"- **{name}**: {limits.get(name, 'not yet explained.')}"
         yield ""
     for result in failed:
         yield f"`{result.bench}` was not measured: {result.problem}"
         yield ""
+
+
+def _benches(results: Sequence[Result], earlier: Earlier) -> Iterator[str]:
+    now = {result.bench: result for result in results}
+    for bench in NAMES:
+        if bench in now and not now[bench].problem:
+            yield from _bench(now[bench])
+        elif bench in earlier.sections:
+            yield from (earlier.sections[bench], "")
 
 
 def _bench(result: Result) -> Iterator[str]:
@@ -134,16 +157,23 @@ def _arm(arm: Arm) -> str:
     )
 
 
-def _scaling(runs: Sequence[Run]) -> Iterator[str]:
+def _scaling(runs: Sequence[Run], earlier: Earlier) -> Iterator[str]:
+    scales = f"| bench | figure | {' | '.join(run.scale for run in runs)} |"
+    if len(runs) == 1:
+        # With one scale there is nothing to compare.
+        runs, scales = (), earlier.scales
+    if not scales:
+        return
     yield "## At other scales"
     yield ""
-    yield f"| bench | figure | {' | '.join(run.scale for run in runs)} |"
-    yield "|---|---|" + "---:|" * len(runs)
+    yield scales
+    yield "|---|---|" + "---:|" * (scales.count("|") - 3)
     for name in NAMES:
+        if scales == earlier.scales:
+            yield from earlier.scaling.get(name, [])
         found = [_figures(run, name) for run in runs]
         for figure in dict.fromkeys(key for figures in found for key in figures):
             values = [figures.get(figure, "") for figures in found]
-            # With one scale there is nothing to compare.
             if sum(map(bool, values)) > 1:
                 yield f"| {name} | {figure} | {' | '.join(values)} |"
 
@@ -155,13 +185,6 @@ def _figures(run: Run, bench: str) -> dict[str, str]:
         if result.bench == bench
         for figure in result.figures
     }
-
-
-def _times(results: Sequence[Result]) -> str:
-    for figure in (figure for result in results for figure in result.figures):
-        if figure.name == _RESTORE:
-            return f"{figure.value:.0f} times"
-    return "about ten times"
 
 
 def _noise(figure: Figure) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench import at_least, at_most
+from benchmarks.earlier import read_page
 from benchmarks.figures import (
     Arm,
     Cost,
@@ -18,7 +19,7 @@ from benchmarks.figures import (
     ratio_figure,
     self_noise,
 )
-from benchmarks.page import render
+from benchmarks.page import PAGE, render
 from benchmarks.run import carried_on, read_run, write_run
 from casedb.errors import ConfigurationError
 
@@ -195,3 +196,55 @@ def test_a_figure_of_one_scale_alone_is_not_compared_with_others() -> None:
 
     assert "| dump | share | 0.50 | 0.50 |" in page
     assert "| seed | speed |" not in page.partition("## At other scales")[2]
+
+
+def test_what_was_not_measured_again_stays_on_the_page() -> None:
+    target = at_most("share", 0.7)
+    figures = {
+        "dump": Figure(name="share", value=0.9, noise=0.01, target=target),
+        "restore": Figure(name="share", value=0.8, noise=0.2, target=target),
+        "verify": Figure(name="speed", value=0.5),
+    }
+    results = [a_result(name, figure) for name, figure in figures.items()]
+    runs = [a_run(scale, *results) for scale in ("medium", "small")]
+    whole = render(runs[0], runs[1:])
+    again = [
+        a_run(
+            run.scale, a_result("dump", Figure(name="share", value=0.6, noise=0.01, target=target))
+        )
+        for run in runs
+    ]
+
+    page = render(again[0], again[1:], earlier=read_page(whole, ["dump"]))
+
+    assert "| dump | share | 0.90 |" in whole
+    expected = whole.replace(
+        "| dump | share | 0.90 | 0.01 | at most 0.70 | **missed** |",
+        "| dump | share | 0.60 | 0.01 | at most 0.70 | met |",
+    )
+    expected = expected.replace("| dump | share | 0.90 | 0.90 |", "| dump | share | 0.60 | 0.60 |")
+    # Of the two that had missed, one is left.
+    expected = expected.replace("- **share**: not yet explained.\n", "", 1)
+    assert page == expected
+    assert page.count("not yet explained") == 1
+    # And of one scale, the table of all stays as it is but for what is new.
+    alone = render(again[0], earlier=read_page(whole, ["dump"]))
+    assert "| restore | share | 0.80 | 0.80 |" in alone
+    assert "| dump | share | 0.60 | 0.60 |" not in alone
+
+
+def test_the_page_as_it_is_stays_where_nothing_was_measured() -> None:
+    page = PAGE.read_text("utf-8")
+
+    again = render(a_run("medium"), earlier=read_page(page, []))
+
+    def parts(text: str) -> dict[str, str]:
+        found = (part.partition("\n") for part in text.split("\n## ")[1:])
+        return {title: rest.strip() for title, _, rest in found}
+
+    # What is told of the run itself, and what limits it, are not the benches'.
+    new = {"What was measured", "What limits those that are missed"}
+    found, expected = parts(again), parts(page)
+    assert set(found) == set(expected)
+    assert {name for name in found if found[name] != expected[name]} <= new
+    assert len(found) > 10
