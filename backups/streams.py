@@ -21,7 +21,7 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a write fails with where a disk, or what one may have of it, is full."""
 _LEVEL = 2
 _SHORTEST_MATCH_BYTES = 7
-_HASH_LOG, _WINDOW_LOG = 18, 21
+_HASH_LOG, _WINDOW_LOG = 17, 21
 """Measured on case data in binary: smaller than level 3 for less work. Shorter matches are found in
 the hashes of the log, where they cost more than they save."""
 _PART_BYTES = 2 << 20
