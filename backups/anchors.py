@@ -7,7 +7,7 @@ they were in an earlier backup, in a store that he cannot write to.
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from psycopg import Connection
@@ -19,9 +19,12 @@ from backups.progress import OnProgress, Progress, unseen
 from backups.sealing import Keys, compress_for
 from backups.stores.base import NewSet, Store
 from backups.streams import HashingReader
-from casedb import audit
-from casedb.audit import Head
+from casedb import audit, audit_heads
+from casedb.audit_heads import Block
 from casedb.errors import BackupDamagedError, ConfigurationError, first_few
+
+_A_LINE = 100
+"""Bytes that show of which kind the first line is."""
 
 
 class _Pieces(io.RawIOBase):
@@ -57,12 +60,12 @@ def compressed_heads(
     connection: Connection[Any], file: BinaryIO, recipients: Sequence[str] = ()
 ) -> FileFacts:
     """Write the heads in the connection's snapshot into `file`, as a backup keeps them."""
-    pieces = cast(BinaryIO, _Pieces(audit.read_heads(connection)))
+    pieces = cast(BinaryIO, _Pieces(audit_heads.read_heads(connection)))
     return compress_for(pieces, file, recipients)
 
 
-def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> Iterator[Head]:
-    """Yield the heads that a backup keeps, one at a time: there can be a million.
+def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> Iterator[Block]:
+    """Yield the heads that a backup keeps, a block at a time: there can be a million.
 
     Raises:
         ConfigurationError: the backup keeps none.
@@ -81,12 +84,9 @@ def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> It
         opening = require_keys(manifest, keys) if manifest.recipients else None
         with store.open(manifest.database, manifest.label, name) as file:
             reader = HashingReader(file)
-            rest = b""
             with raw_archive(reader, opening) as chunks:
-                for chunk in chunks:
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from (audit.parse_head(line.decode()) for line in lines)
-            if rest or (reader.sha256, reader.size_bytes) != (facts.sha256, facts.size_bytes):
+                yield from audit_heads.parse_heads(_lines(chunks))
+            if (reader.sha256, reader.size_bytes) != (facts.sha256, facts.size_bytes):
                 raise ValueError("it does not match the manifest")
     except (ValueError, UnreadableArchiveError) as error:
         raise BackupDamagedError(
@@ -94,6 +94,15 @@ def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> It
             detail=f"{HEADS}: {error}.",
             hint="Name another backup as the anchor, and keep this one for the inquiry.",
         ) from error
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode() for line in lines)
+    if rest:
+        raise ValueError("it ends in the middle of a line")
 
 
 def same_roots(
@@ -108,6 +117,7 @@ def same_roots(
     if name not in manifest.files or not audit.has_audit(connection):
         return None
     wanted, found = hashlib.sha256(), hashlib.sha256()
+    beginning = b""
     opening = require_keys(manifest, keys) if manifest.recipients else None
     with (
         store.open(manifest.database, manifest.label, name) as file,
@@ -115,7 +125,10 @@ def same_roots(
     ):
         for chunk in chunks:
             wanted.update(chunk)
-    for piece in audit.read_heads(connection):
+            beginning = (beginning + chunk[:_A_LINE])[:_A_LINE]
+    of_then = audit_heads.is_old(beginning)
+    read = audit_heads.read_old_heads if of_then else audit_heads.read_heads
+    for piece in read(connection):
         found.update(piece)
     return wanted.digest() == found.digest()
 

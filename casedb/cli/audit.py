@@ -12,6 +12,7 @@ from backups.catalog import resolve_label
 from backups.progress import Progress
 from backups.stores import open_store
 from casedb import audit as trail
+from casedb.audit_heads import Block
 from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress
 from casedb.connections import Verb, target_for
@@ -127,7 +128,7 @@ def _detail(key: str, value: Any) -> str:
     return "" if str(value).startswith("sha256:") else f"{key} {value}"
 
 
-def _heads(settings: Settings, anchor: str) -> tuple[str, Iterator[trail.Head]]:
+def _heads(settings: Settings, anchor: str) -> tuple[str, Iterator[Block]]:
     store = open_store(settings.store_url)
     backup = resolve_label(store, settings.values.database, anchor)
     if backup.manifest is None:
@@ -145,6 +146,11 @@ def _print(report: trail.AuditReport, label: str, case: UUID | None) -> None:
         counted += f", {report.user_entries} entries of {report.users} users"
     click.echo(f"checked {counted} in {report.duration_s:.1f} s")
     if label:
-        click.echo(f"compared with {report.anchored} heads in {label}")
+        unproven = (
+            f", {report.unproven} of which are vouched for only together with what is damaged"
+            if report.unproven
+            else ""
+        )
+        click.echo(f"compared with {report.anchored} heads in {label}{unproven}")
     if not report.problems:
         click.echo("every chain is whole" + (", and as the backup has it" if label else ""))

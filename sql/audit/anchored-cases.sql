@@ -1,6 +1,7 @@
--- Of the given heads of chains (20 bytes of each hash): those whose entry is gone, or has another hash now.
-SELECT a.subject, a.seq, l.hash IS NULL
-FROM unnest(%s::uuid[], %s::integer[], %s::bytea[]) AS a (subject, seq, hash)
-LEFT JOIN public.case_logs AS l ON l.case_id = a.subject AND l.seq = a.seq
-WHERE substring(l.hash FROM 1 FOR 20) IS DISTINCT FROM a.hash
-ORDER BY a.subject;
+-- The entries that may be the given heads of chains, each in 52 bytes as in case-heads.sql, with the place of the head
+-- in the list. Of a head the first and the last id that it can be of are given (the same, if all of it is known).
+SELECT a.place,
+       uuid_send(l.case_id) || int4send(l.seq)
+       || CASE WHEN length(l.hash) = 32 THEN l.hash ELSE sha256(coalesce(l.hash, '')) END
+FROM unnest(%s::text[]::uuid[], %s::text[]::uuid[], %s::integer[]) WITH ORDINALITY AS a (first, last, seq, place)
+JOIN public.case_logs AS l ON l.case_id BETWEEN a.first AND a.last AND l.seq = a.seq;

@@ -1,12 +1,12 @@
--- The heads of the chains of up to %(size)s cases, from the id %(last)s down, as lines in one text: kind, whose it
--- is, the number and the hash of the last entry.
--- 160 of the 256 bits: no second content for them can be found, and hashes do not compress.
--- Both columns descending: the unique key is read backwards, and nothing is sorted. One text for all, as a
--- client that gets each line by itself is as long at it as the server; put together with ||, as concat() looks
--- up how to print each of its values, and without an ORDER BY, which would sort anew what comes sorted.
+-- The heads of the chains of up to %(size)s cases, from the id %(last)s down, one after the other in one value of 52
+-- bytes each: whose it is, the number and the hash of the last entry.
+-- Both columns descending: the unique key is read backwards, and nothing is sorted. One value for all, as a
+-- client that gets each row by itself is as long at it as the server; and without an ORDER BY, which would sort
+-- anew what comes sorted.
+-- A hash that is not one (the CHECK can be dropped) is hashed, as the bytes after it would be read as another's.
 SELECT string_agg(
-    E'case\t' || head.case_id::text || E'\t' || head.seq::text || E'\t'
-    || encode(substring(head.hash FROM 1 FOR 20), 'hex') || E'\n',
+    uuid_send(head.case_id) || int4send(head.seq)
+    || CASE WHEN length(head.hash) = 32 THEN head.hash ELSE sha256(coalesce(head.hash, '')) END,
     ''
 )
 FROM (

@@ -1,10 +1,13 @@
--- The heads of the chains of all users, as in case-heads.sql.
+-- The heads of the chains of up to %(size)s users, from the id %(last)s down, as in case-heads.sql.
 SELECT string_agg(
-    concat('user', E'\t', head.user_id, E'\t', head.seq, E'\t', encode(substring(head.hash FROM 1 FOR 20), 'hex'), E'\n'),
-    '' ORDER BY head.user_id DESC
+    uuid_send(head.user_id) || int4send(head.seq)
+    || CASE WHEN length(head.hash) = 32 THEN head.hash ELSE sha256(coalesce(head.hash, '')) END,
+    ''
 )
 FROM (
     SELECT DISTINCT ON (l.user_id) l.user_id, l.seq, l.hash
     FROM audit.user_logs AS l
+    WHERE l.user_id <= %(last)s
     ORDER BY l.user_id DESC, l.seq DESC
+    LIMIT %(size)s
 ) AS head;

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from backups.anchors import _Pieces, check, read_heads
+from backups.anchors import _Pieces, check, read_heads, same_roots
 from backups.attempt import Wish
 from backups.catalog import read_backup
 from backups.drill import drill
@@ -20,6 +20,7 @@ from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
 from backups.verify import verify
 from casedb import audit
+from casedb.audit_heads import Head, read_old_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import BackupDamagedError, ConfigurationError, DifferenceError, UnverifiedError
@@ -76,6 +77,20 @@ def rewrite_heads(store: LocalStore, manifest: Manifest, data: bytes) -> Manifes
     return changed
 
 
+def one_entry_more(store: LocalStore, manifest: Manifest) -> None:
+    """Let the heads say that the case has an entry more than the archive holds."""
+    path = store.root / manifest.database / manifest.label / HEADS
+    text = unpacked(path.read_bytes())
+    assert text.count(b"\t2\t") == 1
+    rewrite_heads(store, manifest, packed(text.replace(b"\t2\t", b"\t3\t")))
+
+
+def as_of_earlier_versions(told: Conninfo, store: LocalStore, manifest: Manifest) -> Manifest:
+    """Let the backup have its heads as earlier versions wrote them."""
+    with connect(told, purpose="test") as admin:
+        return rewrite_heads(store, manifest, packed(b"".join(read_old_heads(admin))))
+
+
 def test_a_backup_keeps_the_head_of_every_chain(
     told: Conninfo, taken: tuple[LocalStore, Manifest]
 ) -> None:
@@ -83,10 +98,12 @@ def test_a_backup_keeps_the_head_of_every_chain(
     with connect(told, purpose="test") as admin:
         last = scalar(admin, "SELECT hash FROM public.case_logs WHERE seq = 2")
 
-    heads = {(head.kind, head.subject): head for head in read_heads(store, manifest)}
+    case, user = read_heads(store, manifest)
 
-    assert set(heads) == {("case", CASE), ("user", CLERK)}
-    assert (heads["case", CASE].seq, heads["case", CASE].hash) == (2, last[:20])
+    entry = CASE.bytes + (2).to_bytes(4, "big") + last
+    assert (case.kind, case.digest) == ("case", hashlib.sha256(entry).digest())
+    assert case.heads == (Head(CASE.hex[:20], 2, last[:1]),)
+    assert (user.kind, user.heads[0].known) == ("user", CLERK.hex[:20])
     assert verify(store, manifest.label).outcome == "passed"
 
 
@@ -118,11 +135,7 @@ def test_a_drill_finds_heads_that_are_not_those_of_the_archive(
     taken: tuple[LocalStore, Manifest], tools: PostgresTools
 ) -> None:
     store, manifest = taken
-    lines = [
-        f"{h.kind}\t{h.subject}\t{h.seq + (h.kind == 'case')}\t{h.hash.hex()}\n"
-        for h in read_heads(store, manifest)
-    ]
-    rewrite_heads(store, manifest, packed("".join(lines).encode()))
+    one_entry_more(store, manifest)
 
     with pytest.raises(DifferenceError) as caught:
         drill(store, manifest.label, tools=tools)
@@ -135,11 +148,7 @@ def test_a_restore_finds_heads_that_are_not_those_of_the_archive(
 ) -> None:
     """Every row and fact is as the manifest says; the chain alone does not end where it did."""
     store, manifest = taken
-    lines = [
-        f"{h.kind}\t{h.subject}\t{h.seq + (h.kind == 'case')}\t{h.hash.hex()}\n"
-        for h in read_heads(store, manifest)
-    ]
-    rewrite_heads(store, manifest, packed("".join(lines).encode()))
+    one_entry_more(store, manifest)
 
     with pytest.raises(DifferenceError) as caught:
         restore(store, Wish(manifest.label, f"{manifest.database}_new"), cluster, tools=tools)
@@ -228,7 +237,52 @@ def test_an_anchor_tells_of_what_was_cut_off_since(
     assert found == gone
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no text"])
+def test_the_heads_of_a_backup_by_an_earlier_version_are_compared(
+    told: Conninfo, taken: tuple[LocalStore, Manifest], tools: PostgresTools
+) -> None:
+    store, manifest = taken
+    manifest = as_of_earlier_versions(told, store, manifest)
+
+    assert [block.digest for block in read_heads(store, manifest)] == [None, None]
+    assert drill(store, manifest.label, tools=tools).outcome == "passed"
+    with connect(told, purpose="test") as admin:
+        assert same_roots(admin, store, manifest) is True
+        assert check(admin, store, manifest) == []
+        admin.execute("ALTER TABLE public.case_logs DISABLE TRIGGER USER")
+        admin.execute("UPDATE public.case_logs SET hash = sha256(hash) WHERE seq = 2")
+        assert same_roots(admin, store, manifest) is False
+        assert (
+            f"audit trail: case {CASE}: entry 2 is not the one that backup {manifest.label}"
+            " vouches for: it or an earlier one was rewritten"
+        ) in check(admin, store, manifest)
+
+
+def test_a_backup_by_an_earlier_version_is_restored(
+    told: Conninfo, taken: tuple[LocalStore, Manifest], cluster: Conninfo, tools: PostgresTools
+) -> None:
+    store, manifest = taken
+    as_of_earlier_versions(told, store, manifest)
+    wish = Wish(manifest.label, f"{manifest.database}_new")
+
+    assert restore(store, wish, cluster, tools=tools).same_roots is True
+
+
+def test_one_head_that_is_not_the_backups_is_a_difference(
+    told: Conninfo, taken: tuple[LocalStore, Manifest]
+) -> None:
+    store, manifest = taken
+    with connect(told, purpose="test") as admin:
+        assert same_roots(admin, store, manifest) is True
+        admin.execute("ALTER TABLE public.case_logs DISABLE TRIGGER USER")
+        # The first byte, which the backup notes, stays.
+        admin.execute(
+            "UPDATE public.case_logs SET hash = substring(hash FOR 1) || substring(sha256(hash)"
+            " FOR 31) WHERE seq = 2"
+        )
+        assert same_roots(admin, store, manifest) is False
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "no text", "half a line"])
 def test_heads_that_are_damaged_are_not_an_anchor(
     taken: tuple[LocalStore, Manifest], damage: str
 ) -> None:
@@ -238,9 +292,11 @@ def test_heads_that_are_damaged_are_not_an_anchor(
     if damage == "cut":
         path.write_bytes(data[:-3])
     elif damage == "changed":
-        path.write_bytes(packed(unpacked(data)[:-5] + b"beef\n"))
+        path.write_bytes(packed(unpacked(data).replace(b"\t2\t", b"\t3\t")))
     elif damage == "gone":
         path.unlink()
+    elif damage == "half a line":
+        manifest = rewrite_heads(store, manifest, packed(unpacked(data) + b"case\t"))
     else:
         manifest = rewrite_heads(store, manifest, packed(b"nothing\n"))
 

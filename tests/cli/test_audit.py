@@ -59,7 +59,14 @@ def test_tampering_ends_in_exit_code_9_and_names_the_entry(casedb: Casedb) -> No
     assert casedb("audit", "verify").code == 0
     found = casedb("audit", "verify", "--anchor", "latest", "--json")
     assert found.code == 9
-    assert found.json["findings"][0]["seq"] == 2
+    assert found.json["findings"] == [
+        {
+            "kind": "case",
+            "subject": CASE,
+            "seq": 2,
+            "problem": found.json["findings"][0]["problem"],
+        }
+    ]
     told = casedb("audit", "verify", "--anchor", "latest")
     assert told.code == 9
     assert f"case {CASE}: entry 2 is gone" in told.err

@@ -8,7 +8,8 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
-from casedb.audit import Head, parse_head, read_heads, verify
+from casedb.audit import verify
+from casedb.audit_heads import Block, parse_heads, read_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 
@@ -36,14 +37,48 @@ def log(target: Conninfo, case: UUID = CASE) -> list[tuple[Any, ...]]:
 
 
 def problems(
-    target: Conninfo, *, heads: list[Head] | None = None, case: UUID | None = None
-) -> list[tuple[str, UUID, int | None]]:
+    target: Conninfo, *, heads: list[Block] | None = None, case: UUID | None = None
+) -> list[tuple[str, str, int | None]]:
     with connect(target.replace(user="case_backup"), purpose="test") as connection:
         report = verify(connection, heads=heads, case=case)
     return [(finding.kind, finding.subject, finding.seq) for finding in report.findings]
 
 
-def heads_of(target: Conninfo) -> list[Head]:
+def chained(target: Conninfo, *cases: UUID) -> None:
+    """Make cases with a log of one entry each."""
+    with psycopg.connect(target.dsn) as admin:
+        admin.execute("SET LOCAL casedb.bulk_load = on")
+        for case in cases:
+            admin.execute(
+                "INSERT INTO public.cases (id, title, description, created_by)"
+                " VALUES (%s, 't', '', %s)",
+                (case, CLERK),
+            )
+        admin.execute("SET LOCAL casedb.bulk_load = off")
+        for case in cases:
+            admin.execute(
+                "INSERT INTO public.case_logs (case_id, user_id, action)"
+                " VALUES (%s, %s, 'created')",
+                (case, CLERK),
+            )
+
+
+def tamper(target: Conninfo, *statements: str) -> None:
+    """Do what only a superuser or the owner can: switch the triggers off first."""
+    tables = ("public.case_logs", "public.cases", "public.case_documents", "public.case_comments")
+    with psycopg.connect(target.dsn) as admin:
+        for table in tables:
+            admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
+        for statement in statements:
+            admin.execute(statement.encode())
+        for table in tables:
+            admin.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL".encode())
+
+
+def text_of_heads(target: Conninfo) -> str:
     with connect(target.replace(user="case_backup"), purpose="test") as connection:
-        text = b"".join(read_heads(connection)).decode()
-    return [parse_head(line) for line in text.splitlines()]
+        return b"".join(read_heads(connection)).decode()
+
+
+def heads_of(target: Conninfo) -> list[Block]:
+    return list(parse_heads(iter(text_of_heads(target).splitlines())))

@@ -1,0 +1,360 @@
+"""The heads of the chains as a backup has them: how they are written, and what they prove."""
+
+from hashlib import sha256
+from itertools import groupby
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from casedb import audit_heads
+from casedb.audit import AuditReport, verify
+from casedb.audit_heads import Block, is_old, parse_heads, read_old_heads
+from casedb.conninfo import Conninfo
+from casedb.database import connect, scalar
+from casedb.sqlfiles import read_sql
+from tests.database.audit_world import (
+    CASE,
+    CLERK,
+    OTHER,
+    chained,
+    heads_of,
+    problems,
+    tamper,
+    text_of_heads,
+)
+
+
+def far(number: int) -> UUID:
+    """An id that no other begins like."""
+    return UUID(int=number << 100)
+
+
+def expected_text(target: Conninfo) -> str:
+    """The heads, written by hand from the rows."""
+    with connect(target, purpose="test") as admin:
+        rows = admin.execute(
+            "SELECT 'case', case_id, seq, hash FROM public.case_logs UNION ALL"
+            " SELECT 'user', user_id, seq, hash FROM audit.user_logs ORDER BY 1, 2 DESC, 3"
+        ).fetchall()
+    text = ""
+    for kind, of_kind in groupby(rows, lambda row: row[0]):
+        ends = {subject: (seq, digest) for _, subject, seq, digest in of_kind}
+        starts = [subject.hex[:20] for subject in ends]
+        chains = list(ends.items())
+        for block in (chains[at : at + 16] for at in range(0, len(chains), 16)):
+            evidence = sha256()
+            lines = ""
+            for subject, (seq, digest) in block:
+                proof = digest if len(digest) == 32 else sha256(digest).digest()
+                evidence.update(subject.bytes + seq.to_bytes(4, "big") + proof)
+                alone = starts.count(subject.hex[:20]) == 1
+                known = subject.hex[:20] if alone else subject.hex
+                lines += f"{known}\t{seq}\t{proof[0]:02x}\n"
+            text += f"{kind}\t{len(block)}\t{evidence.hexdigest()}\n{lines}"
+    return text
+
+
+def forged(case: UUID, *, same_byte: bool) -> str:
+    """A statement that rewrites a log of one entry and its hash, which begins as before or not."""
+    return f"""
+        UPDATE public.case_logs AS l SET details = found.details, hash = found.hash
+        FROM (
+            SELECT to_jsonb(n) AS details, k.hash AS old, audit.case_log_hash(
+                NULL, k.id, k.case_id, k.seq, k.user_id, k.action, to_jsonb(n), k."timestamp",
+                k.login
+            ) AS hash
+            FROM public.case_logs AS k, generate_series(1, 5000) AS n WHERE k.case_id = '{case}'
+        ) AS found
+        WHERE l.case_id = '{case}'
+          AND (get_byte(found.hash, 0) = get_byte(found.old, 0)) = {same_byte}
+    """
+
+
+def removed(case: UUID) -> tuple[str, str]:
+    return (
+        f"DELETE FROM public.case_logs WHERE case_id = '{case}'",
+        f"DELETE FROM public.cases WHERE id = '{case}'",
+    )
+
+
+def report_of(target: Conninfo, heads: list[Block], *, case: UUID | None = None) -> AuditReport:
+    with connect(target.replace(user="case_backup"), purpose="test") as connection:
+        return verify(connection, heads=heads, case=case, anchor="x")
+
+
+def told_of(target: Conninfo, heads: list[Block], *, case: UUID | None = None) -> list[str]:
+    return [str(finding) for finding in report_of(target, heads, case=case).findings]
+
+
+@pytest.fixture
+def many(told: Conninfo) -> Conninfo:
+    """Two cases whose ids begin alike, and eighteen more: a block of sixteen and one of four."""
+    chained(told, *(far(n) for n in range(1, 19)))
+    return told
+
+
+def test_the_lines_are_a_digest_a_block_and_a_start_of_each_id(many: Conninfo) -> None:
+    text = text_of_heads(many)
+
+    assert text == expected_text(many)
+    lines = text.splitlines()
+    assert [line.split("\t")[:2] for line in lines if len(line) > 60] == [
+        ["case", "16"],
+        ["case", "4"],
+        ["user", "4"],
+    ]
+    assert lines[1].startswith(f"{far(18).hex[:20]}\t1\t")
+    # Neighbours that begin alike are written whole.
+    assert lines[20].startswith(f"{OTHER.hex}\t7\t")
+    assert lines[21].startswith(f"{CASE.hex}\t7\t")
+    assert problems(many, heads=heads_of(many)) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 15, 16, 17, 33])
+def test_heads_read_in_parts_are_those_of_every_chain(
+    told: Conninfo, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids that begin alike lie on both sides of a block's end, and of a batch's."""
+    alike = [UUID(int=(n << 100) + last) for n in range(1, 18) for last in (0, 1)]
+    chained(told, far(40), *alike, UUID(int=0))
+    with psycopg.connect(told.dsn) as admin:
+        admin.execute("SET LOCAL casedb.bulk_load = on")
+        admin.execute(
+            "INSERT INTO public.cases (id, title, description, created_by)"
+            " VALUES (%s, 't', '', %s)",
+            (UUID(int=2**128 - 1), CLERK),
+        )
+    monkeypatch.setattr(audit_heads, "_BATCH", batch)
+
+    assert text_of_heads(told) == expected_text(told)
+
+
+def test_the_highest_id_there_is_has_a_head_too(told: Conninfo) -> None:
+    highest = UUID(int=2**128 - 1)
+    chained(told, highest)
+
+    heads = heads_of(told)
+
+    assert (heads[0].heads[0].known, heads[0].heads[0].seq) == ("f" * 20, 1)
+    assert problems(told, heads=heads) == []
+    tamper(told, *removed(highest))
+    assert told_of(told, heads) == [
+        "case ffffffff-ffff-ffff-ffff-...: entry 1 is gone, which backup x vouches for"
+    ]
+
+
+def test_the_heads_are_looked_up_by_the_unique_key_and_not_sorted(many: Conninfo) -> None:
+    heads = [head for block in heads_of(many) if block.kind == "case" for head in block.heads]
+    with psycopg.connect(many.dsn) as admin:
+        admin.execute("ANALYZE public.case_logs")
+        # In so small a table, reading all of it is the cheapest.
+        admin.execute("SET LOCAL enable_seqscan = off")
+        admin.execute("SET LOCAL enable_hashjoin = off")
+        admin.execute("SET LOCAL enable_mergejoin = off")
+        plans = [
+            "\n".join(
+                line for (line,) in admin.execute(b"EXPLAIN " + read_sql(name).encode(), values)
+            )
+            for name, values in (
+                ("audit/case-heads.sql", {"last": UUID(int=2**128 - 1), "size": 10_000}),
+                (
+                    "audit/anchored-cases.sql",
+                    ([h.first for h in heads], [h.last for h in heads], [h.seq for h in heads]),
+                ),
+            )
+        ]
+    assert "Index Scan Backward using case_logs_case_id_seq_key" in plans[0]
+    assert "Sort" not in plans[0]
+    assert "Index Scan using case_logs_case_id_seq_key" in plans[1]
+    by_key = "Index Cond: ((case_id >= a.first) AND (case_id <= a.last) AND (seq = a.seq))"
+    assert by_key in plans[1]
+
+
+def test_a_hash_that_is_none_is_noted_and_vouched_for(many: Conninfo) -> None:
+    """Together as long as two hashes, so that only what is in between would be read wrongly."""
+    before = heads_of(many)
+    longer = (
+        f"UPDATE public.case_logs SET hash = hash || '\\x00' WHERE case_id = '{far(5)}'",
+        f"UPDATE public.case_logs SET hash = substring(hash FOR 31) WHERE case_id = '{far(7)}'",
+        f"UPDATE public.case_logs SET hash = NULL WHERE case_id = '{far(17)}'",
+    )
+    tamper(
+        many,
+        "ALTER TABLE public.case_logs DROP CONSTRAINT case_logs_chained",
+        "ALTER TABLE public.case_logs ALTER COLUMN hash DROP NOT NULL",
+        *longer[:2],
+    )
+
+    assert text_of_heads(many) == expected_text(many)
+    plain = [("case", str(far(5)), 1), ("case", str(far(7)), 1)]
+    assert problems(many) == problems(many, heads=heads_of(many)) == plain
+    assert len(problems(many, heads=before)) > len(plain)
+
+    tamper(many, longer[2])
+    assert sum(len(block.heads) for block in heads_of(many)) == 24
+    assert len(problems(many, heads=heads_of(many))) == 3
+
+
+def test_a_rewritten_chain_whose_hash_begins_as_before_is_found_with_its_block(
+    many: Conninfo,
+) -> None:
+    heads = heads_of(many)
+    tamper(many, forged(far(9), same_byte=True))
+
+    assert problems(many) == []
+    report = report_of(many, heads)
+    assert [str(finding) for finding in report.findings] == [
+        f"case {far(3)} to {far(18)}: one of these 16 chains is not the one that backup x vouches"
+        " for; restore it to see which"
+    ]
+    assert (report.anchored, report.unproven) == (24, 16)
+
+
+def test_a_rewritten_chain_whose_hash_begins_otherwise_is_named(many: Conninfo) -> None:
+    heads = heads_of(many)
+    tamper(many, forged(far(9), same_byte=False))
+
+    assert problems(many) == []
+    report = report_of(many, heads)
+    assert [str(finding) for finding in report.findings] == [
+        f"case {far(9)}: entry 1 is not the one that backup x vouches for: it or an earlier one"
+        " was rewritten"
+    ]
+    assert (report.anchored, report.unproven) == (24, 15)
+
+
+def test_a_block_of_one_chain_names_it(staffed: Conninfo) -> None:
+    chained(staffed, far(1))
+    heads = heads_of(staffed)
+    tamper(staffed, forged(far(1), same_byte=True))
+
+    assert problems(staffed, heads=heads) == [("case", str(far(1)), 1)]
+    assert problems(staffed, heads=heads, case=far(1)) == [("case", str(far(1)), 1)]
+
+
+def test_each_kind_of_damage_in_one_block_is_named(many: Conninfo) -> None:
+    heads = heads_of(many)
+    tamper(
+        many,
+        forged(far(9), same_byte=False),
+        f"DELETE FROM public.case_logs WHERE case_id = '{far(5)}'",
+        *removed(far(12)),
+    )
+
+    gone = "entry 1 is gone, which backup x vouches for"
+    assert told_of(many, heads) == [
+        f"case {far(5)}: it has no log at all",
+        # Nothing else is known of it any more.
+        f"case {str(far(12))[:24]}...: {gone}",
+        f"case {far(9)}: entry 1 is not the one that backup x vouches for: it or an earlier one"
+        " was rewritten",
+        f"case {far(5)}: {gone}",
+    ]
+
+
+def test_neighbours_that_begin_alike_are_found_whole(many: Conninfo) -> None:
+    heads = heads_of(many)
+    tamper(many, *removed(CASE))
+
+    assert problems(many, heads=heads) == [("case", str(CASE), 7)]
+
+
+def test_one_case_is_vouched_for_with_its_block_only(many: Conninfo) -> None:
+    heads = heads_of(many)
+    assert report_of(many, heads, case=far(4)).anchored == 1
+    tamper(many, forged(far(9), same_byte=False), *removed(far(12)))
+
+    assert told_of(many, heads, case=far(9)) == [
+        f"case {far(9)}: entry 1 is not the one that backup x vouches for: it or an earlier one"
+        " was rewritten"
+    ]
+    assert told_of(many, heads, case=far(12)) == [
+        f"case {far(12)}: entry 1 is gone, which backup x vouches for"
+    ]
+    other = report_of(many, heads, case=far(4))
+    assert [str(finding) for finding in other.findings] == [
+        f"case {far(4)}: whether entry 1 was rewritten is not known: backup x vouches for 16 chains"
+        " together, of which one was; restore it to compare"
+    ]
+    assert (other.anchored, other.unproven) == (1, 1)
+    # This one is in another block.
+    assert told_of(many, heads, case=far(2)) == []
+
+
+def test_a_later_case_that_begins_alike_does_not_hide_or_break_an_earlier_one(
+    staffed: Conninfo,
+) -> None:
+    """Its entry has the same number, its hash begins with the same byte, and it is found first."""
+    earlier, later = UUID(int=far(3).int + 1), far(3)
+    chained(staffed, far(1), earlier)
+    heads = heads_of(staffed)
+    chained(staffed, later)
+    with connect(staffed, purpose="test") as admin:
+        kept = scalar(admin, "SELECT hash FROM public.case_logs WHERE case_id = %s", earlier)
+    tamper(
+        staffed,
+        f"UPDATE public.case_logs SET hash = '\\x{kept[:31].hex()}00' WHERE case_id = '{later}'",
+    )
+
+    assert problems(staffed, heads=heads) == problems(staffed) == [("case", str(later), 1)]
+    assert report_of(staffed, heads, case=earlier).anchored == 1
+    # This one came later than the heads, which say nothing of it.
+    assert report_of(staffed, heads, case=later).anchored == 0
+
+    tamper(staffed, *removed(earlier))
+    assert ("case", f"{far(1)} to {later}", None) in problems(staffed, heads=heads)
+
+
+def test_the_heads_of_earlier_versions_are_checked(many: Conninfo) -> None:
+    with connect(many, purpose="test") as admin:
+        text = b"".join(read_old_heads(admin)).decode()
+        last = scalar(admin, "SELECT hash FROM public.case_logs WHERE case_id = %s", far(18))
+    assert text.startswith(f"case\t{far(18)}\t1\t{last[:20].hex()}\ncase\t{far(17)}\t1\t")
+    heads = list(parse_heads(iter(text.splitlines())))
+    assert report_of(many, heads).anchored == 24
+    assert problems(many, heads=heads) == []
+
+    tamper(many, forged(far(9), same_byte=True), *removed(far(12)), *removed(CASE))
+
+    assert problems(many, heads=heads) == [
+        ("case", str(far(12)), 1),
+        ("case", str(far(9)), 1),
+        ("case", str(CASE), 7),
+    ]
+    assert problems(many, heads=heads, case=far(9)) == [("case", str(far(9)), 1)]
+    assert problems(many, heads=heads, case=far(4)) == []
+
+
+def test_what_earlier_versions_wrote_is_told_from_what_this_one_writes(told: Conninfo) -> None:
+    with connect(told, purpose="test") as admin:
+        assert is_old(b"".join(read_old_heads(admin))[:100])
+    assert not is_old(text_of_heads(told).encode()[:100])
+
+
+BLOCK, CHAIN = f"case\t1\t{'0' * 64}", f"{'0' * 20}\t1\t00"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["nothing"],
+        [CHAIN],
+        [BLOCK],
+        [BLOCK.replace("\t1\t", "\t2\t"), CHAIN],
+        [BLOCK.replace("\t1\t", "\t0\t")],
+        [BLOCK.replace("\t1\t", "\t17\t"), *[CHAIN] * 17],
+        [BLOCK[:-2], CHAIN],
+        [BLOCK.replace("case", "file"), CHAIN],
+        [BLOCK, f"0{CHAIN}"],
+        [BLOCK, CHAIN.replace("\t1\t", "\t2147483648\t")],
+        [BLOCK, f"{CHAIN}00"],
+        [f"case\t{CASE}\t1\t{'0' * 38}"],
+        [f"case\t{str(CASE)[:-1]}-\t1\t{'0' * 40}"],
+    ],
+)
+def test_lines_that_are_no_heads_are_refused(lines: list[str]) -> None:
+    assert len(list(parse_heads(iter([BLOCK, CHAIN])))) == 1
+
+    with pytest.raises(ValueError, match=r"."):
+        list(parse_heads(iter(lines)))
