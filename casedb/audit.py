@@ -6,52 +6,25 @@ the chains' heads that lies elsewhere: every backup carries one (backups/anchors
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from itertools import islice, product
 from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
 
-from casedb.audit_heads import KINDS, Block, Head, Kind
+from casedb import audit_findings
+from casedb.audit_anchored import OnChecked, compare
+from casedb.audit_findings import Finding
+from casedb.audit_heads import Block
 from casedb.database import scalar
 from casedb.errors import ConfigurationError
 from casedb.sqlfiles import read_sql
 
-OnChecked = Callable[[str, int, int | None], None]
-"""Told of the phase in words, of what is done, and of how much there is (None: unknown)."""
-
-_ANCHORED = {"case": "audit/anchored-cases.sql", "user": "audit/anchored-users.sql"}
-_NAMED = {"case": "audit/named-cases.sql", "user": "audit/named-users.sql"}
 _BATCH = 10_000
-_BLOCKS = 600
-"""So many blocks are compared at a time, of 16 chains."""
 _LAST_ID = UUID(int=2**128 - 1)
-_ID_BYTES, _HASH_AT = 16, 20
-"""Where an entry's id ends, and where its hash begins, in sql/audit/anchored-cases.sql."""
-_TRIES = 1000
-"""So many choices of a block's entries are tried: who can insert could make them endless."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it was written."""
-
-    kind: Kind
-    subject: str
-    """The case's or user's id; the first and last of several where it is not known of which."""
-    seq: int | None
-    """The entry at which it shows; None if it is about the chain as a whole."""
-    problem: str
-    """A sentence for people."""
-
-    def __str__(self) -> str:
-        """Return one line: whose chain, and what is wrong."""
-        return f"{self.kind} {self.subject}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +126,7 @@ def verify(
             if not known and not entries and heads is None:
                 raise no_such_case(case)
             total, users, user_entries = 1, 0, 0
-        compared = _compare(connection, heads or (), case, anchor, on_checked)
+        compared = compare(connection, heads or (), case, anchor, on_checked)
         findings += compared.findings
         off = [name for (name,) in connection.execute(read_sql("audit/triggers.sql"))]
     return AuditReport(
@@ -237,7 +210,7 @@ def _verify_cases(
         read_sql("audit/verify-cases.sql"), {"first": first, "last": last}
     ).fetchone()
     entries, found = row or (0, [])
-    return entries, [_finding("case", **finding) for finding in found]
+    return entries, [audit_findings.of_a_chain("case", **finding) for finding in found]
 
 
 def _verify_users(connection: Connection[Any]) -> tuple[int, int, list[Finding]]:
@@ -246,187 +219,4 @@ def _verify_users(connection: Connection[Any]) -> tuple[int, int, list[Finding]]
         0,
         [],
     )
-    return users, entries, [_finding("user", **finding) for finding in found]
-
-
-def _finding(
-    kind: Kind, *, subject: str, seq: int | None, previous_seq: int | None, problem: str
-) -> Finding:
-    if problem == "missing" and seq is not None and previous_seq is not None:
-        gone = f"entry {previous_seq + 1}"
-        if seq - 1 > previous_seq + 1:
-            gone = f"entries {previous_seq + 1} to {seq - 1}"
-        words = f"{gone} before entry {seq} {'is' if ' to ' not in gone else 'are'} missing"
-    elif problem == "changed":
-        words = f"entry {seq} is not what was written, or the entry before it is not"
-    elif problem == "no log":
-        words = "it has no log at all"
-    else:
-        words = f"it has a log, but the {kind} itself is gone"
-    return Finding(kind, subject, seq, words)
-
-
-@dataclass
-class _Compared:
-    """What comparing with an anchor came to, so far."""
-
-    heads: int = 0
-    unproven: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-
-def _compare(
-    connection: Connection[Any],
-    blocks: Iterable[Block],
-    case: UUID | None,
-    anchor: str,
-    on_checked: OnChecked,
-) -> _Compared:
-    # One look-up a head: the planner could take reading the whole log for cheaper, each time.
-    connection.execute("SET LOCAL enable_hashjoin = off")
-    connection.execute("SET LOCAL enable_mergejoin = off")
-    voucher = f"backup {anchor}" if anchor else "the anchor"
-    so_far = _Compared()
-    chosen = iter(blocks) if case is None else _blocks_of(blocks, case)
-    while batch := list(islice(chosen, _BLOCKS)):
-        on_checked("comparing with the anchor", so_far.heads, None)
-        for kind in KINDS:
-            of_kind = [block for block in batch if block.kind == kind]
-            looked_up = list(zip(of_kind, _look_up(connection, kind, of_kind), strict=True))
-            names = _names(connection, kind, looked_up)
-            for block, entries in looked_up:
-                proven = _proven(block, entries)
-                if case is not None:
-                    _tell_of_case(case, block, entries, proven, voucher, so_far)
-                elif proven:
-                    so_far.heads += len(block.heads)
-                else:
-                    _tell_of_block(block, entries, names, voucher, so_far)
-    return so_far
-
-
-def _blocks_of(blocks: Iterable[Block], case: UUID) -> Iterator[Block]:
-    return (
-        block
-        for block in blocks
-        if block.kind == "case" and any(head.may_be_of(case) for head in block.heads)
-    )
-
-
-def _look_up(
-    connection: Connection[Any], kind: Kind, blocks: Sequence[Block]
-) -> Iterator[list[list[bytes]]]:
-    """Yield for each block, for each of its heads, the entries that it can be of."""
-    heads = [head for block in blocks for head in block.heads]
-    found: list[list[bytes]] = [[] for _ in heads]
-    columns = ([h.first for h in heads], [h.last for h in heads], [h.seq for h in heads])
-    with connection.cursor(binary=True) as cursor:
-        for place, entry in cursor.execute(read_sql(_ANCHORED[kind]), columns):
-            found[place - 1].append(entry)
-    rest = iter(found)
-    return (list(islice(rest, len(block.heads))) for block in blocks)
-
-
-def _names(
-    connection: Connection[Any], kind: Kind, looked_up: Iterable[tuple[Block, list[list[bytes]]]]
-) -> dict[str, str]:
-    """Return the ids of those whose entry is gone and of which something else is still there."""
-    gone = [
-        head
-        for block, entries in looked_up
-        for head, candidates in zip(block.heads, entries, strict=True)
-        if not candidates
-    ]
-    if not gone:
-        return {}
-    columns = ([h.known for h in gone], [h.first for h in gone], [h.last for h in gone])
-    return dict(connection.execute(read_sql(_NAMED[kind]), columns).fetchall())
-
-
-def _fitting(head: Head, entries: Iterable[bytes]) -> list[bytes]:
-    return [entry for entry in entries if entry.startswith(head.noted, _HASH_AT)]
-
-
-def _proven(block: Block, entries: Sequence[list[bytes]]) -> tuple[bytes, ...] | None:
-    """Return the entries that the block vouches for; None if they are not all there any more."""
-    fitting = [_fitting(*pair) for pair in zip(block.heads, entries, strict=True)]
-    # Nearly always one each: ids that begin alike and were not neighbours are made by hand.
-    for chosen in islice(product(*fitting), _TRIES):
-        if block.digest in (None, sha256(b"".join(chosen)).digest()):
-            return chosen
-    return None
-
-
-def _tell_of_block(
-    block: Block,
-    entries: Sequence[list[bytes]],
-    names: dict[str, str],
-    voucher: str,
-    so_far: _Compared,
-) -> None:
-    """Note what is wrong with a block that is not proven."""
-    wrong = []
-    for head, candidates in zip(block.heads, entries, strict=True):
-        if not candidates:
-            name = names.get(head.known, head.name)
-            wrong.append(_gone(block.kind, name, head.seq, voucher))
-        elif not _fitting(head, candidates) or len(block.heads) == 1:
-            wrong.append(_rewritten(block.kind, _id_of(min(candidates)), head.seq, voucher))
-    so_far.heads += len(block.heads)
-    so_far.findings += wrong or [_one_of(block, entries, voucher)]
-    so_far.unproven += len(block.heads) - len(wrong)
-
-
-def _tell_of_case(
-    case: UUID,
-    block: Block,
-    entries: Sequence[list[bytes]],
-    proven: Sequence[bytes] | None,
-    voucher: str,
-    so_far: _Compared,
-) -> None:
-    """Note what a block, proven or not, says of one case."""
-    if proven is not None:
-        # It may be of another whose id begins alike.
-        so_far.heads += any(entry.startswith(case.bytes) for entry in proven)
-        return
-    for head, candidates in zip(block.heads, entries, strict=True):
-        if not head.may_be_of(case):
-            continue
-        so_far.heads += 1
-        if not candidates:
-            so_far.findings.append(_gone("case", str(case), head.seq, voucher))
-        elif not _fitting(head, candidates) or len(block.heads) == 1:
-            so_far.findings.append(_rewritten("case", str(case), head.seq, voucher))
-        else:
-            so_far.unproven += 1
-            words = (
-                f"whether entry {head.seq} was rewritten is not known: {voucher} vouches for "
-                f"{len(block.heads)} chains together, of which one was; restore it to compare"
-            )
-            so_far.findings.append(Finding("case", str(case), head.seq, words))
-
-
-def _id_of(entry: bytes) -> str:
-    return str(UUID(bytes=entry[:_ID_BYTES]))
-
-
-def _gone(kind: Kind, name: str, seq: int, voucher: str) -> Finding:
-    return Finding(kind, name, seq, f"entry {seq} is gone, which {voucher} vouches for")
-
-
-def _rewritten(kind: Kind, name: str, seq: int, voucher: str) -> Finding:
-    words = (
-        f"entry {seq} is not the one that {voucher} vouches for: it or an earlier one was rewritten"
-    )
-    return Finding(kind, name, seq, words)
-
-
-def _one_of(block: Block, entries: Sequence[list[bytes]], voucher: str) -> Finding:
-    # Descending, as the backup has them.
-    name = f"{_id_of(min(entries[-1]))} to {_id_of(min(entries[0]))}"
-    words = (
-        f"one of these {len(block.heads)} chains is not the one that {voucher} vouches for; "
-        "restore it to see which"
-    )
-    return Finding(block.kind, name, None, words)
+    return users, entries, [audit_findings.of_a_chain("user", **finding) for finding in found]

@@ -3,9 +3,10 @@
 -- Both columns descending: the unique key is read backwards, and nothing is sorted. One value for all, as a
 -- client that gets each row by itself is as long at it as the server; and without an ORDER BY, which would sort
 -- anew what comes sorted.
--- A hash that is not one (the CHECK can be dropped) is hashed, as the bytes after it would be read as another's.
+-- A hash that is not one (the CHECK can be dropped) is hashed, as the bytes after it would be read as another's; and an
+-- entry without a number would leave its chain out.
 SELECT string_agg(
-    uuid_send(head.case_id) || int4send(head.seq)
+    uuid_send(head.case_id) || int4send(coalesce(head.seq, 0))
     || CASE WHEN length(head.hash) = 32 THEN head.hash ELSE sha256(coalesce(head.hash, '')) END,
     ''
 )

@@ -1,6 +1,6 @@
 -- The heads of the chains of up to %(size)s users, from the id %(last)s down, as in case-heads.sql.
 SELECT string_agg(
-    uuid_send(head.user_id) || int4send(head.seq)
+    uuid_send(head.user_id) || int4send(coalesce(head.seq, 0))
     || CASE WHEN length(head.hash) = 32 THEN head.hash ELSE sha256(coalesce(head.hash, '')) END,
     ''
 )

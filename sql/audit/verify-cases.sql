@@ -24,9 +24,13 @@ checked AS (
 ),
 findings AS (
     SELECT c.case_id AS subject, c.seq, c.previous_seq,
-           CASE WHEN c.seq <> c.previous_seq + 1 THEN 'missing' ELSE 'changed' END AS problem
+           CASE
+               WHEN c.seq IS NULL THEN 'no number'
+               WHEN c.seq <> c.previous_seq + 1 THEN 'missing'
+               ELSE 'changed'
+           END AS problem
     FROM checked AS c
-    WHERE c.is_wrong OR c.seq <> c.previous_seq + 1
+    WHERE c.is_wrong OR c.seq IS DISTINCT FROM c.previous_seq + 1
 
     UNION ALL
     -- Every case begins with an entry.

@@ -15,9 +15,13 @@ WITH checked AS (
 ),
 findings AS (
     SELECT c.user_id AS subject, c.seq, c.previous_seq,
-           CASE WHEN c.seq <> c.previous_seq + 1 THEN 'missing' ELSE 'changed' END AS problem
+           CASE
+               WHEN c.seq IS NULL THEN 'no number'
+               WHEN c.seq <> c.previous_seq + 1 THEN 'missing'
+               ELSE 'changed'
+           END AS problem
     FROM checked AS c
-    WHERE c.is_wrong OR c.seq <> c.previous_seq + 1
+    WHERE c.is_wrong OR c.seq IS DISTINCT FROM c.previous_seq + 1
 
     UNION ALL
     SELECT u.id, NULL, NULL, 'no log'

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from casedb import audit
+from casedb import audit, audit_anchored
 from casedb.audit import verify
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -66,6 +66,21 @@ TAMPERING: dict[str, tuple[tuple[str, ...], list[int | None], bool]] = {
             f" ('{CASE}', '{WORKER}', 'forged', 8, sha256('x'))",
         ),
         [8],
+        False,
+    ),
+    "insert at the end without a number": (
+        (
+            "ALTER TABLE public.case_logs ALTER seq DROP NOT NULL",
+            f"INSERT INTO public.case_logs (case_id, user_id, action, seq, hash) VALUES"
+            f" ('{CASE}', '{WORKER}', 'forged', NULL, sha256('x'))",
+            f"""
+            UPDATE public.case_logs AS l SET hash = audit.case_log_hash(
+                (SELECT p.hash FROM public.case_logs AS p WHERE p.case_id = '{CASE}' AND p.seq = 7),
+                l.id, l.case_id, l.seq, l.user_id, l.action, l.details, l."timestamp", l.login
+            ) WHERE l.case_id = '{CASE}' AND l.seq IS NULL
+            """,
+        ),
+        [None],
         False,
     ),
 }
@@ -173,7 +188,7 @@ def test_checking_in_batches_is_checking_all(
     heads = heads_of(told)
     tamper(told, EDIT, TAIL)
     monkeypatch.setattr(audit, "_BATCH", 1)
-    monkeypatch.setattr(audit, "_BLOCKS", 1)
+    monkeypatch.setattr(audit_anchored, "_BLOCKS", 1)
     phases: list[tuple[str, int, int | None]] = []
     with connect(told, purpose="test") as admin:
         report = verify(
