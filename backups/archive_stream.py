@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import Connection
 
 from backups import large_tables, toc
+from backups.archive_form import ArchiveForm
 from backups.large_tables import LargeTable
 from backups.pipes import Pipes
 from backups.readers import EndedEarly, Program, Readers, piped, reading
@@ -86,31 +87,28 @@ def archive_stream(
     *,
     tools: PostgresTools,
     snapshot: str,
-    jobs: int,
-    binary: bool,
-    large_from_bytes: int,
+    form: ArchiveForm,
     lock_wait_ms: int,
 ) -> Iterator[ArchiveStream]:
     """Start what it takes, and yield the archive; the programs are ended with the block.
 
-    `connection` holds `snapshot`, and `target` is how programs connect. As many sessions as
-    `jobs` read what is as large as `large_from_bytes`, if the server lets so many in; one alone
-    only what is to be read in `binary`, because pg_dump reads text as well.
+    `connection` holds `snapshot`, and `target` is how programs connect. One session of ours alone
+    reads only what is to be in binary, because pg_dump reads text as well.
 
     Raises:
         EndedEarly: a reader could not begin.
     """
     pipes = Pipes()
-    binary = binary and tools.major in toc.KNOWN_MAJORS
+    binary = form.binary and tools.major in toc.KNOWN_MAJORS
     large = (
-        large_tables.read_large_tables(connection, large_from_bytes, binary=binary)
-        if jobs > 1 or binary
+        large_tables.read_large_tables(connection, form.large_from_bytes, binary=binary)
+        if form.jobs > 1 or binary
         else []
     )
     with reading(
         pipes,
-        _worth_reading(large, jobs),
-        sessions=jobs,
+        _worth_reading(large, form.jobs),
+        sessions=form.jobs,
         snapshot=snapshot,
         target=target,
         tools=tools,

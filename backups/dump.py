@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from backups import content, facts, fingerprint, snapshot
 from backups import dump_checks as checks
 from backups.archive import UnreadableArchiveError, require_listed
+from backups.archive_form import USUAL, ArchiveForm
 from backups.chain import announce, read_head, settle
 from backups.client_holes import warnings_of
 from backups.dump_archive import expected_bytes, proven_archive
@@ -22,7 +23,6 @@ from backups.dump_job import Job, write, write_clear
 from backups.instructions import creation_script, instructions, property_script
 from backups.interrupts import held, too_late
 from backups.labels import label_of
-from backups.large_tables import LARGE_FROM_BYTES
 from backups.manifest import (
     CATALOG,
     CREATION,
@@ -72,10 +72,7 @@ def dump(
     space_ratio: float = SPACE_RATIO,
     lock_wait_s: float = LOCK_WAIT_S,
     attempts: int = ATTEMPTS,
-    jobs: int = 1,
-    binary: bool = True,
-    compress_level: int | None = None,
-    large_from_bytes: int = LARGE_FROM_BYTES,
+    form: ArchiveForm = USUAL,
     recipients: Sequence[str] = (),
     chain: Path | None = None,
     earlier: Manifest | None = None,
@@ -84,10 +81,7 @@ def dump(
 
     `space_ratio` is how much free space the store must have, as a part of the database's size.
     A table that somebody locks exclusively is waited for `lock_wait_s` at a time, `attempts` times.
-    With more than one of `jobs`, so many sessions at once read each table of `large_from_bytes` and
-    more; with fewer, if the server lets fewer in. With `binary`, those of them that are as small so
-    are written in COPY's binary format, which pg_restore loads, but cannot print as SQL.
-    `compress_level` is one of zstd's, 1 to 19; without it, what was measured to be best.
+    `form` is how the archive is written.
     With `recipients`, public keys of age, everything but when and how much is encrypted to them,
     and the roles' password verifiers are part of it. `chain` is the folder where this host
     remembers its newest backup, so that the next one can name it. `earlier` is any earlier backup
@@ -125,10 +119,7 @@ def dump(
             attempts=attempts,
             recipients=tuple(recipients),
             chain=chain,
-            jobs=jobs,
-            binary=binary,
-            compress_level=compress_level,
-            large_from_bytes=large_from_bytes,
+            form=form,
             expected_bytes=expected_bytes(size_bytes, earlier),
         )
         checks.require_all_rows(connection)

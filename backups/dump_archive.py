@@ -139,13 +139,13 @@ def _attempt(job: Job, new: NewSet) -> Proof:
                 target,
                 tools=job.tools,
                 snapshot=held.identifier,
-                jobs=job.jobs,
-                binary=job.binary,
-                large_from_bytes=job.large_from_bytes,
+                form=job.form,
                 lock_wait_ms=job.lock_wait_ms,
             ) as stream,
         ):
-            writing = pool.submit(compress_for, stream, file, job.recipients, job.compress_level)
+            writing = pool.submit(
+                compress_for, stream, file, job.recipients, job.form.compress_level
+            )
             catalog = fingerprint.read_fingerprint(job.connection, roles)
             tables = _read_tables(job, held, writing, watchdog)
             large_objects = content.read_large_objects(job.connection)

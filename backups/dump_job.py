@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import Connection
 
 from backups import facts
+from backups.archive_form import ArchiveForm
 from backups.manifest import PRINTED_MONEY, SEALED_SUFFIX, FileFacts
 from backups.progress import OnProgress
 from backups.sealing import seal_bytes
@@ -33,14 +34,7 @@ class Job:
     attempts: int
     recipients: tuple[str, ...]
     chain: Path | None
-    jobs: int
-    """How many sessions read a large table at once."""
-    binary: bool
-    """Whether large tables that are as small so are written in COPY's binary format."""
-    compress_level: int | None
-    """One of zstd's; None is what was measured to be the best for its work."""
-    large_from_bytes: int
-    """From which size on a table is large."""
+    form: ArchiveForm
     expected_bytes: int
     """About how long the archive will be before compression; for the time left."""
 

@@ -108,11 +108,6 @@ class Values(BaseModel):
         False, description="Let migrate, seed, dump and restore use DATABASE_URL."
     )
 
-    @property
-    def dumps_binary(self) -> bool:
-        """Whether a dump may write rows in COPY's binary format."""
-        return self.dump_copy_format != "text"
-
 
 @dataclass(frozen=True)
 class Settings:

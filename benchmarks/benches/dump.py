@@ -8,9 +8,9 @@ from psycopg import sql
 
 from backups import content, snapshot
 from backups.anchors import compressed_heads
+from backups.archive_form import USUAL, ArchiveForm
 from backups.archive_stream import archive_stream
 from backups.dump import LOCK_WAIT_S, dump
-from backups.large_tables import LARGE_FROM_BYTES
 from backups.manifest import DUMP
 from backups.stores import LocalStore
 from backups.streams import compress
@@ -25,7 +25,7 @@ from casedb.database import connect
 from casedb.tools import PostgresTools
 
 HALVED_BYTES = 100 << 20
-JOBS = 2
+IN_TWO = ArchiveForm(jobs=2)
 SMALL_LEVEL = 9
 _LABEL = "20260101T000000Z"
 FASTER = "faster than the plan's script"
@@ -69,7 +69,7 @@ def copy_all(target: Conninfo, tools: PostgresTools, *, binary: bool = False) ->
         list(pool.map(one, statements))
 
 
-def bare(target: Conninfo, tools: PostgresTools, place: Path, *, jobs: int = 1) -> int:
+def bare(target: Conninfo, tools: PostgresTools, place: Path, form: ArchiveForm = USUAL) -> int:
     """Put the archive of a dump into a store, without any proof; return the bytes written.
 
     As a dump does it: flushed to the disk, and read back.
@@ -84,16 +84,14 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path, *, jobs: int = 1) 
                 target,
                 tools=tools,
                 snapshot=held.identifier,
-                jobs=jobs,
-                binary=True,
-                large_from_bytes=LARGE_FROM_BYTES,
+                form=form,
                 lock_wait_ms=int(LOCK_WAIT_S * 1000),
             ) as stream,
             store.lock(target.dbname),
             store.new_set(target.dbname, _LABEL) as new,
         ):
             with new.create(DUMP) as file:
-                written = compress(stream, file)
+                written = compress(stream, file, form.compress_level)
             found = new.read_back(DUMP)
             assert found
             assert found.same_bytes(written)
@@ -127,9 +125,9 @@ def measure(site: Site) -> Found:
     """Measure."""
     target, tools = site.filled.target, site.tools
 
-    def proven(place: Path, *, jobs: int = 1, binary: bool = True, level: int | None = None) -> Did:
+    def proven(place: Path, form: ArchiveForm = USUAL) -> Did:
         store = LocalStore(place / "store")
-        manifest = dump(target, store, tools=tools, jobs=jobs, binary=binary, compress_level=level)
+        manifest = dump(target, store, tools=tools, form=form)
         return Did(manifest.size_bytes)
 
     def copied(_place: Path) -> None:
@@ -155,7 +153,7 @@ def measure(site: Site) -> Found:
             Contestant(
                 "bare in two",
                 "the same with --jobs 2: two sessions read each large table",
-                lambda place: Did(bare(target, tools, place, jobs=JOBS)),
+                lambda place: Did(bare(target, tools, place, IN_TWO)),
             ),
             Contestant(
                 "best pg_dump",
@@ -167,17 +165,17 @@ def measure(site: Site) -> Found:
             Contestant(
                 "dump in two",
                 "casedb dump --jobs 2",
-                lambda place: proven(place, jobs=JOBS),
+                lambda place: proven(place, IN_TWO),
             ),
             Contestant(
                 "dump in text",
                 "casedb dump --copy-format text",
-                lambda place: proven(place, binary=False),
+                lambda place: proven(place, ArchiveForm(binary=False)),
             ),
             Contestant(
                 "small dump",
                 f"casedb dump --compress {SMALL_LEVEL}",
-                lambda place: proven(place, level=SMALL_LEVEL),
+                lambda place: proven(place, ArchiveForm(compress_level=SMALL_LEVEL)),
             ),
             Contestant(
                 "heads",

@@ -8,13 +8,13 @@ from typing import Protocol
 
 from backups.catalog import catalog, resolve_label
 from backups.drill import drill
-from backups.dump import dump
 from backups.stores import open_store
 from casedb import migrations
 from casedb.cli.migrate_guard import backup_first
 from casedb.cli.options import keys_of
 from casedb.cli.output import Tell
 from casedb.cli.seed import told
+from casedb.cli.taking import take_backup
 from casedb.connections import embedded_tools
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -162,17 +162,7 @@ class BringUp:
         for backup in known:
             if backup.is_good and backup.manifest and backup.manifest.migration_head == head:
                 return backup.label, f"{backup.label} is there"
-        manifest = dump(
-            target,
-            store,
-            tools=tools,
-            recipients=self.settings.values.recipients,
-            jobs=self.settings.values.dump_jobs,
-            binary=self.settings.values.dumps_binary,
-            compress_level=self.settings.values.dump_compress,
-            chain=self.settings.chain_dir,
-            on_progress=self.on_step,
-        )
+        manifest = take_backup(self.settings, target, store, tools=tools, on_progress=self.on_step)
         return manifest.label, f"{manifest.label} taken"
 
     def _drill(self, label: str, tools: PostgresTools) -> str:

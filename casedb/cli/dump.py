@@ -6,12 +6,12 @@ import click
 
 from backups.catalog import newest_manifest
 from backups.client_holes import warnings_of
-from backups.dump import dump as take_backup
 from backups.stores import open_store
 from backups.stores.several import SeveralStores
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json, progress, seconds, size
 from casedb.cli.signals import signals_after
+from casedb.cli.taking import form_of, take_backup
 from casedb.connections import Verb, client_tools, target_for
 from casedb.database import connect, server_major
 from casedb.errors import ToolFailedError
@@ -77,14 +77,12 @@ def dump(
         _warn(known)
         with progress("dump") as tell:
             manifest = take_backup(
+                settings,
                 target,
                 stores,
                 tools=tools,
-                recipients=recipients or settings.values.recipients,
-                jobs=jobs or settings.values.dump_jobs,
-                compress_level=level or settings.values.dump_compress,
-                binary=copy_format != "text" if copy_format else settings.values.dumps_binary,
-                chain=settings.chain_dir,
+                form=form_of(settings, jobs=jobs, copy_format=copy_format, level=level),
+                recipients=recipients,
                 on_progress=tell,
                 earlier=newest_manifest(opened[0], database),
             )

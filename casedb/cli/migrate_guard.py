@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import click
 
-from backups.dump import dump
 from backups.stores import open_store
 from backups.verify import verify
 from casedb.cli.output import Tell
+from casedb.cli.taking import take_backup
 from casedb.connections import Verb, client_tools, target_for
 from casedb.conninfo import Conninfo
 from casedb.database import connect, server_major
@@ -57,17 +57,7 @@ def _take(settings: Settings, tell: Tell, target: Conninfo) -> tuple[str, dict[s
     with connect(target, purpose="dump") as connection:
         tools = client_tools(settings, server_major(connection))
     store = open_store(settings.store_url)
-    manifest = dump(
-        target,
-        store,
-        tools=tools,
-        recipients=settings.values.recipients,
-        jobs=settings.values.dump_jobs,
-        binary=settings.values.dumps_binary,
-        compress_level=settings.values.dump_compress,
-        chain=settings.chain_dir,
-        on_progress=tell,
-    )
+    manifest = take_backup(settings, target, store, tools=tools, on_progress=tell)
     verify(store, manifest.label, tools=tools, on_progress=tell)
     counted = {f"{table.schema_name}.{table.name}": table.rows for table in manifest.tables}
     return manifest.label, counted

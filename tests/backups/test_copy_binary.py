@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 
 from backups import large_tables
+from backups.archive_form import ArchiveForm
 from backups.archive_stream import ArchiveStream
 from backups.attempt import Wish
 from backups.copy_binary import BEGINS, ENDS, fields_of, joined
@@ -125,7 +126,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def archive_of(target: Conninfo, tools: PostgresTools, place: Path, jobs: int) -> bytes:
     store = LocalStore(place / "store")
-    manifest = dump(target, store, tools=tools, jobs=jobs, large_from_bytes=0)
+    manifest = dump(target, store, tools=tools, form=ArchiveForm(jobs=jobs, large_from_bytes=0))
     with store.open(manifest.database, manifest.label, DUMP) as file:
         return b"".join(decompressed(file))
 
@@ -232,7 +233,7 @@ def test_it_is_restored_with_frozen_rows_and_drilled(
     jobs: int,
 ) -> None:
     store = LocalStore(tmp_path)
-    manifest = dump(filled, store, tools=tools, jobs=jobs, large_from_bytes=0)
+    manifest = dump(filled, store, tools=tools, form=ArchiveForm(jobs=jobs, large_from_bytes=0))
 
     assert drill(store, manifest.label, tools=tools, with_access=False).differences == ()
     restore(store, Wish(manifest.label, loaded.dbname), cluster, tools=tools)
@@ -305,7 +306,7 @@ def test_as_text_pg_restore_prints_it(
     filled: Conninfo, tools: PostgresTools, tmp_path: Path
 ) -> None:
     store = LocalStore(tmp_path)
-    manifest = dump(filled, store, tools=tools, binary=False, large_from_bytes=0)
+    manifest = dump(filled, store, tools=tools, form=ArchiveForm(binary=False, large_from_bytes=0))
 
     with store.open(manifest.database, manifest.label, DUMP) as file:
         archive = b"".join(decompressed(file))
@@ -421,7 +422,7 @@ def test_a_reader_that_is_ended_fails_the_dump(
     monkeypatch.setattr(ArchiveStream, "read", end_it)
     store = LocalStore(tmp_path)
     with pytest.raises(ToolFailedError, match="psql failed") as caught:
-        dump(filled, store, tools=tools, large_from_bytes=0)
+        dump(filled, store, tools=tools, form=ArchiveForm(large_from_bytes=0))
 
     assert ended == [(True,)]
     assert "terminat" in (caught.value.detail or "")

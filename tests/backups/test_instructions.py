@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from backups.archive_form import ArchiveForm
 from backups.dump import dump
 from backups.facts import read_properties
 from backups.instructions import restored_name
@@ -77,7 +78,9 @@ def test_its_commands_restore_a_database_of_any_name_beside_the_living_one(
     recipients = [new_key(tmp_path / "key")] if sealed else []
     store = LocalStore(tmp_path / "store")
     # With all tables large enough for rows in binary.
-    manifest = dump(odd, store, tools=tools, recipients=recipients, large_from_bytes=0)
+    manifest = dump(
+        odd, store, tools=tools, recipients=recipients, form=ArchiveForm(large_from_bytes=0)
+    )
     folder = tmp_path / "set"
     (found,) = (p for p in store.root.rglob(manifest.label) if p.is_dir())
     shutil.copytree(found, folder)

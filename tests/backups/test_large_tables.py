@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from backups import large_tables, toc
+from backups.archive_form import ArchiveForm
 from backups.drill import drill
 from backups.dump import dump
 from backups.large_tables import LargeTable, conditions, read_large_tables
@@ -148,7 +149,9 @@ def test_it_is_what_pg_dump_would_have_written(
 ) -> None:
     store = LocalStore(tmp_path)
 
-    manifest = dump(filled, store, tools=tools, jobs=3, binary=False, large_from_bytes=0)
+    manifest = dump(
+        filled, store, tools=tools, form=ArchiveForm(jobs=3, binary=False, large_from_bytes=0)
+    )
 
     found, order = parsed(archive_of(store, manifest))
     expected, order_of_pg_dump = parsed(by_pg_dump(filled, tools))
@@ -163,7 +166,9 @@ def test_pg_restore_reads_it_from_a_pipe(
 ) -> None:
     """As RESTORE.txt has it: from a pipe it cannot go back to rows that came too early."""
     store = LocalStore(tmp_path)
-    manifest = dump(filled, store, tools=tools, jobs=2, binary=False, large_from_bytes=0)
+    manifest = dump(
+        filled, store, tools=tools, form=ArchiveForm(jobs=2, binary=False, large_from_bytes=0)
+    )
 
     ours, expected = (
         subprocess.run(
@@ -199,7 +204,9 @@ def test_a_drill_finds_it_equal(
     store = LocalStore(tmp_path)
     if through_a_pipe:
         monkeypatch.setattr("backups.load.jobs_for", lambda _cores: 1)
-    manifest = dump(filled, store, tools=tools, jobs=2, binary=binary, large_from_bytes=0)
+    manifest = dump(
+        filled, store, tools=tools, form=ArchiveForm(jobs=2, binary=binary, large_from_bytes=0)
+    )
 
     report = drill(store, manifest.label, tools=tools, with_access=False)
 
@@ -227,7 +234,13 @@ def test_while_rows_are_written_and_moved_it_is_the_snapshot(
                 other.execute(statement.encode())
             return
 
-    manifest = dump(small, store, tools=tools, jobs=2, large_from_bytes=0, on_progress=meanwhile)
+    manifest = dump(
+        small,
+        store,
+        tools=tools,
+        form=ArchiveForm(jobs=2, large_from_bytes=0),
+        on_progress=meanwhile,
+    )
 
     assert next(changes, None) is None
     report = drill(store, manifest.label, tools=tools, with_access=False)
@@ -281,7 +294,9 @@ def test_where_the_server_lets_fewer_in_it_does_with_fewer(
 ) -> None:
     store = LocalStore(tmp_path)
     with only_so_many_sessions(filled, count) as target:
-        manifest = dump(target, store, tools=tools, jobs=4, binary=False, large_from_bytes=0)
+        manifest = dump(
+            target, store, tools=tools, form=ArchiveForm(jobs=4, binary=False, large_from_bytes=0)
+        )
 
     _, order = parsed(archive_of(store, manifest))
     assert (set(order[-len(RANGED) :]) == RANGED) is ranged
@@ -308,7 +323,7 @@ def test_a_reader_that_is_ended_fails_the_dump(
 
     monkeypatch.setattr("backups.readers.conditions", end_one)
     with pytest.raises(ToolFailedError, match=r"psql failed") as caught:
-        dump(filled, store, tools=tools, jobs=2, large_from_bytes=0)
+        dump(filled, store, tools=tools, form=ArchiveForm(jobs=2, large_from_bytes=0))
 
     assert len(ended) == 1
     assert "terminat" in (caught.value.detail or "")

@@ -11,6 +11,7 @@ import pytest
 from psycopg import Connection, sql
 
 from backups import fingerprint, snapshot
+from backups.archive_form import ArchiveForm
 from backups.content import SETTINGS
 from backups.drill import drill
 from backups.dump import dump
@@ -92,9 +93,7 @@ def test_a_truncate_that_queues_before_pg_dump_goes_first_and_is_wholly_in_the_d
         store,
         tools=tools,
         lock_wait_s=1,
-        jobs=jobs,
-        binary=binary,
-        large_from_bytes=0,
+        form=ArchiveForm(jobs=jobs, binary=binary, large_from_bytes=0),
         on_progress=lambda p: phases.append(p.phase),
     )
 

@@ -16,6 +16,7 @@ from casedb.sqlfiles import read_sql
 from tests.database.audit_world import (
     CASE,
     CLERK,
+    HASH,
     OTHER,
     chained,
     heads_of,
@@ -196,6 +197,61 @@ def test_a_hash_that_is_none_is_noted_and_vouched_for(many: Conninfo) -> None:
     assert len(problems(many, heads=heads_of(many))) == 3
 
 
+def test_an_entry_without_a_number_does_not_leave_its_chain_out(many: Conninfo) -> None:
+    tamper(
+        many,
+        "ALTER TABLE public.case_logs ALTER seq DROP NOT NULL",
+        f"UPDATE public.case_logs SET seq = NULL WHERE case_id = '{far(5)}'",
+    )
+
+    found = {head.first: head.seq for b in heads_of(many) for head in b.heads if b.kind == "case"}
+    assert len(found) == 20
+    assert found[far(5).hex] == 0
+
+
+def test_the_end_of_a_users_chain_that_was_cut_off_is_gone(staffed: Conninfo) -> None:
+    with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
+        seed.execute("UPDATE public.users SET is_active = false WHERE id = %s", (CLERK,))
+    heads = heads_of(staffed)
+    tamper(
+        staffed,
+        "ALTER TABLE audit.user_logs DISABLE TRIGGER ALL",
+        f"DELETE FROM audit.user_logs WHERE user_id = '{CLERK}' AND seq = 2",
+    )
+
+    assert told_of(staffed, heads) == [f"user {CLERK}: entry 2 is gone, which backup x vouches for"]
+
+
+def test_which_of_two_that_begin_alike_has_lost_its_log_is_not_guessed(staffed: Conninfo) -> None:
+    """Of the head the beginning is known only: nothing else began so when it was written."""
+    earlier, later = UUID(int=far(3).int + 1), far(3)
+    user = (
+        "INSERT INTO public.users (id, email, password, role, first_name, last_name)"
+        " VALUES (%s, %s, %s, 'CLERK', 'Jane', 'Doe')"
+    )
+    chained(staffed, earlier)
+    with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
+        seed.execute(user, (earlier, "one@example.com", HASH))
+    heads = heads_of(staffed)
+    chained(staffed, later)
+    with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
+        seed.execute(user, (later, "two@example.com", HASH))
+    both = f"('{earlier}', '{later}')"
+    tamper(
+        staffed,
+        "ALTER TABLE audit.user_logs DISABLE TRIGGER ALL",
+        f"DELETE FROM public.case_logs WHERE case_id IN {both}",
+        f"DELETE FROM audit.user_logs WHERE user_id IN {both}",
+    )
+
+    gone = "entry 1 is gone, which backup x vouches for"
+    told = told_of(staffed, heads)
+    assert [line for line in told if line.endswith(gone)] == [
+        f"case {str(later)[:24]}...: {gone}",
+        f"user {str(later)[:24]}...: {gone}",
+    ]
+
+
 def test_a_rewritten_chain_whose_hash_begins_as_before_is_found_with_its_block(
     many: Conninfo,
 ) -> None:
@@ -229,8 +285,13 @@ def test_a_block_of_one_chain_names_it(staffed: Conninfo) -> None:
     heads = heads_of(staffed)
     tamper(staffed, forged(far(1), same_byte=True))
 
-    assert problems(staffed, heads=heads) == [("case", str(far(1)), 1)]
-    assert problems(staffed, heads=heads, case=far(1)) == [("case", str(far(1)), 1)]
+    for case in (None, far(1)):
+        report = report_of(staffed, heads, case=case)
+        assert [str(finding) for finding in report.findings] == [
+            f"case {far(1)}: entry 1 is not the one that backup x vouches for: it or an earlier one"
+            " was rewritten"
+        ]
+        assert report.unproven == 0
 
 
 def test_each_kind_of_damage_in_one_block_is_named(many: Conninfo) -> None:
