@@ -93,7 +93,7 @@ def archive_stream(
     """Start what it takes, and yield the archive; the programs are ended with the block.
 
     `connection` holds `snapshot`, and `target` is how programs connect. One session of ours alone
-    reads only what is to be in binary, because pg_dump reads text as well.
+    reads only what is to be as pg_dump cannot have it: in binary, or in another order.
 
     Raises:
         EndedEarly: a reader could not begin.
@@ -128,4 +128,6 @@ def archive_stream(
 
 def _worth_reading(large: Sequence[LargeTable], sessions: int) -> list[LargeTable]:
     """Return which of the `large` tables so many sessions read, and not pg_dump."""
-    return [table for table in large if sessions > 1 or (sessions == 1 and table.is_binary)]
+    if sessions == 1:
+        return [table for table in large if table.is_binary or table.is_ordered]
+    return list(large) if sessions else []

@@ -6,7 +6,7 @@ are, the rows themselves tell. COPY names the columns, so a table has its own or
 loaded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 
@@ -16,7 +16,13 @@ MOST_TRIES = 120
 """Of orders, each of them made and compressed: of ten columns, each has been at every place."""
 
 
-def smallest_order(rows: Sequence[Sequence[bytes]], most_tries: int = MOST_TRIES) -> list[int]:
+Written = Callable[[Iterable[Sequence[bytes]]], bytes]
+"""Makes rows of their fields, in the format in which they will be compressed."""
+
+
+def smallest_order(
+    rows: Sequence[Sequence[bytes]], written: Written, most_tries: int = MOST_TRIES
+) -> list[int]:
     """Return the order, as numbers of columns, that is the smallest of those tried.
 
     `rows`, one at least, are of one table, field by field. The largest columns are moved first:
@@ -24,21 +30,20 @@ def smallest_order(rows: Sequence[Sequence[bytes]], most_tries: int = MOST_TRIES
     """
     columns = range(len(rows[0]))
     best = list(columns)
-    least = size_in(best, rows)
+    least = size_in(best, rows, written)
     sizes = [sum(map(len, column)) for column in zip(*rows, strict=True)]
     for moving in sorted(columns, key=lambda column: -sizes[column]):
         for order in islice(_moved(best, moving), most_tries):
             most_tries -= 1
-            if (size := size_in(order, rows)) < least:
+            if (size := size_in(order, rows, written)) < least:
                 best, least = order, size
     return best
 
 
-def size_in(order: Sequence[int], rows: Sequence[Sequence[bytes]]) -> int:
+def size_in(order: Sequence[int], rows: Sequence[Sequence[bytes]], written: Written) -> int:
     """Return how long the rows are when they are compressed with their columns in this order."""
     in_order = itemgetter(*order) if len(order) > 1 else tuple
-    begin = len(order).to_bytes(2, "big")
-    return len(compressed(begin + begin.join(map(b"".join, map(in_order, rows)))))
+    return len(compressed(written(map(in_order, rows))))
 
 
 def _moved(order: Sequence[int], column: int) -> Iterator[list[int]]:

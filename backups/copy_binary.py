@@ -3,7 +3,7 @@
 https://www.postgresql.org/docs/15/sql-copy.html, "Binary Format".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
 from casedb.errors import ToolFailedError
@@ -87,6 +87,15 @@ def fields_of(data: bytes, so_many_bytes: int | None = None) -> Iterator[list[by
             fields.append(data[at:ends_at])
             at = ends_at
         yield fields
+
+
+def rows_of(fields: Iterable[Sequence[bytes]]) -> bytes:
+    """Return the rows that have these fields, without what begins and ends all of them.
+
+    >>> rows_of([[b"\\0\\0\\0\\1x"], [b"\\0\\0\\0\\1y"]])
+    b'\\x00\\x01\\x00\\x00\\x00\\x01x\\x00\\x01\\x00\\x00\\x00\\x01y'
+    """
+    return b"".join(_COUNT.pack(len(row)) + b"".join(row) for row in fields)
 
 
 def _number(form: Struct, data: bytes) -> int:

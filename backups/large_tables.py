@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from backups import column_order, copy_binary
+from backups import column_order, copy_binary, copy_text
 from backups.streams import compressed
 from casedb.sqlfiles import read_sql
 
@@ -26,8 +26,9 @@ SAMPLE_BYTES = 512 << 10
 """By which of its rows the format of a table is chosen."""
 WORTH_ITS_SPEED = 0.05
 """How much larger rows in binary may be: the server makes them in two thirds of the time."""
-ORDERED_FROM_BYTES = 128 << 20
-"""From here on, to look for the best order of the columns takes less than a tenth of a dump."""
+ORDERED_FROM_BYTES = 64 << 20
+"""Chosen: a table of that size is dumped in most of a second, and its best order found in a tenth
+or two."""
 ORDER_BYTES = 128 << 10
 """Of rows, by which the order is chosen."""
 
@@ -45,6 +46,8 @@ class LargeTable:
     columns: tuple[str, ...]
     is_binary: bool = False
     """Whether its rows are in COPY's binary format, and not in text as pg_dump writes them."""
+    is_ordered: bool = False
+    """Whether its columns are in another order than the table's, which pg_dump does not know."""
 
     @property
     def copy_in(self) -> str:
@@ -84,7 +87,7 @@ def read_large_tables(
 ) -> list[LargeTable]:
     """Return the tables of `from_bytes` and more that sessions of ours can read, by their names.
 
-    With `binary`, those that are as small so are to be read in COPY's binary format.
+    With `binary`, each is to be read in the format and the order of columns in which it is small.
 
     Tables with names beyond ASCII are left to pg_dump, which alone knows in which encoding it puts
     them into the archive.
@@ -103,17 +106,28 @@ def in_its_format(connection: Connection[Any], table: LargeTable) -> LargeTable:
 
     Mostly they are smaller: a hash has half of the bytes, and what is random in an id as well. But
     text that repeats an id finds it again in text only. Without rows nothing is known. The columns
-    of a table in binary are in the order in which those rows are smallest.
+    of a large one are in the order in which those rows are smallest, in either format.
     """
-    in_binary = replace(table, is_binary=True)
-    rows = _sample(connection, in_binary)
-    some = list(copy_binary.fields_of(rows, ORDER_BYTES))
-    if some and table.size_bytes >= ORDERED_FROM_BYTES:
-        order = column_order.smallest_order(some)
-        in_binary = replace(in_binary, columns=tuple(table.columns[number] for number in order))
-        rows = _sample(connection, in_binary)
-    size_in_text = len(compressed(_sample(connection, table)))
-    return in_binary if len(compressed(rows)) < size_in_text * (1 + WORTH_ITS_SPEED) else table
+    in_binary = in_its_order(connection, replace(table, is_binary=True))
+    size, size_in_text = (len(compressed(_sample(connection, each))) for each in (in_binary, table))
+    if size < size_in_text * (1 + WORTH_ITS_SPEED):
+        return in_binary
+    return in_its_order(connection, table)
+
+
+def in_its_order(connection: Connection[Any], table: LargeTable) -> LargeTable:
+    """Return `table` with its columns in the order in which the rows in its middle are smallest.
+
+    As it is, if it is not large enough to look for one.
+    """
+    if table.size_bytes < ORDERED_FROM_BYTES:
+        return table
+    form = copy_binary if table.is_binary else copy_text
+    rows = list(form.fields_of(_sample(connection, table), ORDER_BYTES))
+    order = column_order.smallest_order(rows, form.rows_of) if rows else []
+    if order in ([], sorted(order)):
+        return table
+    return replace(table, columns=tuple(table.columns[at] for at in order), is_ordered=True)
 
 
 def _sample(connection: Connection[Any], table: LargeTable) -> bytes:

@@ -14,8 +14,8 @@ from functools import partial
 
 from psycopg import Connection, sql
 
+from backups import copy_binary
 from backups.column_order import smallest_order
-from backups.copy_binary import fields_of
 from backups.large_tables import ORDER_BYTES
 from backups.streams import Compressed
 from benchmarks.bench import Bench, Found
@@ -85,7 +85,9 @@ def measure(site: Site) -> Found:
         )
         names = [name for (name,) in found]
         text, natural = (rows_of(connection, names, form=form) for form in ("text", "binary"))
-        order = smallest_order(list(fields_of(natural, ORDER_BYTES)))
+        order = smallest_order(
+            list(copy_binary.fields_of(natural, ORDER_BYTES)), copy_binary.rows_of
+        )
         whole = rows_of(connection, [names[column] for column in order], form="binary")
         high = partial(ours, level=_HIGH)
         alone = {name: high(rows_of(connection, [name], form="binary")) for name in names}

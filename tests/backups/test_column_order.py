@@ -6,7 +6,8 @@ from itertools import permutations
 import pytest
 
 from backups import column_order
-from backups.column_order import size_in, smallest_order
+from backups.column_order import Written, size_in, smallest_order
+from backups.copy_binary import rows_of
 
 
 def field(value: bytes) -> bytes:
@@ -34,15 +35,15 @@ def rows() -> list[list[bytes]]:
 
 
 def test_the_order_is_one_of_the_smallest(rows: list[list[bytes]]) -> None:
-    order = smallest_order(rows)
+    order = smallest_order(rows, rows_of)
 
-    sizes = sorted(size_in(each, rows) for each in permutations(range(5)))
-    assert size_in(order, rows) <= sizes[len(sizes) // 10]
-    assert size_in(order, rows) < size_in(range(5), rows)
+    sizes = sorted(size_in(each, rows, rows_of) for each in permutations(range(5)))
+    assert size_in(order, rows, rows_of) <= sizes[len(sizes) // 10]
+    assert size_in(order, rows, rows_of) < size_in(range(5), rows, rows_of)
 
 
 def test_the_same_rows_give_the_same_order(rows: list[list[bytes]]) -> None:
-    assert smallest_order(rows) == smallest_order(rows)
+    assert smallest_order(rows, rows_of) == smallest_order(rows, rows_of)
 
 
 def test_so_many_orders_are_tried_and_no_more(
@@ -50,12 +51,12 @@ def test_so_many_orders_are_tried_and_no_more(
 ) -> None:
     tried: list[list[int]] = []
 
-    def remember(order: list[int], rows: list[list[bytes]]) -> int:
+    def remember(order: list[int], rows: list[list[bytes]], written: Written) -> int:
         tried.append(list(order))
-        return size_in(order, rows)
+        return size_in(order, rows, written)
 
     monkeypatch.setattr(column_order, "size_in", remember)
-    smallest_order(rows, 7)
+    smallest_order(rows, rows_of, 7)
 
     assert len(tried) == 1 + 7
     # The largest column first, at every other place.
@@ -63,6 +64,6 @@ def test_so_many_orders_are_tried_and_no_more(
 
 
 def test_with_nothing_to_gain_it_stays() -> None:
-    assert smallest_order([[field(b"a"), field(b"b")]] * 50) == [0, 1]
-    assert smallest_order([[field(b"alone")]] * 50) == [0]
-    assert smallest_order([[]] * 3) == []
+    assert smallest_order([[field(b"a"), field(b"b")]] * 50, rows_of) == [0, 1]
+    assert smallest_order([[field(b"alone")]] * 50, rows_of) == [0]
+    assert smallest_order([[]] * 3, rows_of) == []

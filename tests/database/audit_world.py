@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +80,40 @@ def tamper(target: Conninfo, *statements: str) -> None:
 def text_of_heads(target: Conninfo) -> str:
     with connect(target.replace(user="case_backup"), purpose="test") as connection:
         return b"".join(read_heads(connection)).decode()
+
+
+def text_of_old_heads(target: Conninfo) -> str:
+    """The heads as the first version wrote them: a line each, with 20 bytes of the hash."""
+    return "".join(
+        f"{kind}\t{subject}\t{seq}\t{digest[:20].hex()}\n"
+        for kind, subject, seq, digest in _last_entries(target)
+    )
+
+
+def text_of_heads_in_twenty_digits(target: Conninfo) -> str:
+    """The heads as the second version wrote them: blocks, and 20 digits or all of each id."""
+    lines = []
+    for kind, of_kind in groupby(_last_entries(target), lambda entry: entry[0]):
+        entries = list(of_kind)
+        starts = [subject.hex[:20] for _, subject, _, _ in entries]
+        for block in (entries[at : at + 16] for at in range(0, len(entries), 16)):
+            proof = sha256(b"".join(s.bytes + n.to_bytes(4, "big") + h for _, s, n, h in block))
+            lines.append(f"{kind}\t{len(block)}\t{proof.hexdigest()}\n")
+            for _, subject, seq, digest in block:
+                alone = starts.count(subject.hex[:20]) == 1
+                known = subject.hex[:20] if alone else subject.hex
+                lines.append(f"{known}\t{seq}\t{digest[0]:02x}\n")
+    return "".join(lines)
+
+
+def _last_entries(target: Conninfo) -> list[tuple[Any, ...]]:
+    with connect(target, purpose="test") as admin:
+        return admin.execute(
+            "SELECT DISTINCT ON (1, 2) * FROM ("
+            "SELECT 'case', case_id, seq, hash FROM public.case_logs UNION ALL"
+            " SELECT 'user', user_id, seq, hash FROM audit.user_logs"
+            ") AS e (kind, subject, seq, hash) ORDER BY 1, 2 DESC, 3 DESC"
+        ).fetchall()
 
 
 def heads_of(target: Conninfo) -> list[Block]:

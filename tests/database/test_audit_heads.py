@@ -1,5 +1,7 @@
 """The heads of the chains as a backup has them: how they are written, and what they prove."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
 from uuid import UUID
@@ -9,20 +11,25 @@ import pytest
 
 from casedb import audit_heads
 from casedb.audit import AuditReport, verify
-from casedb.audit_heads import Block, is_old, parse_heads, read_old_heads
+from casedb.audit_heads import Block, are_all_heads, parse_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.sqlfiles import read_sql
 from tests.database.audit_world import (
     CASE,
+    CHAIR,
     CLERK,
     HASH,
     OTHER,
+    WORKER,
+    WORKER_2,
     chained,
     heads_of,
     problems,
     tamper,
     text_of_heads,
+    text_of_heads_in_twenty_digits,
+    text_of_old_heads,
 )
 
 
@@ -41,18 +48,26 @@ def expected_text(target: Conninfo) -> str:
     text = ""
     for kind, of_kind in groupby(rows, lambda row: row[0]):
         ends = {subject: (seq, digest) for _, subject, seq, digest in of_kind}
-        starts = [subject.hex[:20] for subject in ends]
+        ids = [subject.hex for subject in ends]
         chains = list(ends.items())
         for block in (chains[at : at + 16] for at in range(0, len(chains), 16)):
+            of_block = [subject.hex for subject, _ in block]
+            # As many digits as tell each of them from all others.
+            short = next(
+                count
+                for count in range(14, 33)
+                if all(sum(i[:count] == one[:count] for i in ids) == 1 for one in of_block)
+            )
+            begin = of_block[0][: short - 1]
+            while not all(one.startswith(begin) for one in of_block):
+                begin = begin[:-1]
             evidence = sha256()
             lines = ""
             for subject, (seq, digest) in block:
                 proof = digest if len(digest) == 32 else sha256(digest).digest()
                 evidence.update(subject.bytes + seq.to_bytes(4, "big") + proof)
-                alone = starts.count(subject.hex[:20]) == 1
-                known = subject.hex[:20] if alone else subject.hex
-                lines += f"{known}\t{seq}\t{proof[0]:02x}\n"
-            text += f"{kind}\t{len(block)}\t{evidence.hexdigest()}\n{lines}"
+                lines += f"{subject.hex[len(begin) : short]}\t{seq}\t{proof[0]:02x}\n"
+            text += f"{kind}\t{len(block)}\t{evidence.hexdigest()}\t{begin}\n{lines}"
     return text
 
 
@@ -105,10 +120,13 @@ def test_the_lines_are_a_digest_a_block_and_a_start_of_each_id(many: Conninfo) -
         ["case", "4"],
         ["user", "4"],
     ]
-    assert lines[1].startswith(f"{far(18).hex[:20]}\t1\t")
-    # Neighbours that begin alike are written whole.
-    assert lines[20].startswith(f"{OTHER.hex}\t7\t")
-    assert lines[21].startswith(f"{CASE.hex}\t7\t")
+    assert lines[0].endswith(f"\t{far(18).hex[:5]}")
+    assert lines[1].startswith(f"{far(18).hex[5:14]}\t1\t")
+    # Where neighbours begin alike, all of the block are written whole.
+    assert lines[17].endswith("\t000000")
+    assert lines[18].startswith(f"{far(2).hex[6:]}\t1\t")
+    assert lines[20].startswith(f"{OTHER.hex[6:]}\t7\t")
+    assert lines[21].startswith(f"{CASE.hex[6:]}\t7\t")
     assert problems(many, heads=heads_of(many)) == []
 
 
@@ -137,12 +155,10 @@ def test_the_highest_id_there_is_has_a_head_too(told: Conninfo) -> None:
 
     heads = heads_of(told)
 
-    assert (heads[0].heads[0].known, heads[0].heads[0].seq) == ("f" * 20, 1)
+    assert (heads[0].heads[0].known, heads[0].heads[0].seq) == (highest.hex, 1)
     assert problems(told, heads=heads) == []
     tamper(told, *removed(highest))
-    assert told_of(told, heads) == [
-        "case ffffffff-ffff-ffff-ffff-...: entry 1 is gone, which backup x vouches for"
-    ]
+    assert told_of(told, heads) == [f"case {highest}: entry 1 is gone, which backup x vouches for"]
 
 
 def test_the_heads_are_looked_up_by_the_unique_key_and_not_sorted(many: Conninfo) -> None:
@@ -232,6 +248,13 @@ def test_which_of_two_that_begin_alike_has_lost_its_log_is_not_guessed(staffed: 
     chained(staffed, earlier)
     with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
         seed.execute(user, (earlier, "one@example.com", HASH))
+    # Of users that begin alike, all of each id is written.
+    tamper(
+        staffed,
+        "ALTER TABLE audit.user_logs DISABLE TRIGGER ALL",
+        f"DELETE FROM audit.user_logs WHERE user_id IN ('{CHAIR}', '{WORKER}', '{WORKER_2}')",
+        "ALTER TABLE audit.user_logs ENABLE TRIGGER ALL",
+    )
     heads = heads_of(staffed)
     chained(staffed, later)
     with connect(staffed.replace(user="case_seed"), purpose="test") as seed:
@@ -247,8 +270,8 @@ def test_which_of_two_that_begin_alike_has_lost_its_log_is_not_guessed(staffed: 
     gone = "entry 1 is gone, which backup x vouches for"
     told = told_of(staffed, heads)
     assert [line for line in told if line.endswith(gone)] == [
-        f"case {str(later)[:24]}...: {gone}",
-        f"user {str(later)[:24]}...: {gone}",
+        f"case {str(later)[:16]}...: {gone}",
+        f"user {str(later)[:16]}...: {gone}",
     ]
 
 
@@ -307,7 +330,7 @@ def test_each_kind_of_damage_in_one_block_is_named(many: Conninfo) -> None:
     assert told_of(many, heads) == [
         f"case {far(5)}: it has no log at all",
         # Nothing else is known of it any more.
-        f"case {str(far(12))[:24]}...: {gone}",
+        f"case {str(far(12))[:16]}...: {gone}",
         f"case {far(9)}: entry 1 is not the one that backup x vouches for: it or an earlier one"
         " was rewritten",
         f"case {far(5)}: {gone}",
@@ -368,8 +391,8 @@ def test_a_later_case_that_begins_alike_does_not_hide_or_break_an_earlier_one(
 
 
 def test_the_heads_of_earlier_versions_are_checked(many: Conninfo) -> None:
+    text = text_of_old_heads(many)
     with connect(many, purpose="test") as admin:
-        text = b"".join(read_old_heads(admin)).decode()
         last = scalar(admin, "SELECT hash FROM public.case_logs WHERE case_id = %s", far(18))
     assert text.startswith(f"case\t{far(18)}\t1\t{last[:20].hex()}\ncase\t{far(17)}\t1\t")
     heads = list(parse_heads(iter(text.splitlines())))
@@ -387,13 +410,42 @@ def test_the_heads_of_earlier_versions_are_checked(many: Conninfo) -> None:
     assert problems(many, heads=heads, case=far(4)) == []
 
 
-def test_what_earlier_versions_wrote_is_told_from_what_this_one_writes(told: Conninfo) -> None:
-    with connect(told, purpose="test") as admin:
-        assert is_old(b"".join(read_old_heads(admin))[:100])
-    assert not is_old(text_of_heads(told).encode()[:100])
+def test_heads_of_twenty_digits_are_checked(many: Conninfo) -> None:
+    heads = list(parse_heads(iter(text_of_heads_in_twenty_digits(many).splitlines())))
+    assert {len(head.known) for block in heads for head in block.heads} == {20, 32}
+    assert report_of(many, heads).anchored == 24
+    assert problems(many, heads=heads) == []
+
+    tamper(many, forged(far(9), same_byte=False), *removed(far(12)))
+
+    assert problems(many, heads=heads) == [
+        ("case", f"{str(far(12))[:23]}...", 1),
+        ("case", str(far(9)), 1),
+    ]
 
 
-BLOCK, CHAIN = f"case\t1\t{'0' * 64}", f"{'0' * 20}\t1\t00"
+@pytest.mark.parametrize(
+    "written", [text_of_heads, text_of_heads_in_twenty_digits, text_of_old_heads]
+)
+def test_heads_are_all_heads_or_not_whichever_version_wrote_them(
+    many: Conninfo, written: Callable[[Conninfo], str]
+) -> None:
+    heads = list(parse_heads(iter(written(many).splitlines())))
+
+    def are_all(blocks: list[Block]) -> bool:
+        with connect(many, purpose="test") as admin:
+            return are_all_heads(admin, blocks)
+
+    assert are_all(heads)
+    assert not are_all(heads[:-1])
+    assert not are_all([*heads, heads[-1]])
+    assert not are_all([heads[-1], *heads[1:-1], heads[0]])
+    assert not are_all([replace(block, kind="case") for block in heads])
+    tamper(many, forged(far(9), same_byte=True))
+    assert not are_all(heads)
+
+
+BLOCK, CHAIN = f"case\t1\t{'0' * 64}\t0", f"{'0' * 13}\t1\t00"
 
 
 @pytest.mark.parametrize(
@@ -405,9 +457,12 @@ BLOCK, CHAIN = f"case\t1\t{'0' * 64}", f"{'0' * 20}\t1\t00"
         [BLOCK.replace("\t1\t", "\t2\t"), CHAIN],
         [BLOCK.replace("\t1\t", "\t0\t")],
         [BLOCK.replace("\t1\t", "\t17\t"), *[CHAIN] * 17],
-        [BLOCK[:-2], CHAIN],
+        [BLOCK[:-4], CHAIN],
+        [BLOCK[:-1] + "0" * 20, CHAIN],
+        [BLOCK + "g", CHAIN],
+        [BLOCK, CHAIN.lstrip("0")],
         [BLOCK.replace("case", "file"), CHAIN],
-        [BLOCK, f"0{CHAIN}"],
+        [BLOCK, f"{'0' * 19}{CHAIN}"],
         [BLOCK, CHAIN.replace("\t1\t", "\t2147483648\t")],
         [BLOCK, f"{CHAIN}00"],
         [f"case\t{CASE}\t1\t{'0' * 38}"],
