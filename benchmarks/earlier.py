@@ -17,13 +17,14 @@ _CODE = re.compile(r"^- .*minutes with all preparations, at (.+)$", re.MULTILINE
 
 @dataclass(frozen=True)
 class Earlier:
-    """The lines of a page, by the bench that they are of."""
+    """What a page says, by the bench that it says it of."""
 
     sections: dict[str, str] = field(default_factory=dict)
     targets: dict[str, list[str]] = field(default_factory=dict)
-    scaling: dict[str, list[str]] = field(default_factory=dict)
-    scales: str = ""
-    """Which scales the columns of `scaling` are."""
+    scales: tuple[str, ...] = ()
+    """Which scales the columns of the table at the end are."""
+    scaling: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    """What that table has of each bench, figure and scale."""
 
     @property
     def codes(self) -> list[str]:
@@ -46,13 +47,28 @@ def read_page(text: str, without: Container[str]) -> Earlier:
         for part in parts
         if (found := _SECTION.match(part)) and found[1] not in without
     }
-    table = next((part for part in parts if part.startswith(SCALES)), "")
+    scales, scaling = _table(next((part for part in parts if part.startswith(SCALES)), ""))
     return Earlier(
         sections,
         _rows(next((part for part in parts if part.startswith(TARGETS)), ""), sections),
-        _rows(table, sections),
-        next((line for line in table.splitlines() if line.startswith("| bench |")), ""),
+        scales,
+        {bench: figures for bench, figures in scaling.items() if bench in sections},
     )
+
+
+def _table(part: str) -> tuple[tuple[str, ...], dict[str, dict[str, dict[str, str]]]]:
+    """Return the scales of the table at the end, and by bench and figure what it has of each."""
+    scales: tuple[str, ...] = ()
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for line in part.splitlines():
+        if line.startswith("| "):
+            bench, figure, *cells = (cell.strip() for cell in line.strip(" |").split("|"))
+            if not scales:
+                scales = tuple(cells)
+            else:
+                values = dict(zip(scales, cells, strict=False))
+                found.setdefault(bench, {})[figure] = {k: v for k, v in values.items() if v}
+    return scales, found
 
 
 def _rows(part: str, benches: Container[str]) -> dict[str, list[str]]:

@@ -158,24 +158,23 @@ def _arm(arm: Arm) -> str:
 
 
 def _scaling(runs: Sequence[Run], earlier: Earlier) -> Iterator[str]:
-    scales = f"| bench | figure | {' | '.join(run.scale for run in runs)} |"
-    if len(runs) == 1:
-        # With one scale there is nothing to compare.
-        runs, scales = (), earlier.scales
-    if not scales:
+    scales = dict.fromkeys([runs[0].scale, *earlier.scales, *(run.scale for run in runs)])
+    if len(scales) == 1:
+        # There is nothing to compare.
         return
     yield "## At other scales"
     yield ""
-    yield scales
-    yield "|---|---|" + "---:|" * (scales.count("|") - 3)
-    for name in NAMES:
-        if scales == earlier.scales:
-            yield from earlier.scaling.get(name, [])
-        found = [_figures(run, name) for run in runs]
-        for figure in dict.fromkeys(key for figures in found for key in figures):
-            values = [figures.get(figure, "") for figures in found]
-            if sum(map(bool, values)) > 1:
-                yield f"| {name} | {figure} | {' | '.join(values)} |"
+    yield f"| bench | figure | {' | '.join(scales)} |"
+    yield "|---|---|" + "---:|" * len(scales)
+    for bench in NAMES:
+        figures = {name: dict(values) for name, values in earlier.scaling.get(bench, {}).items()}
+        for run in runs:
+            for name, value in _figures(run, bench).items():
+                figures.setdefault(name, {})[run.scale] = value
+        for name, values in figures.items():
+            if len(values) > 1:
+                cells = (values.get(scale, "") for scale in scales)
+                yield f"| {bench} | {name} | {' | '.join(cells)} |"
 
 
 def _figures(run: Run, bench: str) -> dict[str, str]:

@@ -230,7 +230,13 @@ def test_what_was_not_measured_again_stays_on_the_page() -> None:
     # And of one scale, the table of all stays as it is but for what is new.
     alone = render(again[0], earlier=read_page(whole, ["dump"]))
     assert "| restore | share | 0.80 | 0.80 |" in alone
-    assert "| dump | share | 0.60 | 0.60 |" not in alone
+    assert "| dump | share | 0.60 |" not in alone.partition("## At other scales")[2]
+    # What was measured at a further scale is a column more, and changes nothing else.
+    further = a_run("large", a_result("dump", Figure(name="share", value=0.7)))
+    more = render(again[0], [further], earlier=read_page(whole, ["dump"]))
+    assert "| bench | figure | medium | small | large |" in more
+    assert "| restore | share | 0.80 | 0.80 |  |" in more
+    assert "| dump | share | 0.60 |  | 0.70 |" in more
 
 
 def test_the_page_as_it_is_stays_where_nothing_was_measured() -> None:
