@@ -109,6 +109,10 @@ def same_roots(
 
     For a database just restored from that backup, whose rows have been compared: with equal rows
     and equal heads a chain is what it was. Walking it (`check`) tells more: whether it was whole.
+
+    Raises:
+        UnverifiedError: the backup is encrypted, and none of the keys opens it.
+        BackupDamagedError: its heads are not what the manifest names.
     """
     if not _has_heads(manifest) or not audit.has_audit(connection):
         return None

@@ -33,6 +33,7 @@ _BATCH = 10_000
 _BLOCK = 16
 _LAST_ID = UUID(int=2**128 - 1)
 _NONE_IS_SHARED = 1 << 127
+"""How two ids differ that have not even their first digit in common: as one without a neighbour."""
 _ENTRY = Struct(">16si32s")
 """As sql/audit/case-heads.sql writes it: id, seq, hash."""
 _ID_BYTES, _DIGITS = 16, 32
@@ -186,12 +187,15 @@ def _written(kind: Kind, entries: bytes, before: bytes, behind: bytes) -> bytes:
     """Return the lines of whole blocks; the ids before and behind them are given, if there are."""
     chains = list(_PARTS.iter_unpack(entries))
     ids = [int.from_bytes(subject) for subject, _, _ in chains]
-    around = [*_as_number(before), *ids, *_as_number(behind)]
+    ids_before, ids_behind = (
+        [int.from_bytes(subject)] if subject else [] for subject in (before, behind)
+    )
+    around = [*ids_before, *ids, *ids_behind]
     lines = []
     for first in range(0, len(chains), _BLOCK):
         of_block = chains[first : first + _BLOCK]
         digest = sha256(entries[first * _ENTRY.size : (first + _BLOCK) * _ENTRY.size])
-        begins = first + len(_as_number(before))
+        begins = first + len(ids_before)
         neighbours = pairwise(around[max(0, begins - 1) : begins + _BLOCK + 1])
         closest = min((one ^ other for one, other in neighbours), default=_NONE_IS_SHARED)
         short = max(_SHORT, _shared(closest) + 1)
@@ -204,10 +208,6 @@ def _written(kind: Kind, entries: bytes, before: bytes, behind: bytes) -> bytes:
             for subject, seq, noted in of_block
         ]
     return "".join(lines).encode()
-
-
-def _as_number(subject: bytes) -> list[int]:
-    return [int.from_bytes(subject)] if subject else []
 
 
 def _shared(difference: int) -> int:

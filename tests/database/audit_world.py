@@ -86,14 +86,14 @@ def text_of_old_heads(target: Conninfo) -> str:
     """The heads as the first version wrote them: a line each, with 20 bytes of the hash."""
     return "".join(
         f"{kind}\t{subject}\t{seq}\t{digest[:20].hex()}\n"
-        for kind, subject, seq, digest in _last_entries(target)
+        for kind, subject, seq, digest in last_entries(target)
     )
 
 
 def text_of_heads_in_twenty_digits(target: Conninfo) -> str:
     """The heads as the second version wrote them: blocks, and 20 digits or all of each id."""
     lines = []
-    for kind, of_kind in groupby(_last_entries(target), lambda entry: entry[0]):
+    for kind, of_kind in groupby(last_entries(target), lambda entry: entry[0]):
         entries = list(of_kind)
         starts = [subject.hex[:20] for _, subject, _, _ in entries]
         for block in (entries[at : at + 16] for at in range(0, len(entries), 16)):
@@ -106,7 +106,8 @@ def text_of_heads_in_twenty_digits(target: Conninfo) -> str:
     return "".join(lines)
 
 
-def _last_entries(target: Conninfo) -> list[tuple[Any, ...]]:
+def last_entries(target: Conninfo) -> list[tuple[Any, ...]]:
+    """Kind, id, number and hash of the last entry of each chain, cases first, ids descending."""
     with connect(target, purpose="test") as admin:
         return admin.execute(
             "SELECT DISTINCT ON (1, 2) * FROM ("

@@ -25,6 +25,7 @@ from tests.database.audit_world import (
     WORKER_2,
     chained,
     heads_of,
+    last_entries,
     problems,
     tamper,
     text_of_heads,
@@ -40,13 +41,8 @@ def far(number: int) -> UUID:
 
 def expected_text(target: Conninfo) -> str:
     """The heads, written by hand from the rows."""
-    with connect(target, purpose="test") as admin:
-        rows = admin.execute(
-            "SELECT 'case', case_id, seq, hash FROM public.case_logs UNION ALL"
-            " SELECT 'user', user_id, seq, hash FROM audit.user_logs ORDER BY 1, 2 DESC, 3"
-        ).fetchall()
     text = ""
-    for kind, of_kind in groupby(rows, lambda row: row[0]):
+    for kind, of_kind in groupby(last_entries(target), lambda entry: entry[0]):
         ends = {subject: (seq, digest) for _, subject, seq, digest in of_kind}
         ids = [subject.hex for subject in ends]
         chains = list(ends.items())
