@@ -24,8 +24,8 @@ from casedb.tools import PostgresTools
 _AHEAD = 3
 """Ranges that a session knows of before its turn comes."""
 _MARK_BYTES = 96
-"""Twice as long in hexadecimal. The longer it is, the further each look for it skips ahead: this
-one is found six times as fast as one of 16."""
+"""Twice as long in hexadecimal. The longer it is, the further each look for it skips ahead, and all
+rows are looked through."""
 _KEPT_BYTES = RANGE_BYTES * 3 // 2
 # What pg_dump sets, so that rows look the same; what keeps sessions alive; and what makes the
 # server go to the pages that are asked for, and not read all of them for each range.
