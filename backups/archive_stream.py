@@ -18,6 +18,7 @@ from backups.pipes import Pipes
 from backups.readers import EndedEarly, Program, Readers, piped, reading
 from backups.toc_rows import UnfitHeadError, block, with_rows
 from casedb import tools as programs
+from casedb.batch import as_batch
 from casedb.conninfo import Conninfo
 from casedb.database import server_major
 from casedb.errors import ToolFailedError
@@ -92,30 +93,36 @@ def archive_stream(
 ) -> Iterator[ArchiveStream]:
     """Start what it takes, and yield the archive; the programs are ended with the block.
 
-    `connection` holds `snapshot`, and `target` is how programs connect. One session of ours alone
-    reads only what is to be as pg_dump cannot have it: in binary, or in another order.
+    `connection` holds `snapshot`, and `target` is how programs connect. They and the threads that
+    begin in the block are batch jobs to the scheduler.
 
     Raises:
         EndedEarly: a reader could not begin.
     """
     pipes = Pipes()
     binary = form.binary and tools.major in toc.KNOWN_MAJORS
-    large = (
-        large_tables.read_large_tables(connection, form.large_from_bytes, binary=binary)
-        if form.jobs > 1 or binary
-        else []
-    )
-    with reading(
-        pipes,
-        _worth_reading(large, form.jobs),
-        sessions=form.jobs,
-        snapshot=snapshot,
-        target=target,
-        tools=tools,
-        lock_wait_ms=lock_wait_ms,
-        server_major=server_major(connection),
-    ) as readers:
-        tables = _worth_reading(large, len(readers.sessions))
+    large = large_tables.read_large_tables(connection, form.large_from_bytes)
+
+    def worth_reading(sessions: int) -> list[LargeTable]:
+        """What one session can only read as pg_dump does takes no less time."""
+        if sessions == 1:
+            return [table for table in large if binary and table.is_plain]
+        return large if sessions else []
+
+    with (
+        as_batch(),
+        reading(
+            pipes,
+            worth_reading(form.jobs),
+            sessions=form.jobs,
+            snapshot=snapshot,
+            target=target,
+            tools=tools,
+            lock_wait_ms=lock_wait_ms,
+            server_major=server_major(connection),
+        ) as readers,
+    ):
+        tables = worth_reading(len(readers.sessions))
         argv = programs.pg_dump_argv(
             tools,
             snapshot=snapshot,
@@ -123,11 +130,7 @@ def archive_stream(
             without_rows_of=[table.pattern for table in tables],
         )
         with piped(argv, pipes, target=target) as pg_dump:
+            if binary:
+                # Meanwhile pg_dump reads the catalog, which takes as long.
+                tables = [large_tables.in_its_format(connection, table) for table in tables]
             yield ArchiveStream(pipes, pg_dump, readers, tables)
-
-
-def _worth_reading(large: Sequence[LargeTable], sessions: int) -> list[LargeTable]:
-    """Return which of the `large` tables so many sessions read, and not pg_dump."""
-    if sessions == 1:
-        return [table for table in large if table.is_binary or table.is_ordered]
-    return list(large) if sessions else []

@@ -92,10 +92,14 @@ def fields_of(data: bytes, so_many_bytes: int | None = None) -> Iterator[list[by
 def rows_of(fields: Iterable[Sequence[bytes]]) -> bytes:
     """Return the rows that have these fields, without what begins and ends all of them.
 
+    They are of one table: each has as many fields as the first.
+
     >>> rows_of([[b"\\0\\0\\0\\1x"], [b"\\0\\0\\0\\1y"]])
     b'\\x00\\x01\\x00\\x00\\x00\\x01x\\x00\\x01\\x00\\x00\\x00\\x01y'
     """
-    return b"".join(_COUNT.pack(len(row)) + b"".join(row) for row in fields)
+    rows = list(fields)
+    begins = _COUNT.pack(len(rows[0])) if rows else b""
+    return begins + begins.join(map(b"".join, rows))
 
 
 def _number(form: Struct, data: bytes) -> int:

@@ -44,6 +44,8 @@ class LargeTable:
     full_name: str
     """Quoted, as the next ones are."""
     columns: tuple[str, ...]
+    is_plain: bool = False
+    """Whether COPY's binary format of all of its columns means the same in any database."""
     is_binary: bool = False
     """Whether its rows are in COPY's binary format, and not in text as pg_dump writes them."""
     is_ordered: bool = False
@@ -82,32 +84,31 @@ class LargeTable:
         return ", ".join(self.columns)
 
 
-def read_large_tables(
-    connection: Connection[Any], from_bytes: int, *, binary: bool
-) -> list[LargeTable]:
+def read_large_tables(connection: Connection[Any], from_bytes: int) -> list[LargeTable]:
     """Return the tables of `from_bytes` and more that sessions of ours can read, by their names.
-
-    With `binary`, each is to be read in the format and the order of columns in which it is small.
 
     Tables with names beyond ASCII are left to pg_dump, which alone knows in which encoding it puts
     them into the archive.
     """
-    found = []
     rows = connection.execute(read_sql("catalog/backup-large-tables.sql"), (from_bytes,))
-    for schema, name, pages, size_bytes, full_name, columns, is_plain in rows:
-        table = LargeTable(schema, name, pages, size_bytes, full_name, tuple(columns))
-        if (table.copy_in + table.pattern).isascii():
-            found.append(in_its_format(connection, table) if binary and is_plain else table)
-    return found
+    tables = [
+        LargeTable(schema, name, pages, size_bytes, full_name, tuple(columns), is_plain)
+        for schema, name, pages, size_bytes, full_name, columns, is_plain in rows
+    ]
+    return [table for table in tables if (table.copy_in + table.pattern).isascii()]
 
 
 def in_its_format(connection: Connection[Any], table: LargeTable) -> LargeTable:
     """Return `table` in COPY's binary format, if the rows in its middle are as small in that.
 
+    As it is, if that format of its columns is not plain.
+
     Mostly they are smaller: a hash has half of the bytes, and what is random in an id as well. But
     text that repeats an id finds it again in text only. Without rows nothing is known. The columns
     of a large one are in the order in which those rows are smallest, in either format.
     """
+    if not table.is_plain:
+        return table
     in_binary = in_its_order(connection, replace(table, is_binary=True))
     size, size_in_text = (len(compressed(_sample(connection, each))) for each in (in_binary, table))
     if size < size_in_text * (1 + WORTH_ITS_SPEED):

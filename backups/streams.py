@@ -144,7 +144,7 @@ class Compressed:
 def compressed(data: bytes) -> bytes:
     """Return `data` as a file of it would be, compressed, without threads: they are to be few."""
     compressor = _compressor(workers=0)
-    return compressor.compress(data) + compressor.flush()
+    return compressor.compress(data, compressor.FLUSH_FRAME)
 
 
 def _compressor(

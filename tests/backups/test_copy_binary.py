@@ -3,7 +3,6 @@
 import io
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from backups.attempt import Wish
 from backups.copy_binary import BEGINS, ENDS, fields_of, joined
 from backups.drill import drill
 from backups.dump import dump
-from backups.large_tables import SAMPLE_BYTES, read_large_tables
+from backups.large_tables import SAMPLE_BYTES, in_its_format, read_large_tables
 from backups.manifest import DUMP
 from backups.restore import restore
 from backups.stores import LocalStore
@@ -329,11 +328,8 @@ def test_as_text_pg_restore_prints_it(
     assert b"9\t\\\\x19581e27de7ced00" in archive  # printf 9 | sha256sum
 
 
-def test_of_what_types_it_can_be(small: Conninfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_what_types_it_can_be(small: Conninfo) -> None:
     """A type that is not known to be the same everywhere keeps its table in text."""
-    monkeypatch.setattr(
-        "backups.large_tables.in_its_format", lambda _, table: replace(table, is_binary=True)
-    )
     columns = {**dict.fromkeys(PLAIN, True), **dict.fromkeys(OTHERS, False)}
     values = {**PLAIN, **OTHERS}
     with connect(small, purpose="test") as connection:
@@ -343,7 +339,7 @@ def test_of_what_types_it_can_be(small: Conninfo, monkeypatch: pytest.MonkeyPatc
                 f"CREATE TABLE t{at} (c {name}); INSERT INTO t{at}"
                 f" SELECT {values[name]} FROM generate_series(1, 500) AS i".encode()
             )
-        found = {t.name: t.is_binary for t in read_large_tables(connection, 0, binary=True)}
+        found = {table.name: table.is_plain for table in read_large_tables(connection, 0)}
 
     assert {name: found[f"t{at}"] for at, name in enumerate(columns)} == columns
 
@@ -384,7 +380,8 @@ def test_the_sample_is_small_however_large_the_rows_are(
             "INSERT INTO large SELECT decode(repeat('0f', 200000), 'hex')"
             " FROM generate_series(1, 100)"
         )
-        (found,) = [t for t in read_large_tables(connection, 0, binary=True) if t.name == "large"]
+        (large,) = [table for table in read_large_tables(connection, 0) if table.name == "large"]
+        found = in_its_format(connection, large)
 
     assert found.is_binary
     assert 0 < max(sampled) < 3 * SAMPLE_BYTES

@@ -250,14 +250,14 @@ def test_while_rows_are_written_and_moved_it_is_the_snapshot(
 def test_names_beyond_ascii_are_left_to_pg_dump(filled: Conninfo) -> None:
     with connect(filled, purpose="test") as connection:
         connection.execute('CREATE TABLE "Fälle" (id int); CREATE TABLE cases_ (fällig date)')
-        found = read_large_tables(connection, 0, binary=False)
+        found = read_large_tables(connection, 0)
 
     assert {table.name for table in found} == RANGED
 
 
 def test_only_large_tables_are_read_in_ranges(filled: Conninfo) -> None:
     with connect(filled, purpose="test") as connection:
-        found = read_large_tables(connection, 2 << 20, binary=False)
+        found = read_large_tables(connection, 2 << 20)
 
     assert [table.name for table in found] == ["long_rows"]
 
