@@ -1,5 +1,6 @@
 """Large tables are read by several sessions, and the archive is as pg_dump would write it."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from backups import large_tables, toc
+from backups import large_tables, snapshot, toc
 from backups.archive_form import ArchiveForm
+from backups.archive_stream import archive_stream
 from backups.drill import drill
 from backups.dump import dump
 from backups.large_tables import LargeTable, conditions, read_large_tables
@@ -253,6 +255,25 @@ def test_names_beyond_ascii_are_left_to_pg_dump(filled: Conninfo) -> None:
         found = read_large_tables(connection, 0)
 
     assert {table.name for table in found} == RANGED
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="needs Linux")
+def test_the_programs_of_a_dump_are_batch_jobs(filled: Conninfo, tools: PostgresTools) -> None:
+    with (
+        connect(filled, purpose="test") as connection,
+        snapshot.hold(connection, lock_wait_s=5) as held,
+        archive_stream(
+            connection,
+            filled,
+            tools=tools,
+            snapshot=held.identifier,
+            form=ArchiveForm(jobs=2),
+            lock_wait_ms=5000,
+        ) as stream,
+    ):
+        policy = os.sched_getscheduler(stream.pg_dump.process.pid)
+
+    assert policy == os.SCHED_BATCH
 
 
 def test_only_large_tables_are_read_in_ranges(filled: Conninfo) -> None:
