@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection
 
-from casedb.audit import verify
+from casedb.audit import AuditReport, verify
 from casedb.audit_heads import Block, parse_heads, read_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect
@@ -119,3 +119,36 @@ def last_entries(target: Conninfo) -> list[tuple[Any, ...]]:
 
 def heads_of(target: Conninfo) -> list[Block]:
     return list(parse_heads(iter(text_of_heads(target).splitlines())))
+
+
+def far(number: int) -> UUID:
+    """An id that no other begins like."""
+    return UUID(int=number << 100)
+
+
+def forged(case: UUID, *, same_byte: bool) -> str:
+    """A statement that rewrites a log of one entry and its hash, which begins as before or not."""
+    return f"""
+        UPDATE public.case_logs AS l SET details = found.details, hash = found.hash
+        FROM (
+            SELECT to_jsonb(n) AS details, k.hash AS old, audit.case_log_hash(
+                NULL, k.id, k.case_id, k.seq, k.user_id, k.action, to_jsonb(n), k."timestamp",
+                k.login
+            ) AS hash
+            FROM public.case_logs AS k, generate_series(1, 5000) AS n WHERE k.case_id = '{case}'
+        ) AS found
+        WHERE l.case_id = '{case}'
+          AND (get_byte(found.hash, 0) = get_byte(found.old, 0)) = {same_byte}
+    """
+
+
+def removed(case: UUID) -> tuple[str, str]:
+    return (
+        f"DELETE FROM public.case_logs WHERE case_id = '{case}'",
+        f"DELETE FROM public.cases WHERE id = '{case}'",
+    )
+
+
+def report_of(target: Conninfo, heads: list[Block], *, case: UUID | None = None) -> AuditReport:
+    with connect(target.replace(user="case_backup"), purpose="test") as connection:
+        return verify(connection, heads=heads, case=case, anchor="x")

@@ -9,7 +9,18 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.marks import Mark, set_mark
 from casedb.roles import apply_roles
-from tests.database.audit_world import CASE, CHAIR, CLERK, HASH, OTHER, USERS, WORKER, acting
+from tests.database.audit_world import (
+    CASE,
+    CHAIR,
+    CLERK,
+    HASH,
+    OTHER,
+    USERS,
+    WORKER,
+    acting,
+    chained,
+    far,
+)
 from tests.database.small_migrations import Write
 from tests.database.small_volume import BLOCK
 
@@ -110,3 +121,10 @@ def twin(cluster: Conninfo, template: str) -> Iterator[Conninfo]:
         apply_roles(cluster.replace(dbname="twin"))
         yield cluster.replace(dbname="twin")
         connection.execute("DROP DATABASE twin WITH (FORCE)")
+
+
+@pytest.fixture
+def many(told: Conninfo) -> Conninfo:
+    """Two cases whose ids begin alike, and eighteen more: a block of sixteen and one of four."""
+    chained(told, *(far(n) for n in range(1, 19)))
+    return told
