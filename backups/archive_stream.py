@@ -104,8 +104,8 @@ def archive_stream(
     large = large_tables.read_large_tables(connection, form.large_from_bytes)
 
     def worth_reading(sessions: int) -> list[LargeTable]:
-        """What one session can only read as pg_dump does takes no less time."""
         if sessions == 1:
+            # What it could only read as pg_dump does would take no less time.
             return [table for table in large if binary and table.is_plain]
         return large if sessions else []
 

@@ -11,7 +11,7 @@ from backups.anchors import compressed_heads
 from backups.archive_form import USUAL, ArchiveForm
 from backups.archive_stream import archive_stream
 from backups.dump import LOCK_WAIT_S, dump
-from backups.manifest import DUMP
+from backups.manifest import DUMP, TableFacts
 from backups.stores import LocalStore
 from backups.streams import compress
 from benchmarks.bench import Bench, Found, at_least, at_most
@@ -121,6 +121,15 @@ def heads(target: Conninfo, place: Path) -> int:
         return compressed_heads(connection, file).size_bytes
 
 
+def hashes(target: Conninfo) -> list[TableFacts]:
+    """Return what every table holds, one after the other."""
+    with connect(target, purpose="bench") as connection:
+        snapshot.prepare_session(connection, content.SETTINGS)
+        relations = [r for r in snapshot.read_relations(connection) if r.has_rows]
+        columns = content.read_columns(connection, relations)
+        return [content.read_content(connection, r, columns[r.oid]) for r in relations]
+
+
 def measure(site: Site) -> Found:
     """Measure."""
     target, tools = site.filled.target, site.tools
@@ -135,6 +144,9 @@ def measure(site: Site) -> Found:
 
     def copied_in_binary(_place: Path) -> None:
         copy_all(target, tools, binary=True)
+
+    def hashed(_place: Path) -> None:
+        hashes(target)
 
     arms = alternate(
         [
@@ -182,6 +194,11 @@ def measure(site: Site) -> Found:
                 "the heads of the audit trail alone, which are part of the dump",
                 lambda place: Did(heads(target, place)),
             ),
+            Contestant(
+                "hashes",
+                "the content hashes of all tables alone, which are part of the dump",
+                hashed,
+            ),
         ],
         rounds=site.rounds,
         meter=site.meter(),
@@ -192,10 +209,11 @@ def measure(site: Site) -> Found:
     floor = self_noise(arms["bare"], arms["bare" + AGAIN])
     sizes = {name: arm.size_bytes or 0 for name, arm in arms.items()}
     targets = BENCH.targets
-    shares = [
-        part.cpu_s / whole.cpu_s * 100
-        for part, whole in zip(arms["heads"].costs, arms["dump"].costs, strict=True)
-    ]
+
+    def share(part: str) -> list[float]:
+        both = zip(arms[part].costs, arms["dump"].costs, strict=True)
+        return [of_it.cpu_s / whole.cpu_s * 100 for of_it, whole in both]
+
     return Found(
         list(arms.values()),
         [
@@ -205,7 +223,8 @@ def measure(site: Site) -> Found:
             ratio_figure(
                 PROOF, arms["dump"], arms["bare"], targets=targets, floor=floor, percent_more=True
             ),
-            plain_figure(ANCHOR, shares, "%", targets=targets),
+            plain_figure(ANCHOR, share("heads"), "%", targets=targets),
+            plain_figure("content hashes, of the dump's CPU", share("hashes"), "%"),
             ratio_figure(
                 "the same, of a COPY in binary",
                 arms["bare in two"],

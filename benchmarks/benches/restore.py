@@ -8,15 +8,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from backups import content, snapshot
 from backups.attempt import Wish
 from backups.dump import dump
-from backups.manifest import TableFacts
 from backups.restore import restore
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore
 from benchmarks.bench import Bench, Found, at_most
 from benchmarks.benches import dump as dumps
+from benchmarks.benches.dump import hashes
 from benchmarks.figures import plain_figure, ratio_figure
 from benchmarks.harness import Contestant, Did, alternate
 from benchmarks.physical import PgBackRest, PhysicalCopy
@@ -54,15 +53,6 @@ def best(admin: Conninfo, tools: PostgresTools, archive: Path) -> None:
     )
 
 
-def hashes(target: Conninfo) -> list[TableFacts]:
-    """Return what every table holds, one after the other."""
-    with connect(target, purpose="bench") as connection:
-        snapshot.prepare_session(connection, content.SETTINGS)
-        relations = [r for r in snapshot.read_relations(connection) if r.has_rows]
-        columns = content.read_columns(connection, relations)
-        return [content.read_content(connection, r, columns[r.oid]) for r in relations]
-
-
 def measure(site: Site) -> Found:
     """Measure, and see that the hash is the same before the dump and after the restore."""
     admin, target, tools = site.own.admin, site.own.target, site.tools
@@ -86,7 +76,8 @@ def measure(site: Site) -> Found:
         return Did(wall_s=report.duration_s)
 
     def compared() -> None:
-        if len(phases[OURS]) == 1 and hashes(admin.replace(dbname=OURS)) != hashes(target):
+        first = len(phases[OURS]) == 1
+        if first and hashes(admin.replace(dbname=OURS)) != hashes(target):
             raise DifferenceError("the content hash is another one after the restore")
         site.drop(OURS)
 
