@@ -131,6 +131,6 @@ def archive_stream(
         )
         with piped(argv, pipes, target=target) as pg_dump:
             if binary:
-                # Meanwhile pg_dump reads the catalog, which takes as long.
+                # Not before pg_dump has begun: it reads the catalog meanwhile, on another core.
                 tables = [large_tables.in_its_format(connection, table) for table in tables]
             yield ArchiveStream(pipes, pg_dump, readers, tables)

@@ -339,8 +339,12 @@ def test_of_what_types_it_can_be(small: Conninfo) -> None:
                 f"CREATE TABLE t{at} (c {name}); INSERT INTO t{at}"
                 f" SELECT {values[name]} FROM generate_series(1, 500) AS i".encode()
             )
-        found = {table.name: table.is_plain for table in read_large_tables(connection, 0)}
+        tables = read_large_tables(connection, 0)
+        others = [table for table in tables if not table.is_plain]
+        as_they_were = [in_its_format(connection, table) for table in others]
 
+    found = {table.name: table.is_plain for table in tables}
+    assert as_they_were == others
     assert {name: found[f"t{at}"] for at, name in enumerate(columns)} == columns
 
 
