@@ -210,7 +210,7 @@ def resolve_label(
         labels = store.labels(database)
         if wanted in labels:
             return read_backup(store, database, wanted)
-        raise _not_found(store, database, wanted, labels)
+        raise not_found(store, database, wanted, labels)
     backups, now = catalog(store, database), datetime.now(UTC)
     fitting = [
         b
@@ -251,6 +251,16 @@ def resolve_before(store: Store, database: str, moment: datetime) -> Backup:
     )
 
 
+def not_found(store: Store, database: str, wanted: str, labels: list[str]) -> ConfigurationError:
+    """Return the error that says so of `wanted`; its hint names the nearest of `labels`."""
+    near = difflib.get_close_matches(wanted, labels, n=1, cutoff=0.0)
+    return ConfigurationError(
+        f'there is no backup "{wanted}"',
+        detail=f'{store.url} holds {len(labels)} backups of database "{database}".',
+        hint=f'Did you mean "{near[0]}"?' if near else "`casedb dump` makes one.",
+    )
+
+
 def source_of(store: Store, label: str, database: str) -> str:
     """Return the database of which `label` is a backup: the one it names, if the store knows it.
 
@@ -258,15 +268,6 @@ def source_of(store: Store, label: str, database: str) -> str:
     """
     named = database_of(label)
     return named if named and named in store.databases() else database
-
-
-def _not_found(store: Store, database: str, wanted: str, labels: list[str]) -> ConfigurationError:
-    near = difflib.get_close_matches(wanted, labels, n=1, cutoff=0.0)
-    return ConfigurationError(
-        f'there is no backup "{wanted}"',
-        detail=f'{store.url} holds {len(labels)} backups of database "{database}".',
-        hint=f'Did you mean "{near[0]}"?' if near else "`casedb dump` makes one.",
-    )
 
 
 def _uncertain(wanted: str, ahead: Backup, newest: Backup, now: datetime) -> RefusedError:

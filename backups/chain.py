@@ -167,6 +167,9 @@ def judge(
                 state = State.DOUBTFUL if label in doubtful else State.EXPIRED
             else:
                 state = State.WHOLE if wanted else State.UNATTESTED
+        elif label in expired:
+            # Its manifest could not be read any more when it was let go.
+            state = State.DOUBTFUL if label in doubtful else State.EXPIRED
         else:
             state = State.MISSING if label in expected_here else State.ELSEWHERE
         entries.append(ChainEntry(label, state))

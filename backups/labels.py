@@ -17,6 +17,19 @@ def label_of(database: str, taken_at: datetime) -> str:
     return f"{folder_of(database)}-{taken_at.astimezone(UTC).strftime(_STAMP)}"
 
 
+def taken_at_of(label: str) -> datetime | None:
+    """Return when a label says that its backup was begun, in UTC; None if it is no label of ours.
+
+    >>> taken_at_of("case_management-20261122T160000Z").isoformat()
+    '2026-11-22T16:00:00+00:00'
+    """
+    found = _LABEL.fullmatch(label)
+    try:
+        return datetime.strptime(found["stamp"], _STAMP).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+
+
 def report_label(database: str, backup: str | None, at: datetime) -> tuple[str, str]:
     """Return the database whose folder keeps a report, and the report's name there.
 

@@ -101,7 +101,8 @@ def _plan(store: Store, database: str, policy: Retention, now: datetime) -> Rota
             f'the clock or backup "{ahead.label}" is wrong: it is from the future',
             detail=f"It was taken at {ahead.taken_at:%Y-%m-%d %H:%M:%S} UTC, and it is now "
             f"{now:%Y-%m-%d %H:%M:%S %Z}.",
-            hint="Set the clock right; nothing is deleted by an age that cannot be trusted.",
+            hint="Nothing is deleted by an age that cannot be trusted: set the clock right. "
+            f"If it is, dump, drill, and delete that one: `casedb expire {ahead.label}`.",
         )
     entries = decide(backups, policy, now=now)
     return RotationPlan(database, tuple(entries), unusual(entries, policy, now=now))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, ValidationError
 
+from backups.labels import taken_at_of
 from backups.manifest import Frozen, Link
 from backups.sealing import Keys
 from backups.stores.base import Store
@@ -25,6 +26,7 @@ class Tombstone(Frozen):
     """When it was deleted."""
     reason: str
     manifest_sha256: str
+    """Empty if it had no manifest that could be read."""
     previous: Link | None
     """Its predecessor, so that the chain of manifests goes on across the gap."""
     tool_version: str
@@ -46,15 +48,18 @@ class Tombstone(Frozen):
     def of(
         cls, backup: "Backup", *, at: datetime, reason: str, keys: Keys | None = None
     ) -> "Tombstone":
-        """Return the tombstone of a complete backup; with `keys`, one that nobody else can make."""
-        assert backup.manifest is not None
+        """Return the tombstone of a backup; with `keys`, one that nobody else can make.
+
+        Without a manifest that can be read, it says of the chain only that the backup was in it.
+        """
+        manifest = backup.manifest
         plain = cls(
             label=backup.label,
-            taken_at=backup.manifest.started_at,
+            taken_at=manifest.started_at if manifest else taken_at_of(backup.label) or at,
             at=at,
             reason=reason,
-            manifest_sha256=backup.manifest_sha256,
-            previous=backup.manifest.previous,
+            manifest_sha256=backup.manifest_sha256 if manifest else "",
+            previous=manifest.previous if manifest else None,
             tool_version=tool_version(),
         )
         code = vouch(plain._without_code(), keys) if keys else ""

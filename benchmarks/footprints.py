@@ -80,6 +80,7 @@ LEFT_OUT: Mapping[str, str] = {
     "query": "a page of rows, or some for each user",
     "explain": "plans; the server throws the rows away",
     "migrate": "the catalog; before data are lost, the same dump and verification as here",
+    "expire": "as rotate",
     "report-failure": "no rows",
     "audit show": "one case",
     "key": "no rows",

@@ -132,7 +132,8 @@ def assess_backups(facts: BackupFacts, limits: Limits, *, now: datetime) -> list
     findings += _clocks(facts)
     if facts.damaged:
         state = f"{len(facts.damaged)} of {facts.count} damaged"
-        findings.append(Finding("damage", False, state, "casedb backups"))
+        inquiry = f"casedb backups; when it was looked into, casedb expire {facts.damaged[0]}"
+        findings.append(Finding("damage", False, state, inquiry))
     else:
         findings.append(Finding("damage", True, f"none known in {facts.count}"))
     if facts.free_bytes is not None:
@@ -166,7 +167,7 @@ def _clocks(facts: BackupFacts) -> list[Finding]:
         f"{ahead[0]}{others}"
     )
     advice = (
-        "set the clock right; then casedb dump, and remove by hand what has a wrong time"
+        f"set the clock right; then casedb dump, casedb drill, and casedb expire {facts.ahead[0]}"
         if facts.ahead
         else f"set the clock right; then casedb drill {facts.drilled_ahead[0]}"
     )

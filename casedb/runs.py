@@ -36,7 +36,7 @@ class Run:
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     command: str
-    """The verb: dump, verify, drill, rotate, restore, undo-restore or drop-kept."""
+    """The verb: dump, verify, drill, rotate, expire, restore, undo-restore or drop-kept."""
     database: str
     label: str | None
     """Of the backup it was about; None if it did not come to that."""

@@ -33,6 +33,7 @@ _COMMANDS = {
     "verify": ("casedb.cli.verify", "Check every byte of a backup against its manifest."),
     "drill": ("casedb.cli.drill", "Restore a backup for real, and compare everything."),
     "rotate": ("casedb.cli.rotate", "Delete expired backups; only says which without --apply."),
+    "expire": ("casedb.cli.expire", "Delete one backup by its label, whatever the rules keep."),
     "report-failure": ("casedb.cli.report_failure", "Tell of a run of VERB that systemd saw fail."),
     "restore": ("casedb.cli.restore", "Restore a backup: beside what is there, then swap."),
     "undo-restore": ("casedb.cli.undo_restore", "Swap the database back that a restore replaced."),
