@@ -3,51 +3,29 @@
 Nothing appears under its label before it is complete, read back, and on the disk.
 """
 
-import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from psycopg.conninfo import make_conninfo
-
-from backups import content, facts, fingerprint, snapshot
+from backups import content, facts, snapshot
 from backups import dump_checks as checks
-from backups.archive import UnreadableArchiveError, require_listed
 from backups.archive_form import USUAL, ArchiveForm
 from backups.chain import announce, read_head, settle
-from backups.client_holes import warnings_of
-from backups.dump_archive import expected_bytes, proven_archive
-from backups.dump_job import Job, write, write_clear
-from backups.instructions import creation_script, instructions, property_script
+from backups.dump_archive import expected_bytes
+from backups.dump_job import Job
+from backups.dump_set import write_set
 from backups.interrupts import held, too_late
 from backups.labels import label_of
-from backups.manifest import (
-    CATALOG,
-    CREATION,
-    DUMP,
-    GLOBALS,
-    HEADS,
-    INSTRUCTIONS,
-    MANIFEST,
-    PRINTED_MONEY,
-    PROOF,
-    PROPERTIES,
-    FileFacts,
-    Link,
-    Manifest,
-)
+from backups.manifest import Link, Manifest
 from backups.progress import OnProgress, Progress, unseen
 from backups.sealing import require_recipients
-from backups.stores.base import NewSet, Store, WriteOnlyError
+from backups.stores.base import NewSet, Store
 from backups.stores.several import SeveralStores
-from backups.streams import HashingReader
-from backups.version import tool_version
-from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import ConfigurationError, ToolFailedError
+from casedb.errors import ConfigurationError, LockedError
 from casedb.locks import maintenance_lock
 from casedb.tools import PostgresTools
 
@@ -130,14 +108,37 @@ def dump(
             for left in store.sweep(job.database):
                 on_progress(Progress(f"removed {left}, which an interrupted run had left"))
             checks.require_room(store, job.database, job.size_bytes, space_ratio)
-            label = _free_label(store, job.database)
             previous = _predecessor(job, store)
-            with maintenance_lock(connection), store.new_set(job.database, label) as new:
-                manifest, checksum = _write_set(job, new, previous)
+            with maintenance_lock(connection):
+                _write_patiently(job, store, previous, complete)
+    return complete[0]
+
+
+def _write_patiently(
+    job: Job, store: Store | SeveralStores, previous: Link | None, complete: list[Manifest]
+) -> None:
+    """Write and commit a set; each time that somebody goes first, another one."""
+    blocker, reason = None, ""
+    tried: set[str] = set()
+    for _ in range(job.attempts):
+        label = _free_label(store, job.database, tried)
+        tried.add(label)
+        try:
+            with store.new_set(job.database, label) as new:
+                manifest, checksum = write_set(job, new, previous)
                 # From here on it is a backup, and this host has to know of it.
                 with held():
                     _commit(job, store, new, manifest, checksum, complete)
-    return complete[0]
+                return
+        except snapshot.Overtaken as overtaken:
+            blocker, reason = overtaken.blocker or blocker, overtaken.reason
+            job.on_progress(Progress(f"letting another session go first ({reason})"))
+    raise LockedError(
+        "another session keeps the dump from reading a table",
+        detail=f"Tried {job.attempts} times. "
+        + (f"In the way is {blocker}." if blocker else f"The last reason was: {reason}."),
+        hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
+    )
 
 
 def _commit(
@@ -180,130 +181,9 @@ def _predecessor(job: Job, store: Store | SeveralStores) -> Link | None:
     return read_head(job.chain, job.database)
 
 
-def _write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, str]:
-    """Write everything, to be committed; return the manifest and its checksum as it lies there."""
-    files: dict[str, FileFacts] = {}
-    job.on_progress(Progress("writing the roles"))
-    write(job, new, files, GLOBALS, _globals(job).encode())
-    proof = proven_archive(job, new)
-    files[job.stored_name(DUMP)] = proof.archive
-    if proof.heads:
-        files[job.stored_name(HEADS)] = proof.heads
-    write(job, new, files, CATALOG, fingerprint.to_bytes(proof.catalog))
-    for name, script in ((CREATION, creation_script), (PROPERTIES, property_script)):
-        write(job, new, files, name, script(proof.properties, job.database).encode())
-    text = instructions(
-        label=new.label,
-        database=job.database,
-        server_version=job.server.version,
-        started_at=f"{proof.taken_at:%Y-%m-%d %H:%M:%S}",
-        files=files,
-        sealed=bool(job.recipients),
-    )
-    write_clear(new, files, INSTRUCTIONS, text.encode())
-    job.on_progress(Progress("reading the archive back"))
-    new.check(lambda copy: _require_readable(job, copy, files))
-    holes = warnings_of(job.tools.version)
-    manifest = Manifest(
-        tool_version=tool_version(),
-        server_version=job.server.version,
-        server_major=job.server.major,
-        client_version=job.tools.version,
-        warnings=(*holes, *proof.warnings),
-        bootstrap_superuser=job.server.bootstrap_superuser,
-        database=job.database,
-        label=new.label,
-        started_at=proof.taken_at,
-        ended_at=datetime.now(UTC),
-        snapshot=proof.snapshot,
-        properties=proof.properties,
-        roles=proof.roles,
-        extensions=proof.extensions,
-        collations=proof.collations,
-        migration_head=proof.migration_head,
-        migration_checksums=proof.migration_checksums,
-        database_size_bytes=job.size_bytes,
-        files=files,
-        tables=proof.tables,
-        sequences=proof.sequences,
-        large_objects=proof.large_objects,
-        lc_monetary=PRINTED_MONEY,
-        catalog_sha256=fingerprint.sha256(proof.catalog),
-        recipients=job.recipients,
-        previous=previous,
-    )
-    if job.recipients:
-        write(job, new, files, PROOF, manifest.to_bytes())
-        manifest = manifest.model_copy(update={"files": files})
-    # Last: a set with a manifest is complete. What pg_dump warned of can have names in it.
-    public = (
-        manifest.without_proof().model_copy(update={"warnings": holes})
-        if job.recipients
-        else manifest
-    )
-    data = public.to_bytes()
-    write_clear(new, {}, MANIFEST, data)
-    return manifest, hashlib.sha256(data).hexdigest()
-
-
-def _globals(job: Job) -> str:
-    argv = [
-        *programs.pg_dumpall_globals_argv(job.tools, with_passwords=bool(job.recipients)),
-        # Where this role may connect; pg_dumpall's own choice is the database "postgres".
-        f"--database={make_conninfo('', dbname=job.database)}",
-    ]
-    try:
-        written = programs.run(argv, target=job.target)
-    except ToolFailedError:
-        # pg_dumpall does not tell why it could not connect; the server tells us, if we cannot.
-        with connect(job.target, purpose="dump: roles"):
-            raise
-    # On another server the first superuser has another name, and since PostgreSQL 16 only the
-    # first superuser may grant in his own name without being an admin of the role.
-    quoted = scalar(job.connection, "SELECT quote_ident(%s)", job.server.bootstrap_superuser)
-    return written.replace(f" GRANTED BY {quoted};", ";")
-
-
-def _require_readable(job: Job, new: NewSet, files: Mapping[str, FileFacts]) -> None:
-    archive = job.stored_name(DUMP)
-    for name, written in files.items():
-        try:
-            found = _read(job, new, name) if name == archive else new.read_back(name)
-            same = found is None or found.same_bytes(written)
-            reason = None if same else "it has another checksum than was written"
-        except UnreadableArchiveError as error:
-            reason = str(error)
-        except WriteOnlyError as error:
-            # The server has checked each part's MD5; the rest is for `verify`, by somebody who may.
-            job.on_progress(Progress(f"not read back: only writing is allowed at {error}"))
-            return
-        if reason:
-            raise ToolFailedError(
-                "what was written to the store cannot be read back",
-                detail=f"{name}: {reason}.",
-                hint="Check the disk and the memory of this machine; nothing was kept.",
-            )
-
-
-def _read(job: Job, new: NewSet, archive: str) -> FileFacts:
-    """Return what the archive is in the store: its head listed, its bytes compared to the last.
-
-    That zstd can read them all is for `verify` and a drill to show. What only the recipients can
-    open is not listed either.
-    """
-    with new.open(archive) as file:
-        reader = HashingReader(file)
-        if not job.recipients:
-            require_listed(reader, job.tools, decompress_all=False)
-        if (found := new.read_back(archive)) is None:
-            reader.drain()
-            found = reader.facts()
-        return found
-
-
-def _free_label(store: Store | SeveralStores, database: str) -> str:
-    """Return a label nobody has: two dumps within a second would have the same."""
-    taken = set(store.labels(database))
+def _free_label(store: Store | SeveralStores, database: str, tried: Collection[str]) -> str:
+    """Return a label nobody has, nor had: two dumps within a second would have the same."""
+    taken = {*store.labels(database), *tried}
     while (label := label_of(database, datetime.now(UTC))) in taken:
         time.sleep(0.05)
     return label

@@ -37,7 +37,6 @@ from backups.stores.base import NewSet
 from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import redact
-from casedb.errors import LockedError
 
 _POLL_S = 0.5
 # What pg_dump writes of case data, as a part of the database's size: without indexes, but with
@@ -86,41 +85,36 @@ def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
     return int(size_bytes * _ARCHIVE_RATIO)
 
 
-def proven_archive(job: Job, new: NewSet) -> Proof:
+def proven_archive(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
     """Put the archive and the heads into the set, and return what their snapshot held.
 
+    The archive is written while what its snapshot holds is proven, on the second core.
+    `earlier_roles` are as they were before the script of the roles was written.
+
     Raises:
-        LockedError: somebody keeps a table, however often it is tried.
+        Overtaken: somebody queued for a table, or has changed roles; to be tried anew, with another
+            set.
         ToolFailedError: pg_dump, the server or the store failed.
     """
-    blocker, reason = None, ""
-    for _ in range(job.attempts):
-        try:
-            return _attempt(job, new)
-        except snapshot.Overtaken as overtaken:
-            blocker, reason = overtaken.blocker or blocker, overtaken.reason
-            job.on_progress(Progress(f"letting another session go first ({reason})"))
-        except psycopg.errors.OutOfMemory as error:
-            if _LOCKS not in (error.diag.message_hint or ""):
-                raise
-            raise dump_checks.lock_table_full(
-                job.connection, error.diag.message_primary or str(error)
-            ) from error
-    raise LockedError(
-        "another session keeps the dump from reading a table",
-        detail=f"Tried {job.attempts} times. "
-        + (f"In the way is {blocker}." if blocker else f"The last reason was: {reason}."),
-        hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
-    )
+    try:
+        return _proven(job, new, earlier_roles)
+    except psycopg.errors.OutOfMemory as error:
+        if _LOCKS not in (error.diag.message_hint or ""):
+            raise
+        raise dump_checks.lock_table_full(
+            job.connection, error.diag.message_primary or str(error)
+        ) from error
 
 
-def _attempt(job: Job, new: NewSet) -> Proof:
-    """Write the archive, and prove meanwhile what its snapshot holds, on the second core."""
+def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
     with snapshot.hold(job.connection, lock_wait_s=job.lock_wait_s) as held:
         taken_at = datetime.now(UTC)
         # Before pg_dump reads them: sequences know no snapshot, and only go forward.
         sequences = facts.read_sequences(job.connection)
         properties, roles = facts.read_properties(job.connection), facts.read_roles(job.connection)
+        if roles != earlier_roles:
+            # The archive grants to roles that the script may not have.
+            raise snapshot.Overtaken("roles of this database were changed")
         extensions = facts.read_extensions(job.connection)
         collations = facts.read_collations(job.connection)
         migration_head = facts.read_migration_head(job.connection)
@@ -157,7 +151,7 @@ def _attempt(job: Job, new: NewSet) -> Proof:
                 job.on_progress(Progress("writing the archive", done, total, "bytes"))
                 watchdog.look()
             archive = writing.result()
-            warnings = warnings_in(redact(stream.pg_dump.printed))
+            warnings = warnings_in(redact(stream.pg_dump.printed), "pg_dump")
     return Proof(
         taken_at,
         held.identifier,
@@ -224,17 +218,17 @@ def _reason(job: Job, argv: Sequence[str], returncode: int, stderr: str) -> Exce
     return programs.failed(argv, returncode, redact(stderr))
 
 
-def warnings_in(stderr: str) -> tuple[str, ...]:
-    """Return what pg_dump printed, a sentence each with what explains it.
+def warnings_in(stderr: str, program: str) -> tuple[str, ...]:
+    """Return what `program` printed, a sentence each with what explains it.
 
-    >>> warnings_in("pg_dump: warning: one\\npg_dump: hint: why\\nWARNING:  two\\nDETAIL:  so\\n")
-    ('pg_dump: warning: one; hint: why', 'pg_dump: WARNING: two; DETAIL: so')
+    >>> warnings_in("pg_dump: warning: one\\npg_dump: hint: why\\nWARNING:  two\\n", "pg_dump")
+    ('pg_dump: warning: one; hint: why', 'pg_dump: WARNING: two')
     """
     found: list[str] = []
     for line in stderr.splitlines():
-        words = " ".join(line.removeprefix("pg_dump:").split())
+        words = " ".join(line.removeprefix(f"{program}:").split())
         if found and words.startswith(_EXPLAINS):
             found[-1] += f"; {words}"
         elif words:
-            found.append(f"pg_dump: {words}")
+            found.append(f"{program}: {words}")
     return tuple(found)

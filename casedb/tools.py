@@ -219,6 +219,22 @@ def run(
     Raises:
         ToolFailedError: if it cannot be started, fails, or takes longer than `timeout_s`.
     """
+    return run_and_hear(argv, target=target, env=env, input_text=input_text, timeout_s=timeout_s)[0]
+
+
+def run_and_hear(
+    argv: Sequence[str],
+    *,
+    target: Conninfo | None = None,
+    env: Mapping[str, str] | None = None,
+    input_text: str | None = None,
+    timeout_s: float | None = None,
+) -> tuple[str, str]:
+    """Run one program to its end and return its standard output, and what it said besides.
+
+    Raises:
+        ToolFailedError: as `run`.
+    """
     with start(argv, target=target, env=env, stdin=subprocess.PIPE) as process:
         try:
             out, err = process.communicate((input_text or "").encode(), timeout=timeout_s)
@@ -227,8 +243,9 @@ def run(
                 f"{program_name(argv)} did not end within {timeout_s:g} s",
                 hint="Is the machine very busy, or a disk full? Try again.",
             ) from None
-    check(argv, process.returncode, err.decode(errors="replace"))
-    return out.decode(errors="replace")
+    said = err.decode(errors="replace")
+    check(argv, process.returncode, said)
+    return out.decode(errors="replace"), said
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class S3Set:
         self._objects, self._database, self._label = objects, database, label
         self._mark, self._run = mark, run
         self._manifest: io.BytesIO | None = None
+        self._begun: set[str] = set()
         self.is_committed = False
 
     @property
@@ -42,6 +43,9 @@ class S3Set:
             yield buffer
             self._manifest = buffer
             return
+        if name in self._begun:
+            raise AssertionError(f"{name} again: of two versions, readers take the first")
+        self._begun.add(name)
         with (
             writing(self._objects.location),
             self._objects.bucket.writing(self._path(name), locked=True) as upload,

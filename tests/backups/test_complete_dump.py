@@ -155,7 +155,7 @@ def test_a_large_object_without_a_grant_is_refused_and_the_grant_is_named(
     assert "GRANT SELECT ON LARGE OBJECT 4713 TO sample_backup;" in (caught.value.hint or "")
 
 
-def test_what_pg_dump_warns_of_is_in_the_manifest_and_told(
+def test_what_pg_dump_and_pg_dumpall_warn_of_is_in_the_manifest_and_told(
     small: Conninfo, tools: PostgresTools, tmp_path: Path
 ) -> None:
     """The server warns every session of this database of a setting without sense."""
@@ -176,14 +176,18 @@ def test_what_pg_dump_warns_of_is_in_the_manifest_and_told(
     assert printed.code == 0, printed.err
     assert 'warning: pg_dump: WARNING: invalid value for parameter "default_tab' in printed.err
     for manifest in (clear, sealed, read_manifest(store, small.dbname, clear.label)):
-        assert any('Tablespace "nowhere" does not exist.' in line for line in manifest.warnings)
+        for program in ("pg_dump", "pg_dumpall"):
+            assert any(
+                line.startswith(f"{program}: ") and 'Tablespace "nowhere" does not exist.' in line
+                for line in manifest.warnings
+            )
     assert read_manifest(store, small.dbname, sealed.label).warnings == warnings_of(tools.version)
 
 
 def test_a_warning_keeps_the_lines_that_explain_it() -> None:
     printed = "pg_dump: warning: one\npg_dump: hint: why\n\nWARNING:  two\nDETAIL:  so\n"
 
-    assert warnings_in(printed) == (
+    assert warnings_in(printed, "pg_dump") == (
         "pg_dump: warning: one; hint: why",
         "pg_dump: WARNING: two; DETAIL: so",
     )
