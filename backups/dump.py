@@ -100,6 +100,7 @@ def dump(
             form=form,
             expected_bytes=expected_bytes(size_bytes, earlier),
         )
+        checks.require_primary(connection)
         checks.require_all_rows(connection)
         checks.require_whole_catalog(connection)
         checks.require_large_objects(connection)

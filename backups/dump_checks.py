@@ -45,6 +45,20 @@ def require_all_rows(connection: Connection[Any]) -> None:
         )
 
 
+def require_primary(connection: Connection[Any]) -> None:
+    """Refuse a standby, of which nobody knows how far behind its primary it is.
+
+    PostgreSQL lets pg_dump read one: without a word it leaves out the rows of unlogged tables.
+    """
+    if scalar(connection, "SELECT pg_is_in_recovery()"):
+        raise RefusedError(
+            "this server is a standby, of which no complete dump can be made",
+            detail="It may be behind its primary, it has no rows of unlogged tables, and a "
+            "migration of the primary's does not wait for a dump here.",
+            hint="Name the primary, or all of them with target_session_attrs=read-write.",
+        )
+
+
 def require_large_objects(connection: Connection[Any]) -> None:
     """Refuse a role that may not read all large objects, at which pg_dump would stop."""
     if _is_superuser(connection):

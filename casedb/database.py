@@ -21,6 +21,11 @@ CONNECT_TIMEOUT_S = 10
 _UNBOUND = {"default_transaction_read_only": "off", "role": "none"}
 _LOGIN_TRIGGERS_SINCE = 17
 
+# By SQLSTATE, where the server has no hint of its own.
+_STATE_HINTS = {
+    "25006": "A standby takes no changes, nor does what was made read-only: is it the primary that "
+    "is named (`casedb config show`), and does `casedb status` tell of a restore with --freeze?",
+}
 # What the server or libpq says, and what the reader should do about it. The first match wins.
 _CONNECT_HINTS = (
     (
@@ -202,7 +207,7 @@ def from_server(error: psycopg.Error) -> CasedbError:
     return ToolFailedError(
         redact(diag.message_primary or "PostgreSQL reported an error"),
         detail=redact(f"SQLSTATE {diag.sqlstate}. {detail}".strip()),
-        hint=diag.message_hint,
+        hint=diag.message_hint or _STATE_HINTS.get(diag.sqlstate),
     )
 
 

@@ -352,3 +352,15 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_backup(
         assert brought_up("backups", "--store", str(small), "--json").json["backups"] == []
     finally:
         os.system(f"umount {small}")
+
+
+def test_a_standby_is_not_dumped_and_what_it_refuses_names_the_primary(casedb: "Casedb") -> None:
+    assert casedb("up").code == 0
+    labels = [backup["label"] for backup in casedb("backups", "--json").json["backups"]]
+    assert casedb("down").code == 0
+    (casedb.server.data_dir / "standby.signal").touch(mode=0o644)
+    casedb.server.start(casedb.tools, on_step=lambda _: None)
+
+    assert "this server is a standby" in one_error(casedb("dump"), 7)
+    assert [backup["label"] for backup in casedb("backups", "--json").json["backups"]] == labels
+    assert "is it the primary that is named" in one_error(casedb("seed"), 5)
