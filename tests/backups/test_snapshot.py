@@ -19,7 +19,6 @@ from backups.manifest import GLOBALS, HEADS, RoleFacts
 from backups.progress import Progress
 from backups.sealing import new_key
 from backups.stores import LocalStore
-from backups.stores.s3 import S3Store
 from backups.verify import verify
 from backups.watchdog import Watchdog
 from casedb import tools as programs
@@ -27,7 +26,8 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar
 from casedb.errors import LockedError
 from casedb.tools import PostgresTools
-from tests.backups.conftest import keys
+from tests.backups.conftest import keys, store_in
+from tests.s3.servers import Server
 
 
 @contextmanager
@@ -110,9 +110,11 @@ def test_a_truncate_that_queues_before_pg_dump_goes_first_and_is_wholly_in_the_d
 
 
 @pytest.mark.usefixtures("as_pruner")
+@pytest.mark.parametrize("lock", ["", "&lock_days=1&lock_mode=GOVERNANCE"])
 def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_ones(
     database: Conninfo,
-    versioned: S3Store,
+    server: Server,
+    lock: str,
     tools: PostgresTools,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -120,6 +122,7 @@ def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_on
     """Of a file with several versions a bucket's readers take the first."""
     with connect(database, purpose="test") as connection:
         connection.execute("CREATE TABLE public.one ()")
+    store = store_in(server, server.new_bucket(versions=True, lock=bool(lock)), lock)
     stack: list[object] = []
     take = snapshot._take
 
@@ -135,7 +138,7 @@ def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_on
 
     manifest = dump(
         database,
-        versioned,
+        store,
         tools=tools,
         recipients=(new_key(tmp_path / "key"),),
         lock_wait_s=2,
@@ -144,9 +147,13 @@ def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_on
 
     assert any("letting another session go first" in phase for phase in phases)
     assert HEADS in {name.removesuffix(".age") for name in manifest.files}
-    assert verify(versioned, manifest.label, tools=tools).outcome == "passed"
-    files = [key for key in keys(versioned) if "/." not in key and "/records/" not in key]
+    assert verify(store, manifest.label, tools=tools).outcome == "passed"
+    files = [key for key in keys(store) if manifest.label in key and "/records/" not in key]
     assert sorted(files) == sorted({*files})
+    # What is left of the attempt, which a lock keeps, hinders nobody.
+    again = dump(database, store, tools=tools)
+    assert store.labels(database.dbname) == [manifest.label, again.label]
+    assert verify(store, again.label, tools=tools).outcome == "passed"
 
 
 def test_a_role_that_was_made_after_the_roles_were_written_is_in_the_backup(
