@@ -24,7 +24,7 @@ from backups.sealing import require_recipients
 from backups.stores.base import NewSet, Store
 from backups.stores.several import SeveralStores
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar
+from casedb.database import connect, require_direct, scalar
 from casedb.errors import ConfigurationError, LockedError
 from casedb.locks import maintenance_lock
 from casedb.tools import PostgresTools
@@ -83,6 +83,7 @@ def dump(
         connect(target, purpose="dump") as connection,
         checks.refusing_other_bytes(),
     ):
+        require_direct(connection)
         snapshot.prepare_session(connection, _SESSION)
         size_bytes = int(scalar(connection, "SELECT pg_database_size(current_database())"))
         job = Job(

@@ -15,7 +15,7 @@ from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, PREVIOUS, RESTORED, thaw_command
 from casedb.conninfo import Conninfo
-from casedb.database import connect, scalar, server_major
+from casedb.database import connect, is_pooled, scalar, server_major
 from casedb.errors import CasedbError
 from casedb.marks import Mark, is_marked, read_mark
 from casedb.sqlfiles import read_sql
@@ -138,7 +138,6 @@ def read_server(connection: Connection[Any], scratch: Path | None = None) -> Ser
     with connection.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(read_sql("catalog/restore-server.sql")).fetchone()
     assert row is not None
-    backend_pid = row.pop("backend_pid")
     free, same_disk = None, True
     if row["is_superuser"] and not row["is_standby"] and not row["is_read_only"]:
         free, same_disk = _disk(connection)
@@ -150,7 +149,7 @@ def read_server(connection: Connection[Any], scratch: Path | None = None) -> Ser
     return ServerState(
         **{**row, **{name: frozenset(row[name]) for name in sets}},
         major=server_major(connection),
-        is_pooled=backend_pid != connection.info.backend_pid,
+        is_pooled=is_pooled(connection),
         free_bytes=free,
         wal_on_same_disk=same_disk,
         roles_without_password=without,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from backups.manifest import Manifest
 from backups.restore_facts import LiveState, Obstacle, ServerState
+from casedb.database import POOLED, POOLED_DETAIL, POOLED_HINT
 from casedb.errors import CasedbError, ConfigurationError, RefusedError
 
 NAME_MAX_BYTES = 63
@@ -76,9 +77,9 @@ def server_refusals(server: ServerState) -> list[Refusal]:
     if server.is_pooled:
         found.append(
             Refusal(
-                "the connection leads through a pooler",
-                "The server's process is another one than the connection was told of.",
-                "Name the server's own address and port with --conninfo.",
+                POOLED,
+                POOLED_DETAIL,
+                POOLED_HINT,
             )
         )
     if server.is_standby:

@@ -13,11 +13,15 @@ from casedb.conninfo import Conninfo, redact
 from casedb.errors import (
     CasedbError,
     ConfigurationError,
+    RefusedError,
     ServerUnreachableError,
     ToolFailedError,
 )
 
 CONNECT_TIMEOUT_S = 10
+POOLED = "the connection leads through a pooler"
+POOLED_DETAIL = "The server's process is another one than the connection was told of."
+POOLED_HINT = "Name the server's own address and port with --conninfo."
 _UNBOUND = {"default_transaction_read_only": "off", "role": "none"}
 _LOGIN_TRIGGERS_SINCE = 17
 
@@ -28,6 +32,7 @@ _STATE_HINTS = {
 }
 # What the server or libpq says, and what the reader should do about it. The first match wins.
 _CONNECT_HINTS = (
+    ("unsupported startup parameter", f"That is a pooler. {POOLED_HINT}"),
     (
         "password authentication failed",
         "Check the password in the passfile (~/.pgpass) or PGPASSWORD.",
@@ -130,6 +135,25 @@ def unbound(target: Conninfo, *, major: int | None = None) -> Conninfo:
     """
     untriggered = {"event_triggers": "off"} if major and major >= _LOGIN_TRIGGERS_SINCE else {}
     return _with_settings(target, _UNBOUND | untriggered)
+
+
+def is_pooled(connection: Connection[Any]) -> bool:
+    """Whether a pooler leads to the server, whose process is then not the one it told us of."""
+    return bool(
+        scalar(connection, "SELECT pg_catalog.pg_backend_pid()") != connection.info.backend_pid
+    )
+
+
+def require_direct(connection: Connection[Any]) -> None:
+    """Refuse a pooler, before anything is set in a session that others get after us.
+
+    Their locks stay behind as well, and the next statement may be another session's.
+
+    Raises:
+        RefusedError: a pooler stands between.
+    """
+    if is_pooled(connection):
+        raise RefusedError(POOLED, detail=POOLED_DETAIL, hint=POOLED_HINT)
 
 
 def server_major(connection: Connection[Any]) -> int:

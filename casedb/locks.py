@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from casedb.database import scalar
+from casedb.database import require_direct, scalar
 from casedb.errors import LockedError
 from casedb.sqlfiles import read_sql
 
@@ -37,7 +37,9 @@ def maintenance_lock(connection: Connection[Any], *, wait_s: float = 0.0) -> Ite
 
     Raises:
         LockedError: if another session still holds it after `wait_s` seconds; names that session.
+        RefusedError: through a pooler, which would keep the lock.
     """
+    require_direct(connection)
     deadline = time.monotonic() + wait_s
     while not scalar(connection, "SELECT pg_try_advisory_lock(%s, %s)", _CLASS_ID, _MAINTENANCE):
         if time.monotonic() >= deadline:

@@ -30,7 +30,7 @@ from yoyo.connections import DatabaseURI
 from yoyo.migrations import default_migration_table
 
 from casedb.conninfo import Conninfo
-from casedb.database import open_connection, scalar
+from casedb.database import open_connection, require_direct, scalar
 from casedb.errors import CasedbError, LockedError, ServerUnreachableError
 from casedb.locks import maintenance_lock
 from casedb.migrations import outside
@@ -87,6 +87,7 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         Raises:
             ServerUnreachableError: no server, or it refuses us.
             ConfigurationError: roles or the schema ops are missing: sql/roles was not applied.
+            RefusedError: a pooler stands between.
         """
         self.schema = SCHEMA
         try:
@@ -97,9 +98,13 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
             if OWNER in (error.detail or ""):
                 raise roles_missing(error.detail or "") from error
             raise
-        if not scalar(connection, "SELECT to_regnamespace(%s)", SCHEMA):
+        try:
+            require_direct(connection)
+            if not scalar(connection, "SELECT to_regnamespace(%s)", SCHEMA):
+                raise roles_missing(f"There is no schema {SCHEMA}.")
+        except BaseException:
             connection.close()
-            raise roles_missing(f"There is no schema {SCHEMA}.")
+            raise
         return connection
 
     def _settings(self) -> dict[str, str]:

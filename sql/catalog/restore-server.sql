@@ -1,7 +1,6 @@
 -- What a restore asks of a server before it changes anything there.
 SELECT current_user::text AS role,
        r.rolsuper AS is_superuser,
-       pg_backend_pid() AS backend_pid,
        split_part(current_setting('server_version'), ' ', 1) AS version,
        pg_is_in_recovery() AS is_standby,
        current_setting('default_transaction_read_only')::boolean AS is_read_only,

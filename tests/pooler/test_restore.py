@@ -20,11 +20,13 @@ from backups.restore import restore
 from backups.stores import LocalStore
 from backups.swap import Swap, SwapReport, swap_names
 from backups.undo import plan_undo, undo_restore
+from casedb import migrations
 from casedb.conninfo import MASK, Conninfo
 from casedb.database import connect, scalar
-from casedb.errors import LockedError, ServerUnreachableError, TerminatedError
+from casedb.errors import LockedError, RefusedError, ServerUnreachableError, TerminatedError
 from casedb.roles import POOLER
 from casedb.server import SUPERUSER
+from casedb.sqlfiles import folder
 from casedb.tools import PostgresTools
 from tests.restore.writers import writing
 
@@ -264,6 +266,32 @@ def reach(through: Conninfo, *, timeout_s: int) -> None:
             client.execute("SELECT 1")
         finally:
             asked.cancel()
+
+
+def test_a_dump_and_migrations_through_a_pooler_are_refused_and_leave_nothing_in_its_sessions(
+    pool: "Pool", tools: PostgresTools, tmp_path: Path
+) -> None:
+    """What they set and lock would be the next client's."""
+    left = (
+        "SELECT current_setting('search_path'), current_setting('row_security'),"
+        " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"
+    )
+    with pool() as way, pytest.raises(ServerUnreachableError, match="startup") as caught:
+        migrations.apply(way, source=folder("migrations"))
+    assert "Name the server's own address" in (caught.value.hint or "")
+    # As others configure it: one session for all, which nobody resets.
+    words = {"ignore_startup_parameters": "options", "default_pool_size": "1"}
+    with pool(server_reset_query="", server_reset_query_always="0", **words) as way:
+        with psycopg.connect(way.dsn) as client:
+            before = client.execute(left).fetchone()
+        with pytest.raises(RefusedError, match="leads through a pooler"):
+            dump(way, LocalStore(tmp_path / "store"), tools=tools)
+        with pytest.raises(RefusedError, match="leads through a pooler"):
+            migrations.apply(way, source=folder("migrations"))
+        with psycopg.connect(way.dsn) as client:
+            assert client.execute(left).fetchone() == before
+
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_restore_through_a_pooler_is_refused(
