@@ -226,7 +226,7 @@ def measure(site: Site) -> Found:
             plain_figure(ANCHOR, share("heads"), "%", targets=targets),
             plain_figure("content hashes, of the dump's CPU", share("hashes"), "%"),
             ratio_figure(
-                "the same, of a COPY in binary",
+                "without the proof, of a COPY in binary",
                 arms["bare in two"],
                 arms["copy in binary"],
                 floor=floor,

@@ -110,7 +110,7 @@ def measure(site: Site) -> Found:
                 lambda place: ours(place, vault, sealed, SEALED),
                 lambda: site.drop(SEALED),
             ),
-            Contestant("hash", "the content hash of every table, one after the other", hashed),
+            Contestant("hashes", "the content hash of every table, one after the other", hashed),
             Contestant(
                 "physical copy",
                 "pg_basebackup's copy of the whole server copied back, and started",
@@ -125,7 +125,7 @@ def measure(site: Site) -> Found:
     )
     shares = [
         mine.cpu_s / whole.cpu_s * 100
-        for mine, whole in zip(arms["hash"].costs, arms["restore"].costs, strict=True)
+        for mine, whole in zip(arms["hashes"].costs, arms["restore"].costs, strict=True)
     ]
     targets = BENCH.targets
     return Found(
