@@ -42,11 +42,12 @@ def _one_line(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @json_option
 @settings_options(store=True)
 def expire(settings: Settings, label: str, reason: str, confirm: str | None, as_json: bool) -> None:
-    """Delete one backup, in every store that has it, whatever the rules keep.
+    """Delete one backup by its label, whatever the rules keep.
 
-    For one that `casedb rotate` never takes: from a clock that was ahead, damaged and looked into,
-    or with something in it that must not stay. What is deleted is gone; a tombstone tells it from
-    one that is missing. The only good one and the newest that passed a drill stay.
+    In every store that has it. For one that `casedb rotate` never takes: from a clock that was
+    ahead, damaged and looked into, or with something in it that must not stay. What is deleted is
+    gone; a tombstone tells it from one that is missing. The only good one and the newest that
+    passed a drill stay.
 
     \b
     Example:
