@@ -120,8 +120,9 @@ def _globals(job: Job) -> tuple[str, tuple[str, ...]]:
         # Where this role may connect; pg_dumpall's own choice is the database "postgres".
         f"--database={make_conninfo('', dbname=job.database)}",
     ]
+    printed: list[str] = []
     try:
-        written, printed = programs.run_and_hear(argv, target=job.target)
+        written = programs.run(argv, target=job.target, hear=printed.append)
     except ToolFailedError:
         # pg_dumpall does not tell why it could not connect; the server tells us, if we cannot.
         with connect(job.target, purpose="dump: roles"):
@@ -130,7 +131,7 @@ def _globals(job: Job) -> tuple[str, tuple[str, ...]]:
     # first superuser may grant in his own name without being an admin of the role.
     quoted = scalar(job.connection, "SELECT quote_ident(%s)", job.server.bootstrap_superuser)
     script = written.replace(f" GRANTED BY {quoted};", ";")
-    return script, warnings_in(redact(printed), "pg_dumpall")
+    return script, warnings_in(redact("".join(printed)), "pg_dumpall")
 
 
 def _require_readable(job: Job, new: NewSet, files: Mapping[str, FileFacts]) -> None:

@@ -75,13 +75,7 @@ def server_refusals(server: ServerState) -> list[Refusal]:
     """Return why no databases are made, renamed or dropped there, and by this connection."""
     found = []
     if server.is_pooled:
-        found.append(
-            Refusal(
-                POOLED,
-                POOLED_DETAIL,
-                POOLED_HINT,
-            )
-        )
+        found.append(Refusal(POOLED, POOLED_DETAIL, POOLED_HINT))
     if server.is_standby:
         found.append(
             Refusal(

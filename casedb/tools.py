@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -213,27 +213,14 @@ def run(
     env: Mapping[str, str] | None = None,
     input_text: str | None = None,
     timeout_s: float | None = None,
+    hear: Callable[[str], object] = lambda _said: None,
 ) -> str:
     """Run one program to its end and return its standard output.
 
+    `hear` is called with what it said besides, if it went well.
+
     Raises:
         ToolFailedError: if it cannot be started, fails, or takes longer than `timeout_s`.
-    """
-    return run_and_hear(argv, target=target, env=env, input_text=input_text, timeout_s=timeout_s)[0]
-
-
-def run_and_hear(
-    argv: Sequence[str],
-    *,
-    target: Conninfo | None = None,
-    env: Mapping[str, str] | None = None,
-    input_text: str | None = None,
-    timeout_s: float | None = None,
-) -> tuple[str, str]:
-    """Run one program to its end and return its standard output, and what it said besides.
-
-    Raises:
-        ToolFailedError: as `run`.
     """
     with start(argv, target=target, env=env, stdin=subprocess.PIPE) as process:
         try:
@@ -245,7 +232,8 @@ def run_and_hear(
             ) from None
     said = err.decode(errors="replace")
     check(argv, process.returncode, said)
-    return out.decode(errors="replace"), said
+    hear(said)
+    return out.decode(errors="replace")
 
 
 @contextmanager

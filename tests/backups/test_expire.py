@@ -12,7 +12,6 @@ from backups.dump import dump
 from backups.expire import Expiry, expire, plan_expiry
 from backups.manifest import MANIFEST
 from backups.records import write_record
-from backups.reports import DrillReport
 from backups.sealing import new_key, read_keys
 from backups.stores import LocalStore, Store
 from backups.stores.s3 import S3Store
@@ -20,7 +19,7 @@ from backups.tombstones import read_tombstones
 from casedb.conninfo import Conninfo
 from casedb.errors import ConfigurationError, LockedError, RefusedError
 from casedb.tools import PostgresTools
-from tests.backups.conftest import NOW, SAMPLE, Made, put_set, store_in
+from tests.backups.conftest import NOW, SAMPLE, Made, passed_drill, put_set, store_in
 from tests.s3.servers import Server
 
 AHEAD = -400
@@ -34,22 +33,7 @@ def local(tmp_path: Path) -> LocalStore:
 
 def passed(store: Store, label: str, *, with_access: bool = True) -> None:
     """Let a drill of it have passed."""
-    report = DrillReport(
-        label=label,
-        outcome="passed",
-        at=NOW,
-        duration_s=1,
-        phases_s={},
-        tables=0,
-        rows=0,
-        sequences=0,
-        catalog_rows=0,
-        large_objects=0,
-        tool_version="0",
-        server_version="15.1",
-        access_probed=with_access,
-    )
-    write_record(store, SAMPLE, report)
+    write_record(store, SAMPLE, passed_drill(label, NOW, with_access=with_access))
 
 
 def let_go(store: Store, label: str) -> None:

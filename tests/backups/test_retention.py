@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from backups.catalog import Backup, newest_drilled
 from backups.manifest import DatabaseProperties, LargeObjects, Manifest
-from backups.reports import DrillReport
 from backups.retention import Entry, Retention, decide, from_the_future, unusual
+from tests.backups.conftest import passed_drill
 
 NOON = datetime(2026, 6, 30, 12, tzinfo=UTC)
 A_WEEK = Retention(keep_within=timedelta(days=7), keep_last=2)
@@ -62,21 +62,7 @@ def taken(
         large_objects=LargeObjects(count=0, hash_sum="0", hash_xor="0"),
         catalog_sha256="",
     )
-    report = DrillReport(
-        label=label,
-        outcome="passed",
-        at=at,
-        duration_s=1,
-        phases_s={},
-        tables=0,
-        rows=0,
-        sequences=0,
-        catalog_rows=0,
-        large_objects=0,
-        tool_version="0",
-        server_version="16.1",
-        access_probed=with_access,
-    )
+    report = passed_drill(label, at, with_access=with_access)
     return Backup("app", label, 0, manifest, damage, None, report if drilled else None)
 
 

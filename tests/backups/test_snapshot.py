@@ -10,24 +10,20 @@ from typing import Any, LiteralString
 import pytest
 from psycopg import Connection, sql
 
-from backups import dump_archive, dump_set, fingerprint, snapshot
+from backups import fingerprint, snapshot
 from backups.archive_form import ArchiveForm
 from backups.content import SETTINGS
 from backups.drill import drill
 from backups.dump import dump
-from backups.manifest import GLOBALS, HEADS, RoleFacts
+from backups.manifest import RoleFacts
 from backups.progress import Progress
-from backups.sealing import new_key
 from backups.stores import LocalStore
-from backups.verify import verify
 from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect, open_connection, scalar
 from casedb.errors import LockedError
 from casedb.tools import PostgresTools
-from tests.backups.conftest import keys, store_in
-from tests.s3.servers import Server
 
 
 @contextmanager
@@ -106,83 +102,6 @@ def test_a_truncate_that_queues_before_pg_dump_goes_first_and_is_wholly_in_the_d
     (why,) = [phase for phase in phases if "letting another session go first" in phase]
     assert waits in why
     assert rows(manifest) == {"one": 0, "two": 1000}
-    assert drill(store, manifest.label, tools=tools, with_access=False).outcome == "passed"
-
-
-@pytest.mark.usefixtures("as_pruner")
-@pytest.mark.parametrize("lock", ["", "&lock_days=1&lock_mode=GOVERNANCE"])
-def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_ones(
-    database: Conninfo,
-    server: Server,
-    lock: str,
-    tools: PostgresTools,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of a file with several versions a bucket's readers take the first."""
-    with connect(database, purpose="test") as connection:
-        connection.execute("CREATE TABLE public.one ()")
-    store = store_in(server, server.new_bucket(versions=True, lock=bool(lock)), lock)
-    stack: list[object] = []
-    take = snapshot._take
-
-    def overtaken_once(connection: object) -> snapshot.Snapshot:
-        found = take(connection)  # type: ignore[arg-type]
-        if not stack:
-            stack.append(context := truncating(database, "public.one"))
-            context.__enter__()
-        return found
-
-    monkeypatch.setattr(snapshot, "_take", overtaken_once)
-    phases: list[str] = []
-
-    manifest = dump(
-        database,
-        store,
-        tools=tools,
-        recipients=(new_key(tmp_path / "key"),),
-        lock_wait_s=2,
-        on_progress=lambda p: phases.append(p.phase),
-    )
-
-    assert any("letting another session go first" in phase for phase in phases)
-    assert HEADS in {name.removesuffix(".age") for name in manifest.files}
-    assert verify(store, manifest.label, tools=tools).outcome == "passed"
-    files = [key for key in keys(store) if manifest.label in key and "/records/" not in key]
-    assert sorted(files) == sorted({*files})
-    # What is left of the attempt, which a lock keeps, hinders nobody.
-    again = dump(database, store, tools=tools)
-    assert store.labels(database.dbname) == [manifest.label, again.label]
-    assert verify(store, again.label, tools=tools).outcome == "passed"
-
-
-def test_a_role_that_was_made_after_the_roles_were_written_is_in_the_backup(
-    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The archive grants to it, and could not be restored otherwise."""
-    write = dump_archive.proven_archive
-    made: list[str] = []
-
-    def and_before(*words: Any) -> Any:
-        if not made:
-            made.append("late_reader")
-            with connect(small, purpose="test") as connection:
-                connection.execute("CREATE ROLE late_reader; GRANT SELECT ON one TO late_reader")
-        return write(*words)
-
-    monkeypatch.setattr(dump_set, "proven_archive", and_before)
-    store, phases = LocalStore(tmp_path), list[str]()
-
-    try:
-        manifest = dump(small, store, tools=tools, on_progress=lambda p: phases.append(p.phase))
-    finally:
-        with connect(small, purpose="test") as connection:
-            connection.execute("DROP OWNED BY late_reader; DROP ROLE late_reader")
-
-    assert any("roles of this database were changed" in phase for phase in phases)
-    folder = tmp_path / small.dbname / manifest.label
-    assert "CREATE ROLE late_reader;" in (folder / GLOBALS).read_text()
-    assert store.labels(small.dbname) == [manifest.label]
     assert drill(store, manifest.label, tools=tools, with_access=False).outcome == "passed"
 
 
