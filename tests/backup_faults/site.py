@@ -141,19 +141,28 @@ class Site:
 
         wait_until(come, otherwise, every_s=every_s)
 
-    def catch(self, program: str, is_there: Callable[[], bool], otherwise: str) -> tuple[int, ...]:
+    def catch(
+        self,
+        program: str,
+        is_there: Callable[[], bool],
+        otherwise: str,
+        *,
+        may_miss: bool = False,
+    ) -> tuple[int, ...]:
         """Stop all of `program` that the newest run has, while `is_there` holds; return their ids.
 
-        To look takes time, in which they go on: who was stopped elsewhere is let go once more.
+        To look takes time, in which they go on: who was stopped elsewhere is let go once more. With
+        `may_miss` there are none if the run has come to its place, and they have ended.
         """
         caught: list[int] = []
 
         def caught_there() -> bool:
+            has_come = self.marker.exists()
             caught[:] = freeze(self.processes[-1].pid, program)
             if caught and is_there():
                 return True
             thaw(caught)
-            return False
+            return may_miss and has_come and not caught
 
         self.wait_for(caught_there, otherwise, every_s=0.005)
         return tuple(caught)
