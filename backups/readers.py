@@ -27,13 +27,14 @@ _MARK_BYTES = 96
 """Twice as long in hexadecimal. The longer it is, the further each look for it skips ahead, and all
 rows are looked through."""
 _KEPT_BYTES = RANGE_BYTES * 3 // 2
-# What pg_dump sets, so that rows look the same; what keeps sessions alive; and what makes the
-# server go to the pages that are asked for, and not read all of them for each range.
+# What pg_dump sets, so that rows look the same and come in their order; what keeps sessions alive;
+# and what makes the server go to the pages that are asked for, and not read all for each range.
 _SETTINGS = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
     "extra_float_digits": "3",
     "row_security": "off",
+    "synchronize_seqscans": "off",
     "search_path": "''",
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",

@@ -12,6 +12,7 @@ from psycopg import sql
 from backups import large_tables, snapshot, toc
 from backups.archive_form import ArchiveForm
 from backups.archive_stream import archive_stream
+from backups.copy_binary import fields_of
 from backups.drill import drill
 from backups.dump import dump
 from backups.large_tables import LargeTable, conditions, read_large_tables
@@ -24,6 +25,7 @@ from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.errors import ToolFailedError
+from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 
 SMALL_RANGES = 64 << 10
@@ -407,3 +409,23 @@ def test_ranges_are_all_pages_once() -> None:
     assert list(conditions(empty)) == [">= '(0,0)'"]
     # Whose rows lie in its TOAST table.
     assert len(list(conditions(LargeTable("s", "t", 2, 100 << 20, "s.t", ("c",))))) == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_come_in_the_order_of_their_pages_whoever_else_reads(
+    tools: PostgresTools, tmp_path: Path, jobs: int
+) -> None:
+    """A scan of a table beyond a quarter of shared_buffers may begin where another one is."""
+    with throwaway_cluster(tools, settings={"shared_buffers": "1MB"}) as admin:
+        with connect(admin, purpose="test") as connection:
+            connection.execute("CREATE TABLE counted AS SELECT generate_series(1, 100000) AS i")
+        with connect(admin, purpose="test") as other, other.transaction():
+            other.execute("DECLARE half CURSOR FOR SELECT FROM counted")
+            other.execute("MOVE 50000 IN half")
+            store = LocalStore(tmp_path)
+            form = ArchiveForm(jobs=jobs, large_from_bytes=1 << 20)
+            manifest = dump(admin, store, tools=tools, form=form)
+
+        (rows,) = parsed(archive_of(store, manifest))[0].values()
+        found = [int.from_bytes(field[4:]) for (field,) in fields_of(rows)]
+    assert found == list(range(1, 100_001))
