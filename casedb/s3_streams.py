@@ -1,14 +1,13 @@
 """Long objects of a bucket as files: parts on their way at once, with bounded memory."""
 
-import ctypes
 import io
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from casedb.kept_parts import Fetch
+from casedb.memory import give_back_from
 from casedb.s3_model import S3Error
 
 if TYPE_CHECKING:
@@ -19,19 +18,11 @@ PART_BYTES = 8 << 20
 STREAMS = 4
 """Parts in flight at once: what a stream takes of memory is this many, and two more."""
 _PARTS_BEFORE_GROWTH = 1000
-_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
-@cache
 def give_parts_back() -> None:
-    """Make the C library give the memory of a part back when it is not needed any more.
-
-    With the first one freed, glibc takes that size for usual, and keeps what is freed later in its
-    heaps, one for each thread: up to 60 MB of nothing, more or less by chance. A limit that was set
-    stays where it is. Other C libraries have no such habit, and no mallopt.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, PART_BYTES // 2)
+    """Make the C library give the memory of a part back: otherwise it keeps up to 60 MB of them."""
+    give_back_from(PART_BYTES // 2)
 
 
 class Upload:
