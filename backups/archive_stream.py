@@ -126,8 +126,8 @@ def archive_stream(
     ):
         tables = worth_reading(len(readers.sessions))
         if len(readers.sessions) > 1:
-            # What was read ahead of several is freed in another order than it came: of a million
-            # cases glibc kept 100 MB of holes.
+            # What was read ahead of several is freed in another order than it came, and would leave
+            # holes, the more the more rows there are. A single one's fills the same place again.
             give_back_from(CHUNK_BYTES // 2)
         argv = programs.pg_dump_argv(
             tools,

@@ -23,8 +23,9 @@ import botocore.session
 from botocore.config import Config
 
 from casedb.kept_parts import Fetch, KeptParts
+from casedb.memory import give_back_from
 from casedb.s3_model import Listing, Location, S3Error, Version
-from casedb.s3_streams import STREAMS, Download, Upload, give_parts_back
+from casedb.s3_streams import PART_BYTES, STREAMS, Download, Upload
 
 REQUEST_ATTEMPTS = 8
 """Of each request, with growing pauses: half a minute until a server counts as gone."""
@@ -43,7 +44,8 @@ class Bucket:
     def _client(self) -> Any:
         # Made when first used: reading settings must not ask AWS for anything.
         if self._made is None:
-            give_parts_back()
+            # Otherwise glibc keeps up to 60 MB of parts.
+            give_back_from(PART_BYTES // 2)
             with _errors():
                 session = boto3.session.Session(
                     profile_name=self.location.profile,

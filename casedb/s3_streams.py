@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from casedb.kept_parts import Fetch
-from casedb.memory import give_back_from
 from casedb.s3_model import S3Error
 
 if TYPE_CHECKING:
@@ -18,11 +17,6 @@ PART_BYTES = 8 << 20
 STREAMS = 4
 """Parts in flight at once: what a stream takes of memory is this many, and two more."""
 _PARTS_BEFORE_GROWTH = 1000
-
-
-def give_parts_back() -> None:
-    """Make the C library give the memory of a part back: otherwise it keeps up to 60 MB of them."""
-    give_back_from(PART_BYTES // 2)
 
 
 class Upload:
