@@ -13,6 +13,7 @@ from backups.manifest import MANIFEST, Manifest, parse_manifest
 from backups.records import read_record
 from backups.reports import DrillReport, VerifyReport
 from backups.stores.base import NoFileError, Store
+from backups.tombstones import read_tombstone
 from casedb.errors import BackupDamagedError, CasedbError, ConfigurationError, RefusedError
 
 LATEST = "latest"
@@ -252,7 +253,14 @@ def resolve_before(store: Store, database: str, moment: datetime) -> Backup:
 
 
 def not_found(store: Store, database: str, wanted: str, labels: list[str]) -> ConfigurationError:
-    """Return the error that says so of `wanted`; its hint names the nearest of `labels`."""
+    """Return the error that says so of `wanted`: it has expired, or which of `labels` is near."""
+    if expired := read_tombstone(store, database, wanted):
+        return ConfigurationError(
+            f'backup "{wanted}" has expired',
+            detail=f"It was deleted from {store.url} at {expired.at:%Y-%m-%d %H:%M} UTC: "
+            f"{expired.reason}.",
+            hint="`casedb backups` lists those that are there.",
+        )
     near = difflib.get_close_matches(wanted, labels, n=1, cutoff=0.0)
     return ConfigurationError(
         f'there is no backup "{wanted}"',

@@ -7,7 +7,7 @@ from datetime import datetime
 from backups.catalog import Backup, catalog, newest_drilled, not_found
 from backups.sealing import Keys
 from backups.stores.base import RetainedError, Store
-from backups.tombstones import Tombstone
+from backups.tombstones import Tombstone, read_tombstone
 from casedb.errors import RefusedError
 
 
@@ -65,6 +65,28 @@ def expire(
             store.delete(database, label, tombstone.to_bytes())
         except RetainedError as error:
             raise _retained(store, label, "for now") from error
+
+
+def finish(store: Store, database: str, label: str) -> Tombstone | None:
+    """Remove what a run that was killed left of `label`, which has expired; return its tombstone.
+
+    None, and nothing is done, where it is still a backup or there is no tombstone.
+
+    Raises:
+        LockedError: if another run adds or deletes backups of this database.
+        ToolFailedError: if it cannot be deleted.
+    """
+
+    def expired() -> Tombstone | None:
+        there = label in store.labels(database)
+        return None if there else read_tombstone(store, database, label)
+
+    # Where there is none, no lock makes a store of the folder.
+    if expired():
+        with store.lock(database):
+            store.sweep(database)
+            return expired()
+    return None
 
 
 def indispensable(backup: Backup, backups: Sequence[Backup], *, now: datetime) -> str | None:

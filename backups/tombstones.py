@@ -1,5 +1,6 @@
 """What stays of a backup that was deleted on purpose: so it is told from one that is missing."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -68,13 +69,19 @@ class Tombstone(Frozen):
 
 def read_tombstones(store: Store, database: str) -> dict[str, Tombstone]:
     """Return what was deleted on purpose, by label; a note that cannot be read is none."""
-    found = {}
-    for label in store.recorded(database, "expired"):
-        data = store.read_record(database, label, "expired")
-        try:
-            tombstone = Tombstone.model_validate_json(data or b"")
-        except ValidationError:
-            continue
-        if tombstone.label == label:
-            found[label] = tombstone
-    return found
+    found = {label: _read(store, database, label) for label in store.recorded(database, "expired")}
+    return {label: tombstone for label, tombstone in found.items() if tombstone}
+
+
+def read_tombstone(store: Store, database: str, label: str) -> Tombstone | None:
+    """Return that of `label`, which may be any text; None if there is none that can be read."""
+    known = label in store.recorded(database, "expired")
+    return _read(store, database, label) if known else None
+
+
+def _read(store: Store, database: str, label: str) -> Tombstone | None:
+    data = store.read_record(database, label, "expired")
+    with suppress(ValidationError):
+        tombstone = Tombstone.model_validate_json(data or b"")
+        return tombstone if tombstone.label == label else None
+    return None

@@ -26,6 +26,8 @@ AUTHORITY_FILE = "/etc/casedb/tls/ca.crt"
 CERTIFICATE_FILE = "/etc/casedb/tls/pooler.crt"
 KEY_FILE = "/etc/casedb/tls/pooler.key"
 FILES = (INI_FILE, PASSWORDS_FILE, RULES_FILE, DROP_IN_FILE)
+STATE_FOLDER = "/var/lib/casedb/configure/pooler"
+"""Root's alone: the files that were last good, the password among them."""
 
 CONSOLE_USER = "postgres"
 """Who may PAUSE: whoever restores, as postgres on this host."""
@@ -168,6 +170,7 @@ def asked(
     """Return what deploy/remote/pooling.py has to know."""
     return {
         "files": target.files,
+        "state_folder": STATE_FOLDER,
         "settings": target.settings,
         "pending": [] if restart else fixed,
         "restart": restart,

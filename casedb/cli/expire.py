@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import click
 
 from backups.catalog import LATEST, LATEST_DRILLED, not_found
-from backups.expire import Expiry, plan_expiry
+from backups.expire import Expiry, finish, plan_expiry
 from backups.expire import expire as delete
 from backups.stores import open_store
+from backups.tombstones import Tombstone, read_tombstone
 from casedb.ages import format_age
 from casedb.cli.options import (
     confirm_option,
@@ -47,7 +48,7 @@ def expire(settings: Settings, label: str, reason: str, confirm: str | None, as_
     In every store that has it. For one that `casedb rotate` never takes: from a clock that was
     ahead, damaged and looked into, or with something in it that must not stay. What is deleted is
     gone; a tombstone tells it from one that is missing. The only good one and the newest that
-    passed a drill stay.
+    passed a drill stay. Given again, it removes what a run that was killed left of it.
 
     \b
     Example:
@@ -62,34 +63,48 @@ def expire(settings: Settings, label: str, reason: str, confirm: str | None, as_
     with signals_after(settings, "expire", settings.store_urls) as story:
         planned = _plan(settings, label, now)
         story.label = label
-        story.size_bytes = max(expiry.backup.size_bytes for expiry in planned.values())
-        require_confirmation(_question(label, planned, now), label, confirm)
+        if planned:
+            story.size_bytes = max(expiry.backup.size_bytes for expiry in planned.values())
+            require_confirmation(_question(label, planned, now), label, confirm)
         deleted: list[str] = []
+        before: dict[str, Tombstone] = {}
 
         def expire_in(url: str) -> None:
-            keys = keys_of(settings, None)
-            delete(open_store(url), database, label, now=now, reason=reason, keys=keys)
-            deleted.append(url)
+            store = open_store(url)
+            if url in planned:
+                keys = keys_of(settings, None)
+                delete(store, database, label, now=now, reason=reason, keys=keys)
+                deleted.append(url)
+            elif tombstone := finish(store, database, label):
+                before[url] = tombstone
 
-        failure = each_store([*planned], expire_in)
+        failure = each_store(settings.store_urls, expire_in)
         if not failure:
             story.tell(f'backup "{label}" is deleted')
-        if as_json and deleted:
-            print_json({"label": label, "reason": reason, "stores": deleted})
+        if as_json and (deleted or before):
+            found = {"label": label, "reason": reason, "stores": deleted}
+            print_json({**found, "expired_before": [*before]})
         elif not as_json:
             for url in deleted:
                 click.echo(f"deleted {label} from {url}")
+            for url, tombstone in before.items():
+                when = f"{tombstone.at:%Y-%m-%d %H:%M} UTC"
+                click.echo(f"{label} expired in {url} at {when}: {tombstone.reason}")
         if failure:
             raise failure
 
 
 def _plan(settings: Settings, label: str, now: datetime) -> dict[str, Expiry]:
-    """Return what deleting it means in each store that has it; nothing is deleted yet."""
+    """Return what deleting it means in each store that has it; nothing is deleted yet.
+
+    Raises:
+        ConfigurationError: if none has it, and in none it has expired.
+    """
     database = settings.values.database
     stores = {url: open_store(url) for url in settings.store_urls}
     labels = {url: store.labels(database) for url, store in stores.items()}
     having = [url for url, found in labels.items() if label in found]
-    if not having:
+    if not having and not any(read_tombstone(s, database, label) for s in stores.values()):
         url = settings.store_url
         raise not_found(stores[url], database, label, labels[url])
     return {url: plan_expiry(stores[url], database, label, now=now) for url in having}

@@ -102,7 +102,8 @@ def no_pooler() -> Commands:
     )
     gone = (*pooler_host.FILES, pooler_host.CERTIFICATE_FILE, pooler_host.KEY_FILE)
     yield StringCommand(
-        f"systemctl disable --quiet --now {pooler_host.UNIT}; rm -f {' '.join(gone)}"
+        f"systemctl disable --quiet --now {pooler_host.UNIT}; rm -rf {pooler_host.STATE_FOLDER}"
+        f" && rm -f {' '.join(gone)}"
         f" && systemctl daemon-reload && apt-mark unhold {pooler_host.PACKAGE} >/dev/null"
     )
     forget()

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.remote.host import ASKED, STATE, Refused, environment, in_words, to_its_end
+from deploy.remote.host import ASKED, Refused, environment, in_words, to_its_end
 from deploy.remote.pooler_probe import ask, config, first_password, live_port, served, way
 from deploy.remote.preflight import check_addresses
 from deploy.remote.swap import keep, put_back, put_in_place
@@ -36,7 +36,7 @@ _PLACES = frozenset({"listen_addr", "listen_port", "unix_socket_dir", "auth_file
 
 
 def pooling() -> dict[str, Any]:
-    folder = STATE / "pooler"
+    folder = Path(ASKED["state_folder"])
     marker, kept = folder / "in-progress", folder / "last-good"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if marker.exists() and (kept / "index.json").exists():

@@ -1,4 +1,4 @@
-"""A rotation that is killed half-way leaves whole backups, or none, and the next one ends it."""
+"""A rotation or `expire` killed half-way leaves whole backups, or none; the next one ends it."""
 
 import signal
 
@@ -15,16 +15,21 @@ PLACES = {
     "set removed": "event:os.remove:{old}.verify.json",
 }
 EXIT = {"SIGKILL": -9, "SIGTERM": 143}
+VERBS = {
+    "rotate": ("rotate", "--apply", "--keep-last=1"),
+    "expire": ("expire", "{old}", "--confirm={old}"),
+}
 
 
 @pytest.mark.parametrize("fault", EXIT)
 @pytest.mark.parametrize("phase", PLACES)
-def test_a_rotation_killed_half_way_is_ended_by_the_next(
-    site: Site, request: pytest.FixtureRequest, phase: str, fault: str
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_killed_half_way_is_ended_by_the_next(
+    site: Site, request: pytest.FixtureRequest, verb: str, phase: str, fault: str
 ) -> None:
     old = add_old(site)
     files = len(list((site.folder / old).iterdir()))
-    words = ("rotate", "--apply", "--keep-last=1")
+    words = [word.format(old=old) for word in VERBS[verb]]
     process = site.start(PLACES[phase].format(old=old), *words)
     site.wait_until_stopped()
     hidden = site.folder / f".deleting-{old}"
@@ -57,7 +62,7 @@ def test_a_rotation_killed_half_way_is_ended_by_the_next(
     assert list(tombstone.parent.glob(f"{old}.*")) == [tombstone]
     again = site.require_next_dump()
     place = f"{list(PLACES).index(phase) + 1} {phase}"
-    leave_row(request, "rotate", place, fault, proof, outcome, f"rotated; dump {again}")
+    leave_row(request, verb, place, fault, proof, outcome, f"ended; dump {again}")
 
 
 def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
@@ -65,7 +70,7 @@ def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
 ) -> None:
     site = site_on_disk
     old = add_old(site)
-    words = ("rotate", "--apply", "--keep-last=1")
+    words = VERBS["rotate"]
 
     taken = disk.fill()
     code, printed = site.run(*words)
@@ -81,4 +86,4 @@ def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
     assert site.labels() == [site.first]
     again = site.require_next_dump()
     row = ("00 tombstone", "disk full", f"{taken >> 20} MB filled", "exit 5, 2 visible, all whole")
-    leave_row(request, "rotate", *row, f"rotated; dump {again}")
+    leave_row(request, "rotate", *row, f"ended; dump {again}")

@@ -1,9 +1,10 @@
-"""A rotation killed half-way in a bucket leaves whole backups only, and the next one ends it.
+"""A rotation or `expire` killed half-way in a bucket leaves whole backups; the next one ends it.
 
 Its request is held by the proxy when the signal comes, so nobody is left who would go on.
 """
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.real_s3
 
 EXIT = {"SIGKILL": -9, "SIGTERM": 143}
 WORDS = ("rotate", "--apply", "--keep-last=1")
+VERBS = {"rotate": WORDS, "expire": ("expire", "{old}", "--confirm={old}")}
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ def removed(site: Bucketful, label: str) -> list[str]:
     return [path.rpartition("/")[2] for path in paths if "/.leases/" not in path]
 
 
-def kill_a_rotation(site: Bucketful, old: str, place: Place, fault: str) -> None:
+def kill_half_way(
+    site: Bucketful, old: str, place: Place, fault: str, words: Sequence[str] = WORDS
+) -> None:
     """Hit a rotation where `place` is asked for, and see that it ends of that."""
     numbers, part = count(1), place.part.format(old=old)
     site.wall.hold = lambda method, path: (
         method == place.method and f"/{DATABASE}{part}" in path and next(numbers) >= place.nth
     )
-    process = site.start("nowhere", *WORDS)
+    process = site.start("nowhere", *words)
     site.wait_for(site.wall.held.is_set, "the request was never made")
     process.send_signal(signal.Signals[fault])
     code, printed = wait(process)
@@ -83,9 +87,11 @@ def kill_a_rotation(site: Bucketful, old: str, place: Place, fault: str) -> None
     wait_until(lambda: len(site.wall.seen) > asked, "the proxy still holds it")
 
 
-def require_next_rotation(site: Bucketful, old: str, **environment: str) -> None:
-    """Rotate again: of the old backup nothing stays but the word that it has expired."""
-    code, printed = site.run(*WORDS, **environment)
+def require_the_next_ends_it(
+    site: Bucketful, old: str, words: Sequence[str] = WORDS, **environment: str
+) -> None:
+    """Run it again: of the old backup nothing stays but the word that it has expired."""
+    code, printed = site.run(*words, **environment)
     assert code == 0, printed
     assert site.labels() == [site.first]
     assert site.debris() == []
@@ -96,13 +102,15 @@ def require_next_rotation(site: Bucketful, old: str, **environment: str) -> None
 
 @pytest.mark.parametrize("fault", EXIT)
 @pytest.mark.parametrize("phase", PLACES)
-def test_a_rotation_killed_half_way_is_ended_by_the_next(
-    site: Bucketful, request: pytest.FixtureRequest, phase: str, fault: str
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_killed_half_way_is_ended_by_the_next(
+    site: Bucketful, request: pytest.FixtureRequest, verb: str, phase: str, fault: str
 ) -> None:
     old, place = add_old(site), PLACES[phase]
+    words = [word.format(old=old) for word in VERBS[verb]]
     kept, files = versions(site, f"{site.first}/"), len(versions(site, f"{old}/"))
 
-    kill_a_rotation(site, old, place, fault)
+    kill_half_way(site, old, place, fault, words)
 
     left = len(versions(site, f"{old}/"))
     gone = {"half removed": 2, "manifest gone unanswered": 1, "set removed": files}.get(phase, 0)
@@ -113,14 +121,14 @@ def test_a_rotation_killed_half_way_is_ended_by_the_next(
     for label in shown:
         # Neither its lock nor its tombstone keeps anybody from reading.
         site.require_whole(label)
-    require_next_rotation(site, old)
+    require_the_next_ends_it(site, old, words)
     assert removed(site, old)[0] == "manifest.json"
     assert versions(site, f"{site.first}/") == kept
     again = site.require_next_dump()
     proof = f"the proxy held its {place.method}; {left} of {files} files left"
     outcome = f"{len(shown)} visible, all whole"
     row = (f"{list(PLACES).index(phase) + 1} {phase}", fault, proof, outcome)
-    leave_row(request, "rotate on S3", *row, f"rotated; dump {again}")
+    leave_row(request, f"{verb} on S3", *row, f"ended; dump {again}")
 
 
 def test_a_rotation_that_the_server_fails_half_way_is_ended_by_the_next(
@@ -143,19 +151,17 @@ def test_a_rotation_that_the_server_fails_half_way_is_ended_by_the_next(
     assert len(removed(site, old)) == 2
     assert [backup.label for backup in site.good()] == [site.first]
     site.require_whole(site.first)
-    require_next_rotation(site, old)
+    require_the_next_ends_it(site, old)
     again = site.require_next_dump()
     row = ("4 half removed", "503 for ever", f"{refused} requests refused")
-    leave_row(
-        request, "rotate on S3", *row, "exit 5, 1 visible, all whole", f"rotated; dump {again}"
-    )
+    leave_row(request, "rotate on S3", *row, "exit 5, 1 visible, all whole", f"ended; dump {again}")
 
 
 def test_the_lock_of_a_rotation_killed_on_another_host_ends_by_itself(
     site: Bucketful, request: pytest.FixtureRequest
 ) -> None:
     old = add_old(site)
-    kill_a_rotation(site, old, PLACES["half removed"], "SIGKILL")
+    kill_half_way(site, old, PLACES["half removed"], "SIGKILL")
 
     # As on another machine, nobody can tell there whether its holder lives.
     site.wrapper = ("unshare", "--pid", "--fork", "--mount-proc")
@@ -165,7 +171,7 @@ def test_the_lock_of_a_rotation_killed_on_another_host_ends_by_itself(
     assert code == 8, printed
     assert "a killed run's lock ends by itself after 10 minutes" in printed
     assert reading[0] == 0, reading[1]
-    require_next_rotation(site, old, DRIVER_S3_LIFETIME_S="1")
+    require_the_next_ends_it(site, old, DRIVER_S3_LIFETIME_S="1")
     row = ("4 half removed", "SIGKILL on another host", "the proxy held its DELETE")
     outcome = "exit 8 for up to 10 minutes, verify exit 0"
     leave_row(request, "rotate on S3", *row, outcome, "then rotated")
@@ -190,7 +196,7 @@ def test_the_lease_of_a_killed_reader_ends_by_itself(
     assert "in use, kept" in printed
     assert site.labels() == [old, site.first]
     site.require_whole(old)
-    require_next_rotation(site, old, DRIVER_S3_LIFETIME_S="1")
+    require_the_next_ends_it(site, old, DRIVER_S3_LIFETIME_S="1")
     row = ("archive", "SIGKILL", f"the proxy held its GET, {leases} lease left")
     outcome = "killed; rotate exit 0, kept as in use for 10 minutes"
     leave_row(request, "verify from S3", *row, outcome, "then rotated")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from backups.catalog import catalog
+from backups.catalog import catalog, resolve_label
 from backups.chain import check_chain, read_head
 from backups.dump import dump
-from backups.expire import Expiry, expire, plan_expiry
+from backups.expire import Expiry, expire, finish, plan_expiry
 from backups.manifest import MANIFEST
 from backups.records import write_record
 from backups.sealing import new_key, read_keys
@@ -135,6 +135,33 @@ def test_what_is_not_there_is_not_guessed(local: LocalStore, made: Made) -> None
         let_go(local, label.replace("T", "U"))
 
     assert caught.value.hint == f'Did you mean "{label}"?'
+
+
+def test_what_has_expired_is_said_to_have_and_nothing_else_is_offered(
+    local: LocalStore, made: Made
+) -> None:
+    old, _ = put_set(local, made, days=9), put_set(local, made)
+    let_go(local, old)
+
+    with pytest.raises(ConfigurationError, match=f'backup "{old}" has expired') as caught:
+        resolve_label(local, SAMPLE, old)
+
+    assert str(caught.value.detail).endswith(" UTC: tried.")
+    assert "Did you mean" not in str(caught.value.hint)
+
+
+def test_nothing_is_made_or_swept_for_a_label_that_has_not_expired(
+    local: LocalStore, made: Made
+) -> None:
+    label = put_set(local, made)
+    debris = local.root / SAMPLE / ".deleting-another"
+    debris.mkdir()
+
+    assert finish(local, SAMPLE, label) is None
+    assert finish(local, SAMPLE, "../records") is None
+
+    assert labels(local) == [label]
+    assert debris.exists()
 
 
 def test_what_somebody_reads_stays(local: LocalStore, made: Made) -> None:

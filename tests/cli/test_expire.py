@@ -70,8 +70,32 @@ def test_a_store_that_is_gone_keeps_all_until_the_others_are_named(
         "label": old,
         "reason": "expired by hand",
         "stores": [str(casedb.folder / "one")],
+        "expired_before": [],
     }
     assert sets(casedb, "one") == [new]
+
+
+def test_given_again_it_says_so_and_removes_what_a_killed_run_left(
+    twice: tuple[Casedb, list[str]],
+) -> None:
+    casedb, (old, new) = twice
+    assert casedb("expire", old, "--confirm", old, "--reason", "tried", "--store", "one").code == 0
+    home = casedb.folder / "one" / "case_management"
+    hidden = home / f".deleting-{old}"
+    hidden.mkdir()
+    (hidden / "archive.dump.zst").touch()
+
+    ended = casedb("expire", old, "--confirm", old)
+
+    assert ended.code == 0, ended.err
+    assert f"deleted {old} from {casedb.folder / 'two'}\n" in ended.out
+    assert re.search(rf"{old} expired in {casedb.folder / 'one'} at .* UTC: tried\n", ended.out)
+    assert sets(casedb, "one") == sets(casedb, "two") == [new]
+    assert not hidden.exists()
+    # Nothing is left to confirm.
+    assert casedb("expire", old, "--json").json["expired_before"] == [
+        str(casedb.folder / store) for store in ("one", "two")
+    ]
 
 
 def test_no_word_stands_for_a_label(brought_up: Casedb) -> None:

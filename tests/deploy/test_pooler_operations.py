@@ -6,7 +6,7 @@ import pytest
 
 from deploy import pooler_host
 from deploy.operations.pooler import no_pooler, pooled, pooler_account
-from deploy.pooler_host import DROP_IN_FILE, FILES, INI_FILE, Wish, wanted
+from deploy.pooler_host import DROP_IN_FILE, FILES, INI_FILE, STATE_FOLDER, Wish, wanted
 from tests.deploy.conftest import file
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_one_that_runs_as_postgres_is_restarted_as_nobody_of_importance(on_host:
 
 def test_without_a_pooler_ours_goes_and_another_stays(on_host: "Host") -> None:
     (gone,) = on_host(no_pooler, facts())
-    assert all(path in gone for path in FILES)
+    assert all(path in gone for path in (*FILES, STATE_FOLDER))
 
     others = facts()
     others["files"][DROP_IN_FILE] = None

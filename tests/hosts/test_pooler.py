@@ -19,6 +19,7 @@ from deploy.pooler_host import (
     INI_FILE,
     PASSWORDS_FILE,
     RULES_FILE,
+    STATE_FOLDER,
     Wish,
     asked,
     version_of,
@@ -133,7 +134,8 @@ def pooled(
     assert "pgbouncer.service" in changed
     assert found.changes(pooler=False) == {}
     assert host.run("systemctl is-active pgbouncer", check=False) == "inactive"
-    assert host.run(f"ls {DROP_IN_FILE} {PASSWORDS_FILE} {INI_FILE} 2>/dev/null", check=False) == ""
+    gone = f"{DROP_IN_FILE} {PASSWORDS_FILE} {INI_FILE} {STATE_FOLDER}"
+    assert host.run(f"ls -d {gone} 2>/dev/null", check=False) == ""
     assert "pooler" not in host.run(f"cat {SETTINGS_FILE}")
 
 
