@@ -93,7 +93,9 @@ def append_line(path: Path, run: Run) -> None:
         try:
             # Two runs that find the same half line leave an empty one, which harms nobody.
             start = b"" if _ends_whole(path, descriptor) else b"\n"
-            _write_whole(descriptor, start + run.to_json().encode() + b"\n")
+            # What is no UTF-8 in a path cannot be in JSON: a "?" stands for it.
+            line = run.to_json().encode(errors="replace")
+            _write_whole(descriptor, start + line + b"\n")
         finally:
             os.close(descriptor)
     except OSError as error:

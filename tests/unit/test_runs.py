@@ -45,6 +45,14 @@ def test_a_line_says_what_ran_how_it_ended_and_no_password(tmp_path: Path) -> No
     assert "hush" not in first
 
 
+def test_a_path_that_is_no_text_keeps_no_line_out(tmp_path: Path) -> None:
+    log = tmp_path / "runs.jsonl"
+
+    append_line(log, replace(RUN, store=(os.fsdecode(b"/backups/\xff"),)))
+
+    assert [run.store for run in read_runs(log)] == [("/backups/?",)]
+
+
 def test_a_log_is_read_back_as_it_was_written_and_strange_lines_are_left_out(
     tmp_path: Path,
 ) -> None:
