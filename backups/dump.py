@@ -135,11 +135,17 @@ def _write_patiently(
         except snapshot.Overtaken as overtaken:
             blocker, reason = overtaken.blocker or blocker, overtaken.reason
             job.on_progress(Progress(f"letting another session go first ({reason})"))
+    tried_times = f"Tried {job.attempts} times."
+    if blocker:
+        raise LockedError(
+            "another session keeps the dump from reading a table",
+            detail=f"{tried_times} In the way is {blocker}.",
+            hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
+        )
     raise LockedError(
-        "another session keeps the dump from reading a table",
-        detail=f"Tried {job.attempts} times. "
-        + (f"In the way is {blocker}." if blocker else f"The last reason was: {reason}."),
-        hint="Let it finish, or end it with pg_terminate_backend(), and dump again.",
+        "another session changed something each time that a dump began",
+        detail=f"{tried_times} The last reason was: {reason}.",
+        hint="Dump again when it has ended; pg_stat_activity shows who is at work.",
     )
 
 

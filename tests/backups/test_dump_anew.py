@@ -1,5 +1,7 @@
 """A dump that begins anew leaves nothing of its first attempt in the backup."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from backups.stores import LocalStore
 from backups.verify import verify
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.errors import LockedError
 from casedb.tools import PostgresTools
 from tests.backups.conftest import keys, store_in
 from tests.backups.test_snapshot import truncating
@@ -67,10 +70,9 @@ def test_what_an_attempt_wrote_that_came_to_nothing_is_not_taken_for_the_next_on
     assert verify(store, again.label, tools=tools).outcome == "passed"
 
 
-def test_a_role_that_was_made_after_the_roles_were_written_is_in_the_backup(
-    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The archive grants to it, and could not be restored otherwise."""
+@contextmanager
+def a_role_made_late(small: Conninfo, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let somebody make a role, once, when a dump has written the roles; it is gone afterwards."""
     write = dump_archive.proven_archive
     made: list[str] = []
 
@@ -82,16 +84,39 @@ def test_a_role_that_was_made_after_the_roles_were_written_is_in_the_backup(
         return write(*words)
 
     monkeypatch.setattr(dump_set, "proven_archive", and_before)
-    store, phases = LocalStore(tmp_path), list[str]()
-
     try:
-        manifest = dump(small, store, tools=tools, on_progress=lambda p: phases.append(p.phase))
+        yield
     finally:
         with connect(small, purpose="test") as connection:
             connection.execute("DROP OWNED BY late_reader; DROP ROLE late_reader")
+
+
+def test_a_role_that_was_made_after_the_roles_were_written_is_in_the_backup(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive grants to it, and could not be restored otherwise."""
+    store, phases = LocalStore(tmp_path), list[str]()
+
+    with a_role_made_late(small, monkeypatch):
+        manifest = dump(small, store, tools=tools, on_progress=lambda p: phases.append(p.phase))
 
     assert any("roles of this database were changed" in phase for phase in phases)
     folder = tmp_path / small.dbname / manifest.label
     assert "CREATE ROLE late_reader;" in (folder / GLOBALS).read_text()
     assert store.labels(small.dbname) == [manifest.label]
     assert drill(store, manifest.label, tools=tools, with_access=False).outcome == "passed"
+
+
+def test_who_changes_roles_each_time_is_not_said_to_keep_a_table(
+    small: Conninfo, tools: PostgresTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+
+    with (
+        a_role_made_late(small, monkeypatch),
+        pytest.raises(LockedError, match="changed something") as caught,
+    ):
+        dump(small, store, tools=tools, attempts=1)
+
+    assert "roles of this database were changed" in str(caught.value.detail)
+    assert store.labels(small.dbname) == []
