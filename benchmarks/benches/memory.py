@@ -147,7 +147,7 @@ def _each(large: Mapping[str, Peaks], small: Mapping[str, Peaks], cases: int) ->
 
 def _against_target(name: str, value: float, note: str) -> Figure:
     target = target_of(name, BENCH.targets)
-    return Figure(name=name, value=value, unit="MB", noise=0.0, target=target, note=note)
+    return Figure(name=name, value=value, unit="MB", target=target, note=note)
 
 
 BENCH = Bench(

@@ -29,6 +29,11 @@ from tests.matrix.server import KillableServer
 ROOT = Path(__file__).parents[2]
 DRIVER = ROOT / "tests" / "matrix" / "driver.py"
 DATABASE = "case_management"
+DELETING = {
+    "rotate": ("rotate", "--apply", "--keep-last=1"),
+    "expire": ("expire", "{old}", "--confirm={old}"),
+}
+"""The verbs that delete the old one of two backups, with their words."""
 
 
 @dataclass(frozen=True)

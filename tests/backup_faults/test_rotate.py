@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.backup_faults.site import Site, add_old
+from tests.backup_faults.site import DELETING, Site, add_old
 from tests.matrix.disk import SmallDisk
 from tests.matrix.table import leave_row
 
@@ -15,21 +15,17 @@ PLACES = {
     "set removed": "event:os.remove:{old}.verify.json",
 }
 EXIT = {"SIGKILL": -9, "SIGTERM": 143}
-VERBS = {
-    "rotate": ("rotate", "--apply", "--keep-last=1"),
-    "expire": ("expire", "{old}", "--confirm={old}"),
-}
 
 
 @pytest.mark.parametrize("fault", EXIT)
 @pytest.mark.parametrize("phase", PLACES)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", DELETING)
 def test_what_is_killed_half_way_is_ended_by_the_next(
     site: Site, request: pytest.FixtureRequest, verb: str, phase: str, fault: str
 ) -> None:
     old = add_old(site)
     files = len(list((site.folder / old).iterdir()))
-    words = [word.format(old=old) for word in VERBS[verb]]
+    words = [word.format(old=old) for word in DELETING[verb]]
     process = site.start(PLACES[phase].format(old=old), *words)
     site.wait_until_stopped()
     hidden = site.folder / f".deleting-{old}"
@@ -70,7 +66,7 @@ def test_a_rotation_on_a_full_disk_deletes_nothing_that_it_cannot_tell_of(
 ) -> None:
     site = site_on_disk
     old = add_old(site)
-    words = VERBS["rotate"]
+    words = DELETING["rotate"]
 
     taken = disk.fill()
     code, printed = site.run(*words)

@@ -11,14 +11,13 @@ from itertools import count
 import pytest
 
 from tests.backup_faults.bucket import Bucketful
-from tests.backup_faults.site import DATABASE, add_old, wait, wait_until
+from tests.backup_faults.site import DATABASE, DELETING, add_old, wait, wait_until
 from tests.matrix.table import leave_row
 
 pytestmark = pytest.mark.real_s3
 
 EXIT = {"SIGKILL": -9, "SIGTERM": 143}
-WORDS = ("rotate", "--apply", "--keep-last=1")
-VERBS = {"rotate": WORDS, "expire": ("expire", "{old}", "--confirm={old}")}
+WORDS = DELETING["rotate"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def removed(site: Bucketful, label: str) -> list[str]:
 def kill_half_way(
     site: Bucketful, old: str, place: Place, fault: str, words: Sequence[str] = WORDS
 ) -> None:
-    """Hit a rotation where `place` is asked for, and see that it ends of that."""
+    """Hit a run where `place` is asked for, and see that it ends of that."""
     numbers, part = count(1), place.part.format(old=old)
     site.wall.hold = lambda method, path: (
         method == place.method and f"/{DATABASE}{part}" in path and next(numbers) >= place.nth
@@ -102,12 +101,12 @@ def require_the_next_ends_it(
 
 @pytest.mark.parametrize("fault", EXIT)
 @pytest.mark.parametrize("phase", PLACES)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", DELETING)
 def test_what_is_killed_half_way_is_ended_by_the_next(
     site: Bucketful, request: pytest.FixtureRequest, verb: str, phase: str, fault: str
 ) -> None:
     old, place = add_old(site), PLACES[phase]
-    words = [word.format(old=old) for word in VERBS[verb]]
+    words = [word.format(old=old) for word in DELETING[verb]]
     kept, files = versions(site, f"{site.first}/"), len(versions(site, f"{old}/"))
 
     kill_half_way(site, old, place, fault, words)
