@@ -5,6 +5,7 @@ pg_dump writes everything but the rows of large tables, which the readers read m
 but for the place of those rows, and the format of some: they come last (toc_rows.py).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +17,13 @@ from backups.archive_form import ArchiveForm
 from backups.large_tables import LargeTable
 from backups.pipes import Pipes
 from backups.readers import EndedEarly, Program, Readers, piped, reading
-from backups.streams import CHUNK_BYTES
+from backups.streams import Piece
 from backups.toc_rows import UnfitHeadError, block, with_rows
 from casedb import tools as programs
 from casedb.batch import as_batch
 from casedb.conninfo import Conninfo
 from casedb.database import server_major
 from casedb.errors import ToolFailedError
-from casedb.memory import give_back_from
 from casedb.tools import PostgresTools
 
 
@@ -45,8 +45,10 @@ class ArchiveStream:
         self._readers = readers
         self._pieces = self._assembled() if tables else self._from_pg_dump()
 
-    def read(self, _size: int = -1) -> bytes:
+    def read(self, _size: int = -1) -> Piece:
         """Return what comes next, however much that is; nothing at the end.
+
+        It is the caller's until he reads on.
 
         Raises:
             EndedEarly: one of the programs has failed, or was ended.
@@ -56,14 +58,17 @@ class ArchiveStream:
         self.size_bytes += len(piece)
         return piece
 
-    def _from_pg_dump(self) -> Iterator[bytes]:
+    def _from_pg_dump(self) -> Iterator[Piece]:
         while piece := self._pipes.take(self.pg_dump.outlet):
             yield piece
         if self.pg_dump.process.wait():
             raise EndedEarly(self.pg_dump)
 
-    def _assembled(self) -> Iterator[bytes]:
-        begin, rest = toc.begun(self._from_pg_dump())
+    def _assembled(self) -> Iterator[Piece]:
+        # The first ones are read while pg_dump still reads the catalog.
+        asked = map(self._readers.rows, self._tables)
+        rows = itertools.chain([next(asked)], asked)
+        begin, rest = toc.begun(map(bytes, self._from_pg_dump()))
         try:
             copies = {(table.schema_name, table.name): table.copy_in for table in self._tables}
             amended, numbers = with_rows(begin, copies)
@@ -77,9 +82,8 @@ class ArchiveStream:
             ) from error
         yield amended
         yield from filter(None, rest)
-        for table, number in zip(self._tables, numbers, strict=True):
-            rows = self._readers.rows(table)
-            yield from block(head, number, rows, is_binary=table.is_binary)
+        for table, number, of_it in zip(self._tables, numbers, rows, strict=True):
+            yield from block(head, number, of_it, is_binary=table.is_binary)
         self._readers.end()
 
 
@@ -125,10 +129,6 @@ def archive_stream(
         ) as readers,
     ):
         tables = worth_reading(len(readers.sessions))
-        if len(readers.sessions) > 1:
-            # What was read ahead of several is freed in another order than it came, and would leave
-            # holes, the more the more rows there are. A single one's fills the same place again.
-            give_back_from(CHUNK_BYTES // 2)
         argv = programs.pg_dump_argv(
             tools,
             snapshot=snapshot,

@@ -6,6 +6,7 @@ https://www.postgresql.org/docs/15/sql-copy.html, "Binary Format".
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
+from backups.streams import Piece
 from casedb.errors import ToolFailedError
 
 BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -15,8 +16,10 @@ ENDS = b"\xff\xff"
 _COUNT, _LENGTH = Struct(">h"), Struct(">i")
 
 
-def joined(parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
+def joined(parts: Iterator[Iterator[Piece]]) -> Iterator[Piece]:
     """Yield as one what COPY wrote in its binary format in several parts.
+
+    No piece is used after the next one was asked for.
 
     Raises:
         ToolFailedError: one of the parts does not begin or end as that format does.
@@ -27,30 +30,31 @@ def joined(parts: Iterator[Iterator[bytes]]) -> Iterator[bytes]:
     """
     yield BEGINS
     for part in parts:
-        last = _begun(part)
-        for piece in part:
-            # What is held back may be the end, which comes once.
+        # What is held back may be the end, which comes once.
+        held = b""
+        for piece in _begun(part):
             if len(piece) < len(ENDS):
-                last += piece
+                held += piece
+                yield held[: -len(ENDS)]
+                held = held[-len(ENDS) :]
                 continue
-            if last:
-                yield last
-            last = piece
-        if not last.endswith(ENDS):
+            yield held
+            yield piece[: -len(ENDS)]
+            held = bytes(piece[-len(ENDS) :])
+        if held != ENDS:
             raise _unlike_binary()
-        if len(last) > len(ENDS):
-            yield last[: -len(ENDS)]
     yield ENDS
 
 
-def _begun(part: Iterator[bytes]) -> bytes:
-    """Return what follows the beginning in the pieces that have it."""
+def _begun(part: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield the pieces of what follows the beginning."""
     data = b""
     while len(data) < len(BEGINS) and (piece := next(part, b"")):
         data += piece
     if not data.startswith(BEGINS):
         raise _unlike_binary()
-    return data[len(BEGINS) :]
+    yield data[len(BEGINS) :]
+    yield from part
 
 
 def _unlike_binary() -> ToolFailedError:

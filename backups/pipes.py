@@ -6,13 +6,11 @@ taken, what the others have written is read and kept, up to a limit.
 
 import fcntl
 import select
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
-from io import BufferedReader
+from dataclasses import dataclass
 from typing import IO
 
-from backups.streams import CHUNK_BYTES
+from backups.ring import Ring
 
 _PIPE_BYTES = 1 << 20
 
@@ -21,53 +19,64 @@ _PIPE_BYTES = 1 << 20
 class Outlet:
     """What one program writes."""
 
-    file: BufferedReader
-    keep_bytes: int
-    """How much of it is kept at most, about; the rest waits in the pipe."""
-    kept: deque[bytes] = field(default_factory=deque)
-    kept_bytes: int = 0
+    file: IO[bytes]
+    ring: Ring
     has_ended: bool = False
 
     @property
     def has_room(self) -> bool:
         """Whether more of it is to be read."""
-        return not self.has_ended and self.kept_bytes < self.keep_bytes
+        return not self.has_ended and self.ring.has_room
 
     def read(self) -> None:
         """Keep what is there; only when something is."""
-        if piece := self.file.read1(CHUNK_BYTES):
-            self.kept.append(piece)
-            self.kept_bytes += len(piece)
-        else:
-            self.has_ended = True
+        self.has_ended = not self.ring.read_from(self.file.fileno())
 
 
 class Pipes:
-    """The outlets of some programs."""
+    """The outlets of some programs.
+
+    What is taken is the caller's until he takes more of the same outlet.
+    """
 
     def __init__(self) -> None:
         self._outlets: list[Outlet] = []
 
-    def add(self, file: IO[bytes], *, keep_bytes: int) -> Outlet:
-        """Take part in reading a program's output, of which `keep_bytes` are kept at most."""
-        assert isinstance(file, BufferedReader)
+    def add(self, file: IO[bytes], *, keep_bytes: int, mark_bytes: int = 0) -> Outlet:
+        """Take part in reading a program's output, of which `keep_bytes` are kept at most.
+
+        Marks of up to `mark_bytes` can be looked for in it.
+        """
         # 64 KiB by default: reader and writer would take turns instead of working at once.
         with suppress(OSError, AttributeError):
             fcntl.fcntl(file.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        outlet = Outlet(file, keep_bytes)
+        outlet = Outlet(file, Ring(keep_bytes, mark_bytes))
         self._outlets.append(outlet)
         return outlet
 
-    def take(self, outlet: Outlet) -> bytes:
+    def take(self, outlet: Outlet) -> memoryview:
         """Return what comes next out of one; nothing at its end."""
+        outlet.ring.done()
         self._look(timeout_ms=0)
-        while not outlet.kept and not outlet.has_ended:
+        while not (piece := outlet.ring.take()) and not outlet.has_ended:
             self._look(timeout_ms=None)
-        if not outlet.kept:
-            return b""
-        piece = outlet.kept.popleft()
-        outlet.kept_bytes -= len(piece)
         return piece
+
+    def take_before(
+        self, outlet: Outlet, mark: bytes, *, nothing_follows: bool = False
+    ) -> tuple[memoryview, bool] | None:
+        """Return what comes next and lies before a mark, and whether the mark follows.
+
+        None if the outlet has ended without one. A mark that nothing follows, until more is asked
+        for, is looked for at the end alone.
+        """
+        outlet.ring.done()
+        self._look(timeout_ms=0)
+        while True:
+            found = outlet.ring.take_before(mark, nothing_follows=nothing_follows)
+            if found or outlet.has_ended:
+                return found
+            self._look(timeout_ms=None)
 
     def _look(self, *, timeout_ms: int | None) -> None:
         by_number = {o.file.fileno(): o for o in self._outlets if o.has_room}

@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, cycle, islice
 from subprocess import DEVNULL, PIPE, Popen
 from typing import IO
@@ -17,6 +17,7 @@ from typing import IO
 from backups.copy_binary import joined
 from backups.large_tables import RANGE_BYTES, LargeTable, conditions
 from backups.pipes import Outlet, Pipes
+from backups.streams import CHUNK_BYTES, Piece
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.tools import PostgresTools
@@ -26,6 +27,7 @@ _AHEAD = 3
 _MARK_BYTES = 96
 """Twice as long in hexadecimal. The longer it is, the further each look for it skips ahead, and all
 rows are looked through."""
+_MARK_LINE_BYTES = 2 * _MARK_BYTES + 1
 _KEPT_BYTES = RANGE_BYTES * 3 // 2
 # What pg_dump sets, so that rows look the same and come in their order; what keeps sessions alive;
 # and what makes the server go to the pages that are asked for, and not read all for each range.
@@ -65,8 +67,6 @@ class Program:
     process: "Popen[bytes]"
     outlet: Outlet
     errors: IO[bytes]
-    rest: bytes = field(default=b"", repr=False)
-    """What was taken from it and belongs to what comes next."""
 
     def tell(self, text: str) -> None:
         """Write to its standard input; who is gone hears nothing, and is found out by reading."""
@@ -88,7 +88,7 @@ def piped(
     pipes: Pipes,
     *,
     target: Conninfo,
-    keep_bytes: int = 1,
+    keep_bytes: int = CHUNK_BYTES,
     stdin: int = DEVNULL,
 ) -> Iterator[Program]:
     """Start a program whose output goes into `pipes`; it is ended with the block."""
@@ -99,7 +99,8 @@ def piped(
         ) as process,
     ):
         assert process.stdout is not None
-        yield Program(argv, process, pipes.add(process.stdout, keep_bytes=keep_bytes), errors)
+        outlet = pipes.add(process.stdout, keep_bytes=keep_bytes, mark_bytes=_MARK_LINE_BYTES)
+        yield Program(argv, process, outlet, errors)
 
 
 @dataclass(frozen=True)
@@ -110,23 +111,16 @@ class Readers:
     sessions: Sequence[Program]
     mark: bytes
 
-    def rows(self, table: LargeTable) -> Iterator[bytes]:
-        """Yield the rows of `table` in the order of its pages, in pieces that may end within a row.
+    def rows(self, table: LargeTable) -> Iterator[Piece]:
+        """Ask for the rows of `table`, and return them in the order of its pages.
 
-        A single session reads all of them with one statement, past the server's shared buffers.
+        They come in pieces that may end within a row; each is the caller's until he asks for the
+        next one. A single session reads all of them with one statement, past the server's shared
+        buffers. Nothing else may be asked for before all have come.
 
         Raises:
-            EndedEarly: one of the sessions has ended.
+            EndedEarly: when read, if one of the sessions has ended.
         """
-        answers = self._answers(table)
-        return joined(answers) if table.is_binary else chain.from_iterable(answers)
-
-    def end(self) -> None:
-        """End the sessions, which nobody asks for rows any more."""
-        for session in self.sessions:
-            _end(session)
-
-    def _answers(self, table: LargeTable) -> Iterator[Iterator[bytes]]:
         begin, ends = _statements(table, len(self.sessions))
         # Twice, because a table may have too many to keep them.
         commands, turns = (zip(cycle(self.sessions), ends(), strict=False) for _ in range(2))
@@ -140,11 +134,22 @@ class Readers:
             # into its pipe.
             session.tell(f"\\set rows {_quoted(begin)}\n")
         tell(_AHEAD * len(self.sessions))
-        for session, _ in turns:
-            # One session has one statement for a table, so nothing comes after its rows.
-            whole = len(self.sessions) == 1
+        answers = self._answers((session for session, _ in turns), lambda: tell(1))
+        return joined(answers) if table.is_binary else chain.from_iterable(answers)
+
+    def end(self) -> None:
+        """End the sessions, which nobody asks for rows any more."""
+        for session in self.sessions:
+            _end(session)
+
+    def _answers(
+        self, turns: Iterator[Program], tell_next: Callable[[], None]
+    ) -> Iterator[Iterator[Piece]]:
+        # One session has one statement for a table, so nothing comes after its rows.
+        whole = len(self.sessions) == 1
+        for session in turns:
             yield _up_to_mark(self.pipes, session, self.mark, nothing_follows=whole)
-            tell(1)
+            tell_next()
 
 
 @contextmanager
@@ -194,28 +199,6 @@ def reading(
         yield Readers(pipes, kept, mark)
 
 
-def cut_at_mark(
-    data: bytes, mark: bytes, *, nothing_follows: bool = False
-) -> tuple[bytes, bytes | None]:
-    """Return what `data` has before the mark, and what comes after it; None if it has none.
-
-    What may be the beginning of a mark is left out at the end of the first: it has to be asked for
-    again with what follows. A mark that nothing follows is looked for at the end alone.
-
-    >>> cut_at_mark(b"row\\nmark\\nnext", b"mark\\n")
-    (b'row\\n', b'next')
-    >>> cut_at_mark(b"row\\nma", b"mark\\n")
-    (b'row\\n', None)
-    """
-    at = data.find(mark, max(0, len(data) - len(mark)) if nothing_follows else 0)
-    if at >= 0:
-        return data[:at], data[at + len(mark) :]
-    for length in range(min(len(data), len(mark) - 1), 0, -1):
-        if data.endswith(mark[:length]):
-            return data[:-length], None
-    return data, None
-
-
 def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Iterator[str]]]:
     """Return how the statements begin that read `table`, and what makes their middles."""
     if sessions == 1:
@@ -225,20 +208,15 @@ def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Ite
 
 def _up_to_mark(
     pipes: Pipes, session: Program, mark: bytes, *, nothing_follows: bool = True
-) -> Iterator[bytes]:
-    while True:
-        data = session.rest
-        while (cut := cut_at_mark(data, mark, nothing_follows=nothing_follows)) == (b"", None):
-            if not (more := pipes.take(session.outlet)):
-                raise EndedEarly(session)
-            data += more
-        piece, after = cut
+) -> Iterator[memoryview]:
+    is_end = False
+    while not is_end:
+        found = pipes.take_before(session.outlet, mark, nothing_follows=nothing_follows)
+        if found is None:
+            raise EndedEarly(session)
+        piece, is_end = found
         if piece:
             yield piece
-        if after is not None:
-            session.rest = after
-            return
-        session.rest = data[len(piece) :]
 
 
 def _hear_mark(pipes: Pipes, session: Program, mark: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyrage
 
 from backups.manifest import FileFacts
-from backups.streams import Compressed, HashingWriter, Readable, compress
+from backups.streams import Compressed, HashingWriter, Readable, Source, compress
 from casedb.errors import CasedbError, ConfigurationError, UnverifiedError
 
 _CHUNK_BYTES = 1 << 20
@@ -135,7 +135,7 @@ def seal_text(text: str, recipients: Sequence[str]) -> str:
 
 
 def compress_for(
-    source: Readable, sink: BinaryIO, recipients: Sequence[str], level: int | None = None
+    source: Source, sink: BinaryIO, recipients: Sequence[str], level: int | None = None
 ) -> FileFacts:
     """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them."""
     if not recipients:

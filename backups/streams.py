@@ -16,6 +16,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+Piece = bytes | memoryview
+"""Of what is read from front to end; a view is the reader's until he asks for the next one."""
+
 CHUNK_BYTES = 1 << 20
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a write fails with where a disk, or what one may have of it, is full."""
@@ -104,7 +107,15 @@ class Readable(Protocol):
         ...
 
 
-def compress(source: Readable, sink: BinaryIO, level: int | None = None) -> FileFacts:
+class Source(Protocol):
+    """Something to compress."""
+
+    def read(self, size: int = ..., /) -> Piece:
+        """Return up to `size` bytes; none at the end."""
+        ...
+
+
+def compress(source: Source, sink: BinaryIO, level: int | None = None) -> FileFacts:
     """Copy `source` to `sink` compressed, and return the facts of what was written.
 
     `level` is one of zstd's, 1 to 19; without it, what was measured to be the best for its work.
@@ -122,7 +133,7 @@ class Compressed:
     The frame carries zstd's own checksum besides, which the zstd program tests by itself.
     """
 
-    def __init__(self, source: Readable, level: int | None = None) -> None:
+    def __init__(self, source: Source, level: int | None = None) -> None:
         self._source = source
         self._compressor: zstd.ZstdCompressor | None = _compressor(level)
         self.raw_size_bytes = 0

@@ -7,6 +7,7 @@ with data, and their blocks after all others.
 
 from collections.abc import Iterator, Mapping
 
+from backups.streams import Piece
 from backups.toc import ROWS, TABLE, Entry, Head, has_relation_kind, read_head
 
 _SECTION_DATA, _SECTION_POST_DATA = 3, 4
@@ -52,16 +53,18 @@ def with_rows(data: bytes, copies: Mapping[tuple[str, str], str]) -> tuple[bytes
 
 
 def block(
-    head: Head, number: int, rows: Iterator[bytes], *, is_binary: bool = False
-) -> Iterator[bytes]:
+    head: Head, number: int, rows: Iterator[Piece], *, is_binary: bool = False
+) -> Iterator[Piece]:
     """Yield the block of data of entry `number`, in pieces as `rows` has them.
 
     Text ends as pg_dump ends it; COPY's binary format has an end of its own.
     """
     yield _BLOCK_OF_ROWS + _number(head, number)
     for piece in rows:
-        yield _number(head, len(piece))
-        yield piece
+        # A length of 0 would be the end of the block.
+        if piece:
+            yield _number(head, len(piece))
+            yield piece
     if not is_binary:
         yield _number(head, len(_ROWS_END)) + _ROWS_END
     yield _number(head, 0)

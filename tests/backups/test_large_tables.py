@@ -17,7 +17,6 @@ from backups.drill import drill
 from backups.dump import dump
 from backups.large_tables import LargeTable, conditions, read_large_tables
 from backups.manifest import DUMP, Manifest
-from backups.readers import cut_at_mark
 from backups.stores import LocalStore
 from backups.streams import decompressed
 from backups.toc_rows import UnfitHeadError, with_rows
@@ -365,36 +364,6 @@ def test_an_archive_that_is_not_as_expected_is_refused(
         with_rows(archive, {("public", "unknown"): copy})
     with pytest.raises(UnfitHeadError, match="no end"):
         with_rows(archive[:500], {("public", "marks"): copy})
-
-
-@pytest.mark.parametrize("rows", [b"", b"one\n", b"mar\nmark", b"mmmark", b"\xff\xff", b"mark\r\n"])
-def test_the_mark_is_found_wherever_the_pieces_end(rows: bytes) -> None:
-    mark = b"mark\n"
-    data = rows + mark + b"next\n"
-    for first in range(len(data) + 1):
-        for second in range(first, len(data) + 1):
-            taken, rest = b"", b""
-            for piece in (data[:first], data[first:second], data[second:]):
-                cut, after = cut_at_mark(rest + piece, mark)
-                taken += cut
-                if after is not None:
-                    rest = after
-                    break
-                rest = (rest + piece)[len(cut) :]
-            assert taken == rows
-            assert b"next\n".startswith(rest)
-
-
-@pytest.mark.parametrize("rows", [b"", b"one\n", b"mar\nmark", b"mark\nmore", b"mark\r\n"])
-def test_a_mark_that_nothing_follows_is_found_at_the_end(rows: bytes) -> None:
-    mark = b"mark\n"
-    data = rows + mark
-    for at in range(len(rows) + 1, len(data) + 1):
-        first, after = cut_at_mark(data[:at], mark, nothing_follows=True)
-        if after is None:
-            more, after = cut_at_mark(data[len(first) :], mark, nothing_follows=True)
-            first += more
-        assert (first, after) == (rows, b"")
 
 
 def test_ranges_are_all_pages_once() -> None:
