@@ -20,7 +20,7 @@ from backups.sealing import Keys, compress_for
 from backups.stores.base import NewSet, Store
 from backups.streams import HashingReader
 from casedb import audit, audit_heads
-from casedb.audit_heads import Block
+from casedb.audit_blocks import Block
 from casedb.errors import BackupDamagedError, ConfigurationError, first_few
 
 
@@ -126,7 +126,7 @@ def _same_text(
 ) -> bool:
     """Whether the backup's heads are as this version would write them now.
 
-    Which takes a third of the work of reading what they say, and is so but for what has changed,
+    Which takes Python a sixth of reading what they say, and is so but for what has changed,
     or was written by another version.
     """
     wanted, found = hashlib.sha256(), hashlib.sha256()

@@ -17,8 +17,8 @@ from psycopg import Connection
 
 from casedb import audit_findings
 from casedb.audit_anchored import OnChecked, compare
+from casedb.audit_blocks import Block
 from casedb.audit_findings import Finding
-from casedb.audit_heads import Block
 from casedb.database import scalar
 from casedb.errors import ConfigurationError
 from casedb.sqlfiles import read_sql

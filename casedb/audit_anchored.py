@@ -9,8 +9,8 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from casedb.audit_blocks import KINDS, Block, Head, Kind
 from casedb.audit_findings import Finding
-from casedb.audit_heads import KINDS, Block, Head, Kind
 from casedb.sqlfiles import read_sql
 
 OnChecked = Callable[[str, int, int | None], None]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from casedb.audit_heads import Kind
+from casedb.audit_blocks import Kind
 
 
 @dataclass(frozen=True)

@@ -1,107 +1,45 @@
 """The heads of the audit trail's chains, as they are written beside a backup and read from there.
 
-A block a few chains, cases first, then users, ids descending; lines whose fields tabs part:
+Batches of up to 10,000 chains, cases first, then users, ids descending. A batch is of these lines:
 
-    case    16      SHA-256 over id (16 bytes), seq (4 bytes) and hash of each of the 16    0185a3
-    06bb1a7a        7       9f      how the id goes on, seq, the hash's first byte
-    ...
+    cases   10000   16      018     how many, the digits of each id, and what all ids begin with
+    58ab67...       for each 16 chains SHA-256 over id (16 bytes), seq (4 bytes) and hash of them
+    fedcba...       the next digit of each chain's id
+    ...             and so on, up to so many digits as the first line says
+    000000...       8 lines for the digits of each seq, and 2 for those of each hash's first byte
 
 A hash does not compress: one for sixteen chains proves as much as one each, and takes a sixteenth.
-The line of a chain is there to look its entry up, and to name it where the block differs. Of an id
-only so much is written as tells it from its neighbours: what all ids of the block begin with at the
-end of the block's line, and some more digits in the line of the chain.
+The digits of a chain are there to look its entry up, and to name it where the block of sixteen
+differs. Of an id only so much is written as tells all of a batch from their neighbours. It lies by
+columns, as Python cuts a column out of a whole batch at once; a line a chain took three times as
+long, and was a fifth larger when compressed.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain, islice, pairwise
-from struct import Struct
-from typing import Any, Literal
+from itertools import chain, islice, takewhile
+from struct import unpack
+from typing import Any
 from uuid import UUID
 
 from psycopg import Connection
 
+from casedb.audit_blocks import BLOCK, DIGITS, ENTRY, KINDS, Block, Head, Kind
+from casedb.audit_heads_older import parse_older
 from casedb.sqlfiles import read_sql
 
-Kind = Literal["case", "user"]
-
-KINDS: tuple[Kind, ...] = ("case", "user")
 _HEADS = {"case": "audit/case-heads.sql", "user": "audit/user-heads.sql"}
 _BATCH = 10_000
-_BLOCK = 16
 _LAST_ID = UUID(int=2**128 - 1)
-_NONE_IS_SHARED = 1 << 127
-"""How two ids differ that have not even their first digit in common: as one without a neighbour."""
-_ENTRY = Struct(">16si32s")
-"""As sql/audit/case-heads.sql writes it: id, seq, hash."""
-_ID_BYTES, _DIGITS = 16, 32
-"""Of an id; the digits are hexadecimal."""
+_COLUMNS = (16, 4, 32)
+"""How many bytes of an entry are in each column of sql/audit/case-heads.sql: id, seq, hash."""
 _SHORT = 14
-"""So many of them are written at least. UUIDv7 has its millisecond in the first twelve."""
-_PARTS = Struct(">16si1s31x")
-"""The same: id, seq, and the first byte of the hash."""
-_BLOCK_LINE = re.compile(r"(case|user)\t([0-9]{1,2})\t([0-9a-f]{64})(?:\t([0-9a-f]{0,31}))?")
-_CHAIN_LINE = re.compile(r"([0-9a-f]{1,32})\t(-?[0-9]{1,10})\t([0-9a-f]{2})")
-_OLD_LINE = re.compile(r"(case|user)\t([0-9a-f-]{36})\t(-?[0-9]{1,10})\t([0-9a-f]{40})")
-_INTEGERS = range(-(2**31), 2**31)
-
-
-@dataclass(frozen=True)
-class Head:
-    """The last entry of one chain at some moment, as far as it is noted."""
-
-    known: str
-    """Hexadecimal digits that the case's or user's id begins with; mostly 14 of 32."""
-    seq: int
-    noted: bytes
-    """What the entry's hash begins with."""
-
-    @property
-    def first(self) -> str:
-        """The lowest id that it can be of."""
-        return self.known.ljust(32, "0")
-
-    @property
-    def last(self) -> str:
-        """The highest id that it can be of."""
-        return self.known.ljust(32, "f")
-
-    @property
-    def name(self) -> str:
-        """The id; with dots at its end where only its first digits are known."""
-        if len(self.known) == _DIGITS:
-            return str(UUID(self.known))
-        groups = (self.known[begin:end] for begin, end in pairwise((0, 8, 12, 16, 20, _DIGITS)))
-        return "-".join(filter(None, groups)) + "..."
-
-    def may_be_of(self, subject: UUID) -> bool:
-        """Whether the id of `subject` begins with what is known."""
-        return subject.hex.startswith(self.known)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Heads that are vouched for together."""
-
-    kind: Kind
-    heads: tuple[Head, ...]
-    digest: bytes | None
-    """SHA-256 over the entries of all; None for one that vouches for itself, by 20 bytes."""
-
-    def vouches_for(self, entries: Sequence[bytes]) -> bool:
-        """Whether these are the entries, all of them, in their order."""
-        return len(entries) == len(self.heads) and (
-            self.digest in (None, sha256(b"".join(entries)).digest())
-            and all(
-                subject.hex().startswith(head.known)
-                and seq == head.seq
-                and digest.startswith(head.noted)
-                for head, entry in zip(self.heads, entries, strict=True)
-                for subject, seq, digest in [_ENTRY.unpack(entry)]
-            )
-        )
+"""So many digits of an id are written at least. UUIDv7 has its millisecond in the first twelve."""
+_SEQ_DIGITS, _NOTED_DIGITS = 8, 2
+_DIGEST_DIGITS = 64
+_FIRST_LINE = re.compile(r"(case|user)s\t([1-9][0-9]{0,4})\t([1-9][0-9]?)\t([0-9a-f]{0,31})")
+_HEXADECIMAL = re.compile("[0-9a-f]*")
 
 
 def read_heads(connection: Connection[Any]) -> Iterator[bytes]:
@@ -110,16 +48,12 @@ def read_heads(connection: Connection[Any]) -> Iterator[bytes]:
     They are of one moment in a transaction that holds a snapshot, or where nobody else writes.
     """
     for kind in KINDS:
-        before, rest = b"", b""
-        for entries in _read_entries(connection, kind):
-            rest += entries
-            # The last one waits: how its id is written depends on the one behind it.
-            size = (len(rest) - 1) // (_BLOCK * _ENTRY.size) * _BLOCK * _ENTRY.size
-            if size:
-                yield _written(kind, rest[:size], before, rest[size : size + _ID_BYTES])
-                before = rest[size - _ENTRY.size :][:_ID_BYTES]
-                rest = rest[size:]
-        yield _written(kind, rest, before, b"")
+        before, entries = b"", b""
+        # Each batch waits: how its ids are written depends on the one behind it.
+        for behind in chain(_read_entries(connection, kind), [b""]):
+            if entries:
+                yield _written(kind, entries, before, behind[: ENTRY.size])
+            before, entries = entries[-ENTRY.size :], behind
 
 
 def are_all_heads(connection: Connection[Any], blocks: Iterable[Block]) -> bool:
@@ -128,7 +62,7 @@ def are_all_heads(connection: Connection[Any], blocks: Iterable[Block]) -> bool:
     Of whatever version, as long as that had cases first, then users, ids descending.
     """
     found = chain.from_iterable(
-        ((kind, entries[at : at + _ENTRY.size]) for at in range(0, len(entries), _ENTRY.size))
+        ((kind, entries[at : at + ENTRY.size]) for at in range(0, len(entries), ENTRY.size))
         for kind in KINDS
         for entries in _read_entries(connection, kind)
     )
@@ -143,29 +77,23 @@ def are_all_heads(connection: Connection[Any], blocks: Iterable[Block]) -> bool:
 def parse_heads(lines: Iterator[str]) -> Iterator[Block]:
     r"""Yield the blocks in lines of `read_heads`, without their line ends.
 
-    Earlier versions wrote a line each, with the whole id and 20 bytes of the hash; or blocks whose
-    line has nothing of the ids, and 20 digits or all of each.
+    Earlier versions wrote a line a chain; see audit_heads_older.py.
 
     Raises:
         ValueError: if they are none.
 
-    >>> old = f"case\t{UUID(int=1)}\t3\t{20 * 'ff'}"
-    >>> [block.heads[0].seq for block in parse_heads(iter([old]))]
-    [3]
+    >>> columns = ["1", *"00000003", *"ff"]
+    >>> [block] = parse_heads(iter([f"cases\t1\t14\t{13 * '0'}", 32 * "00", *columns]))
+    >>> block.heads
+    (Head(known='00000000000001', seq=3, noted=b'\xff'),)
     """
     for line in lines:
-        if old := _OLD_LINE.fullmatch(line):
-            kind, subject, seq, noted = old.groups()
-            head = Head(UUID(subject).hex, _integer(seq), bytes.fromhex(noted))
-            yield Block(_kind(kind), (head,), None)
-            continue
-        kind, count, digest, begin = _groups(_BLOCK_LINE, line)
-        if not 1 <= int(count) <= _BLOCK:
-            raise ValueError(f"a block of {count} chains is none")
-        heads = tuple(_parse_head(begin or "", line) for line in islice(lines, int(count)))
-        if len(heads) < int(count):
-            raise ValueError("it ends in the middle of a block")
-        yield Block(_kind(kind), heads, bytes.fromhex(digest))
+        if first := _FIRST_LINE.fullmatch(line):
+            word, count, digits, begin = first.groups()
+            kind: Kind = "case" if word == "case" else "user"
+            yield from _parse_batch(kind, int(count), int(digits), begin, lines)
+        else:
+            yield parse_older(line, lines)
 
 
 def _read_entries(connection: Connection[Any], kind: Kind) -> Iterator[bytes]:
@@ -178,62 +106,92 @@ def _read_entries(connection: Connection[Any], kind: Kind) -> Iterator[bytes]:
             row = cursor.fetchone()
             if row is None or row[0] is None:
                 return
-            yield row[0]
-            lowest = int.from_bytes(row[0][-_ENTRY.size :][:16])
+            yield _interleaved(
+                [
+                    column[byte::size]
+                    for column, size in zip(row, _COLUMNS, strict=True)
+                    for byte in range(size)
+                ]
+            )
+            lowest = int.from_bytes(row[0][-_COLUMNS[0] :])
             last = UUID(int=lowest - 1) if lowest else None
 
 
+def _interleaved(columns: Sequence[bytes]) -> bytes:
+    """Return the first bytes of all columns, then the second ones, and so on."""
+    rows = bytearray(len(columns) * len(columns[0]))
+    for place, column in enumerate(columns):
+        rows[place :: len(columns)] = column
+    return bytes(rows)
+
+
 def _written(kind: Kind, entries: bytes, before: bytes, behind: bytes) -> bytes:
-    """Return the lines of whole blocks; the ids before and behind them are given, if there are."""
-    chains = list(_PARTS.iter_unpack(entries))
-    ids = [int.from_bytes(subject) for subject, _, _ in chains]
-    ids_before, ids_behind = (
-        [int.from_bytes(subject)] if subject else [] for subject in (before, behind)
+    """Return the lines of a batch; the entries before and behind it are given, if there are."""
+    count, place = len(entries) // ENTRY.size, len(before) // ENTRY.size
+    around = _telling_apart(before + entries + behind)
+    ids = [column[place : place + count] for column in around]
+    # They are in order: what the first and the last begin with, all of them do.
+    begin = bytes(column[0] for column in takewhile(lambda c: c[0] == c[-1], ids[:-1]))
+    size = BLOCK * ENTRY.size
+    digests = [sha256(entries[at : at + size]) for at in range(0, len(entries), size)]
+    lines = (
+        f"{kind}s\t{count}\t{len(ids)}\t{begin.decode()}".encode(),
+        "".join(digest.hexdigest() for digest in digests).encode(),
+        *ids[len(begin) :],
+        *(_column(entries, DIGITS + digit) for digit in range(_SEQ_DIGITS + _NOTED_DIGITS)),
+        b"",
     )
-    around = [*ids_before, *ids, *ids_behind]
-    lines = []
-    for first in range(0, len(chains), _BLOCK):
-        of_block = chains[first : first + _BLOCK]
-        digest = sha256(entries[first * _ENTRY.size : (first + _BLOCK) * _ENTRY.size])
-        begins = first + len(ids_before)
-        neighbours = pairwise(around[max(0, begins - 1) : begins + _BLOCK + 1])
-        closest = min((one ^ other for one, other in neighbours), default=_NONE_IS_SHARED)
-        short = max(_SHORT, _shared(closest) + 1)
-        # They are in order: what the first and the last begin with, all of them do.
-        begin = min(short - 1, _shared(ids[first] ^ ids[first + len(of_block) - 1]))
-        known = of_block[0][0].hex()[:begin]
-        lines.append(f"{kind}\t{len(of_block)}\t{digest.hexdigest()}\t{known}\n")
-        lines += [
-            f"{subject.hex()[begin:short]}\t{seq}\t{noted.hex()}\n"
-            for subject, seq, noted in of_block
-        ]
-    return "".join(lines).encode()
+    return b"\n".join(lines)
 
 
-def _shared(difference: int) -> int:
-    """Return how many digits two ids begin with in common, from their bits that differ."""
-    return _DIGITS - (difference.bit_length() + 3) // 4
+def _telling_apart(entries: bytes) -> list[bytes]:
+    """Return the first digits of all ids, a column each: as many as tell neighbours apart."""
+    columns: list[bytes] = []
+    # A byte for each two neighbours: 0 as long as their digits are the same.
+    differences, pairs = 0, len(entries) // ENTRY.size - 1
+    for digit in range(DIGITS):
+        column = _column(entries, digit)
+        columns.append(column)
+        differences |= int.from_bytes(column[1:]) ^ int.from_bytes(column[:-1])
+        if len(columns) >= _SHORT and 0 not in differences.to_bytes(pairs):
+            break
+    return columns
 
 
-def _parse_head(begin: str, line: str) -> Head:
-    known, seq, noted = _groups(_CHAIN_LINE, line)
-    if len(begin + known) > _DIGITS:
-        raise ValueError(f"{begin + known} is too long for an id")
-    return Head(begin + known, _integer(seq), bytes.fromhex(noted))
+def _column(entries: bytes, digit: int) -> bytes:
+    """Return this digit of each entry, hexadecimal."""
+    byte, half = divmod(digit, 2)
+    return entries[byte :: ENTRY.size].hex().encode()[half::2]
 
 
-def _groups(pattern: re.Pattern[str], line: str) -> tuple[str, ...]:
-    found = pattern.fullmatch(line)
-    if found is None:
-        raise ValueError(f"{line[:80]!r} is neither a block nor a chain")
-    return found.groups()
+def _parse_batch(
+    kind: Kind, count: int, digits: int, begin: str, lines: Iterator[str]
+) -> Iterator[Block]:
+    width = digits - len(begin)
+    if count > _BATCH or not 0 < width <= digits <= DIGITS:
+        raise ValueError(f"{count} chains, {digits} digits, {len(begin)} in common: no batch")
+    digests = bytes.fromhex(_line(lines, -(-count // BLOCK) * _DIGEST_DIGITS))
+    ids = _rows(lines, width, count)
+    numbers = unpack(f">{count}i", bytes.fromhex(_rows(lines, _SEQ_DIGITS, count)))
+    noted = bytes.fromhex(_rows(lines, _NOTED_DIGITS, count))
+    heads = (
+        Head(begin + ids[at * width : (at + 1) * width], numbers[at], noted[at : at + 1])
+        for at in range(count)
+    )
+    size = _DIGEST_DIGITS // 2
+    for at in range(0, len(digests), size):
+        yield Block(kind, tuple(islice(heads, BLOCK)), digests[at : at + size])
 
 
-def _kind(word: str) -> Kind:
-    return "case" if word == "case" else "user"
+def _rows(lines: Iterator[str], columns: int, count: int) -> str:
+    """Return the digits of lines that have a column each, one chain's after the other's."""
+    return _interleaved([_line(lines, count).encode() for _ in range(columns)]).decode()
 
 
-def _integer(digits: str) -> int:
-    if (number := int(digits)) not in _INTEGERS:
-        raise ValueError(f"{digits} is not the number of an entry")
-    return number
+def _line(lines: Iterator[str], digits: int) -> str:
+    line = next(lines, None)
+    if line is None:
+        raise ValueError("it ends in the middle of a batch")
+    if len(line) != digits or not _HEXADECIMAL.fullmatch(line):
+        raise ValueError(f"{line[:80]!r} is not a line of {digits} digits")
+    return line

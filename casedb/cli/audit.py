@@ -12,7 +12,7 @@ from backups.catalog import resolve_label
 from backups.progress import Progress
 from backups.stores import open_store
 from casedb import audit as trail
-from casedb.audit_heads import Block
+from casedb.audit_blocks import Block
 from casedb.cli.options import json_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress
 from casedb.connections import Verb, target_for

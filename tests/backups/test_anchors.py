@@ -20,7 +20,7 @@ from backups.stores import LocalStore
 from backups.streams import HashingReader, compress, decompressed
 from backups.verify import verify
 from casedb import audit
-from casedb.audit_heads import Head
+from casedb.audit_blocks import Head
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from casedb.errors import BackupDamagedError, ConfigurationError, DifferenceError, UnverifiedError
@@ -78,12 +78,16 @@ def rewrite_heads(store: LocalStore, manifest: Manifest, data: bytes) -> Manifes
     return changed
 
 
+# The digits of a chain's number, each in a line: it is the only one in its batch.
+SECOND, THIRD = (b"\n" + 7 * b"0\n" + last for last in (b"2\n", b"3\n"))
+
+
 def one_entry_more(store: LocalStore, manifest: Manifest) -> None:
     """Let the heads say that the case has an entry more than the archive holds."""
     path = store.root / manifest.database / manifest.label / HEADS
     text = unpacked(path.read_bytes())
-    assert text.count(b"\t2\t") == 1
-    rewrite_heads(store, manifest, packed(text.replace(b"\t2\t", b"\t3\t")))
+    assert text.count(SECOND) == 1
+    rewrite_heads(store, manifest, packed(text.replace(SECOND, THIRD)))
 
 
 def as_of_earlier_versions(told: Conninfo, store: LocalStore, manifest: Manifest) -> Manifest:
@@ -292,7 +296,7 @@ def test_heads_that_are_damaged_are_not_an_anchor(
     if damage == "cut":
         path.write_bytes(data[:-3])
     elif damage == "changed":
-        path.write_bytes(packed(unpacked(data).replace(b"\t2\t", b"\t3\t")))
+        path.write_bytes(packed(unpacked(data).replace(SECOND, THIRD)))
     elif damage == "gone":
         path.unlink()
     elif damage == "half a line":

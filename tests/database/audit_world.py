@@ -11,7 +11,8 @@ import psycopg
 from psycopg import Connection
 
 from casedb.audit import AuditReport, verify
-from casedb.audit_heads import Block, parse_heads, read_heads
+from casedb.audit_blocks import Block
+from casedb.audit_heads import parse_heads, read_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 
@@ -104,6 +105,34 @@ def text_of_heads_in_twenty_digits(target: Conninfo) -> str:
                 known = subject.hex[:20] if alone else subject.hex
                 lines.append(f"{known}\t{seq}\t{digest[0]:02x}\n")
     return "".join(lines)
+
+
+def text_of_heads_in_blocks(target: Conninfo) -> str:
+    """The heads as the third version wrote them: of each id what tells it from its neighbours."""
+    text = ""
+    for kind, of_kind in groupby(last_entries(target), lambda entry: entry[0]):
+        ends = {subject: (seq, digest) for _, subject, seq, digest in of_kind}
+        ids = [subject.hex for subject in ends]
+        chains = list(ends.items())
+        for block in (chains[at : at + 16] for at in range(0, len(chains), 16)):
+            of_block = [subject.hex for subject, _ in block]
+            # As many digits as tell each of them from all others.
+            short = next(
+                count
+                for count in range(14, 33)
+                if all(sum(i[:count] == one[:count] for i in ids) == 1 for one in of_block)
+            )
+            begin = of_block[0][: short - 1]
+            while not all(one.startswith(begin) for one in of_block):
+                begin = begin[:-1]
+            evidence = sha256()
+            lines = ""
+            for subject, (seq, digest) in block:
+                proof = digest if len(digest) == 32 else sha256(digest).digest()
+                evidence.update(subject.bytes + seq.to_bytes(4, "big") + proof)
+                lines += f"{subject.hex[len(begin) : short]}\t{seq}\t{proof[0]:02x}\n"
+            text += f"{kind}\t{len(block)}\t{evidence.hexdigest()}\t{begin}\n{lines}"
+    return text
 
 
 def last_entries(target: Conninfo) -> list[tuple[Any, ...]]:

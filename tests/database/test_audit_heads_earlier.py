@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from casedb.audit_heads import Block, are_all_heads, parse_heads
+from casedb.audit_blocks import Block
+from casedb.audit_heads import are_all_heads, parse_heads
 from casedb.conninfo import Conninfo
 from casedb.database import connect, scalar
 from tests.database.audit_world import (
@@ -17,6 +18,7 @@ from tests.database.audit_world import (
     report_of,
     tamper,
     text_of_heads,
+    text_of_heads_in_blocks,
     text_of_heads_in_twenty_digits,
     text_of_old_heads,
 )
@@ -56,8 +58,24 @@ def test_heads_of_twenty_digits_are_checked(many: Conninfo) -> None:
     ]
 
 
+def test_heads_of_as_many_digits_as_a_block_needs_are_checked(many: Conninfo) -> None:
+    heads = list(parse_heads(iter(text_of_heads_in_blocks(many).splitlines())))
+    assert {len(head.known) for block in heads for head in block.heads} == {14, 32}
+    assert report_of(many, heads).anchored == 24
+    assert problems(many, heads=heads) == []
+
+    tamper(many, forged(far(9), same_byte=False), *removed(far(12)), *removed(CASE))
+
+    assert problems(many, heads=heads) == [
+        ("case", f"{str(far(12))[:16]}...", 1),
+        ("case", str(far(9)), 1),
+        ("case", str(CASE), 7),
+    ]
+
+
 @pytest.mark.parametrize(
-    "written", [text_of_heads, text_of_heads_in_twenty_digits, text_of_old_heads]
+    "written",
+    [text_of_heads, text_of_heads_in_blocks, text_of_heads_in_twenty_digits, text_of_old_heads],
 )
 def test_heads_are_all_heads_or_not_whichever_version_wrote_them(
     many: Conninfo, written: Callable[[Conninfo], str]
