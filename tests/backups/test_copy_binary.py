@@ -18,7 +18,7 @@ from backups.large_tables import SAMPLE_BYTES, in_its_format, read_large_tables
 from backups.manifest import DUMP
 from backups.restore import restore
 from backups.stores import LocalStore
-from backups.streams import compressed, decompressed
+from backups.streams import Piece, compressed, decompressed
 from backups.toc import read_head
 from backups.toc_completed import CompletedArchive
 from casedb import tools as programs
@@ -422,7 +422,7 @@ def test_a_reader_that_is_ended_fails_the_dump(
     ended: list[object] = []
     read = ArchiveStream.read
 
-    def end_it(self: ArchiveStream, size: int = -1) -> bytes:
+    def end_it(self: ArchiveStream, size: int = -1) -> Piece:
         if not ended and self.size_bytes > 3 << 20:
             with connect(filled, purpose="test") as other:
                 ended.extend(
