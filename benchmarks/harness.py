@@ -122,10 +122,15 @@ def alternate(
 ) -> dict[str, Arm]:
     """Run every contestant once a round, every second round backwards; return their arms by name.
 
-    The contestant `again` runs twice a round, as NAME (again): how far it is from itself is noise.
+    The contestant `again` runs twice in a row, the second time as NAME (again): how far it is from
+    itself is noise. Of those that are compared with each other, the one should follow the other.
     """
-    runners = [(contestant.name, contestant) for contestant in contestants]
-    runners += [(name + AGAIN, contestant) for name, contestant in runners if name == again]
+    runners = []
+    for contestant in contestants:
+        runners.append((contestant.name, contestant))
+        if contestant.name == again:
+            # At once: a minute later the machine may be slower, which is not this one's noise.
+            runners.append((contestant.name + AGAIN, contestant))
     costs: dict[str, list[Cost]] = {name: [] for name, _ in runners}
     for number in range(rounds):
         for name, contestant in runners if number % 2 == 0 else reversed(runners):

@@ -155,8 +155,7 @@ def measure(site: Site) -> Found:
                 "pg_dump into a file, then gzip, as the plan's script has it",
                 lambda place: Did(plan(target, tools, place).stat().st_size),
             ),
-            Contestant("copy", "COPY of every table to nowhere, two at a time: the limit", copied),
-            Contestant("copy in binary", "the same in COPY's binary format", copied_in_binary),
+            Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),
             Contestant(
                 "bare",
                 "a dump without its proof: the archive alone, read back and flushed",
@@ -167,13 +166,8 @@ def measure(site: Site) -> Found:
                 "the same with --jobs 2: two sessions read each large table",
                 lambda place: Did(bare(target, tools, place, IN_TWO)),
             ),
-            Contestant(
-                "best pg_dump",
-                "pg_dump alone at its best: two jobs, "
-                + ("zstd level 3" if knows_zstd(tools) else "gzip level 1"),
-                lambda place: Did(best(target, tools, place / "directory")),
-            ),
-            Contestant("dump", "casedb dump: with proof, read back, flushed to the disk", proven),
+            Contestant("copy", "COPY of every table to nowhere, two at a time: the limit", copied),
+            Contestant("copy in binary", "the same in COPY's binary format", copied_in_binary),
             Contestant(
                 "dump in two",
                 "casedb dump --jobs 2",
@@ -188,6 +182,12 @@ def measure(site: Site) -> Found:
                 "small dump",
                 f"casedb dump --compress {SMALL_LEVEL}",
                 lambda place: proven(place, ArchiveForm(compress_level=SMALL_LEVEL)),
+            ),
+            Contestant(
+                "best pg_dump",
+                "pg_dump alone at its best: two jobs, "
+                + ("zstd level 3" if knows_zstd(tools) else "gzip level 1"),
+                lambda place: Did(best(target, tools, place / "directory")),
             ),
             Contestant(
                 "heads",
