@@ -2,7 +2,8 @@
 
 A ratio is taken within each round, whose runs followed each other, and the median of the rounds
 counts: what slows the whole machine down for a minute slows both sides down. Its noise is half the
-range of the rounds, or how far a contestant run twice was from itself, whichever is more.
+range in which the median lies for certain (by 95 %; of fewer than six rounds the range of all), or
+how far a contestant run twice was from itself, whichever is more.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from enum import StrEnum
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from benchmarks.rounds import by_round, half_range, spread
 
 
 class _Value(BaseModel):
@@ -90,7 +93,7 @@ class Arm(_Value):
 
     @property
     def spread(self) -> float:
-        """Half the range of the rounds, as a part of the median; 0 for one round."""
+        """Half the range in which the median lies, as a part of it; 0 for one round."""
         return spread(self.numbers)
 
     @property
@@ -197,19 +200,9 @@ class Run(_Value):
         return self.model_copy(update={"results": (*kept, result)})
 
 
-def spread(numbers: Sequence[float]) -> float:
-    """Return half the range as a part of the median.
-
-    >>> spread([9.0, 10.0, 12.0])
-    0.15
-    """
-    middle = median(numbers)
-    return (max(numbers) - min(numbers)) / 2 / middle if middle else 0.0
-
-
 def ratios(over: Arm, under: Arm) -> list[float]:
     """Return `over` through `under`, round by round."""
-    return [a / b for a, b in zip(over.numbers, under.numbers, strict=True)]
+    return [a / b for a, b in by_round(over.numbers, under.numbers)]
 
 
 def self_noise(first: Arm, again: Arm) -> float:
@@ -254,12 +247,12 @@ def plain_figure(
     targets: Sequence[Target] = (),
     note: str = "",
 ) -> Figure:
-    """Return the median of `numbers`, with half their range as its noise."""
+    """Return the median of `numbers`, with half the range in which it lies as its noise."""
     return Figure(
         name=name,
         value=median(numbers),
         unit=unit,
-        noise=(max(numbers) - min(numbers)) / 2 if len(numbers) > 1 else None,
+        noise=half_range(numbers) if len(numbers) > 1 else None,
         target=target_of(name, targets),
         note=note,
     )
@@ -277,16 +270,6 @@ def size_figure(
 def target_of(name: str, targets: Sequence[Target]) -> Target | None:
     """Return the target of the figure `name`, if it has one."""
     return next((target for target in targets if target.figure == name), None)
-
-
-def percentile(numbers: Sequence[float], share: float) -> float:
-    """Return the smallest number that at least `share` of them do not exceed.
-
-    >>> percentile([4.0, 1.0, 3.0, 2.0], 0.5), percentile([1.0], 0.95)
-    (2.0, 1.0)
-    """
-    ordered = sorted(numbers)
-    return ordered[max(0, -(-len(ordered) * share // 1).__trunc__() - 1)]
 
 
 def shown(value: float, unit: str) -> str:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from casedb.database import connect, scalar
 
 Tell = Callable[[str], None]
 AGAIN = " (again)"
+_OFTEN = 3
 # The postmaster counts a process when it has ended, which takes a moment.
 _SETTLE_S = 0.1
 
@@ -117,6 +118,7 @@ def alternate(
     rounds: int,
     meter: Meter,
     again: str | None = None,
+    often: Collection[str] = (),
     folder: Path | None = None,
     tell: Tell = lambda _words: None,
 ) -> dict[str, Arm]:
@@ -124,6 +126,7 @@ def alternate(
 
     The contestant `again` runs twice in a row, the second time as NAME (again): how far it is from
     itself is noise. Of those that are compared with each other, the one should follow the other.
+    Those in `often` run three times a round, the second and third time without what lies between.
     """
     runners = []
     for contestant in contestants:
@@ -132,8 +135,11 @@ def alternate(
             # At once: a minute later the machine may be slower, which is not this one's noise.
             runners.append((contestant.name + AGAIN, contestant))
     costs: dict[str, list[Cost]] = {name: [] for name, _ in runners}
-    for number in range(rounds):
-        for name, contestant in runners if number % 2 == 0 else reversed(runners):
+    closer = [runner for runner in runners if runner[1].name in often]
+    turns = [(number, turn) for number in range(rounds) for turn in range(_OFTEN if often else 1)]
+    for count, (number, turn) in enumerate(turns):
+        taking_part = closer if turn else runners
+        for name, contestant in taking_part if count % 2 == 0 else reversed(taking_part):
             tell(f"round {number + 1} of {rounds}: {name}")
             try:
                 costs[name].append(timed(contestant.act, meter=meter, folder=folder))

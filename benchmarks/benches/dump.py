@@ -17,6 +17,7 @@ from backups.streams import compress
 from benchmarks.bench import Bench, Found, at_least, at_most
 from benchmarks.figures import plain_figure, ratio_figure, self_noise, size_figure
 from benchmarks.harness import AGAIN, Contestant, Did, alternate
+from benchmarks.rounds import by_round
 from benchmarks.site import Site
 from benchmarks.statements import read_sql
 from casedb import tools as programs
@@ -203,6 +204,7 @@ def measure(site: Site) -> Found:
         rounds=site.rounds,
         meter=site.meter(),
         again="bare",
+        often={"dump", "bare", "bare in two", "copy"},
         folder=site.folder,
         tell=site.tell,
     )
@@ -211,8 +213,8 @@ def measure(site: Site) -> Found:
     targets = BENCH.targets
 
     def share(part: str) -> list[float]:
-        both = zip(arms[part].costs, arms["dump"].costs, strict=True)
-        return [of_it.cpu_s / whole.cpu_s * 100 for of_it, whole in both]
+        costs = ([cost.cpu_s for cost in arms[name].costs] for name in (part, "dump"))
+        return [of_it / whole * 100 for of_it, whole in by_round(*costs)]
 
     return Found(
         list(arms.values()),

@@ -15,7 +15,8 @@ from typing import Any
 from psycopg import Connection, RawCursor
 
 from benchmarks.bench import Bench, Found, at_most
-from benchmarks.figures import Figure, percentile, target_of
+from benchmarks.figures import Figure, target_of
+from benchmarks.rounds import percentile
 from benchmarks.site import Site
 from benchmarks.statements import read_sql
 from casedb import queries

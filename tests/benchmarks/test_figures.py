@@ -15,11 +15,11 @@ from benchmarks.figures import (
     Result,
     Run,
     Verdict,
-    percentile,
     ratio_figure,
     self_noise,
 )
 from benchmarks.page import PAGE, render
+from benchmarks.rounds import half_range, percentile
 from benchmarks.run import carried_on, read_run, write_run
 from casedb.errors import ConfigurationError
 
@@ -93,6 +93,22 @@ def test_a_target_is_met_at_its_limit_and_missed_behind_it(
     figure = Figure.model_validate({"name": "f", "value": value, "target": target})
 
     assert figure.verdict is verdict
+
+
+def test_what_ran_several_times_a_round_is_compared_by_its_middle_one() -> None:
+    plan, ours = arm("plan", 10, 20), arm("ours", 1, 2, 9, 3, 4, 1)
+
+    figure = ratio_figure("faster", plan, ours)
+
+    assert figure.value == pytest.approx((10 / 2 + 20 / 3) / 2)
+
+
+@pytest.mark.parametrize(("rounds", "left_out"), [(3, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2)])
+def test_of_many_rounds_the_farthest_do_not_count_as_noise(rounds: int, left_out: int) -> None:
+    """The intervals of the sign test by 95 %, as its tables have them."""
+    numbers = [float(2**n) for n in range(rounds)]
+
+    assert half_range(numbers) == (numbers[-1 - left_out] - numbers[left_out]) / 2
 
 
 def test_a_contestant_that_differs_from_itself_sets_the_noise_of_all_others() -> None:
