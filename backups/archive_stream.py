@@ -68,6 +68,7 @@ class ArchiveStream:
         # The first ones are read while pg_dump still reads the catalog.
         asked = map(self._readers.rows, self._tables)
         rows = itertools.chain([next(asked)], asked)
+        # Plain bytes, as of any archive; what is left to pg_dump is little.
         begin, rest = toc.begun(map(bytes, self._from_pg_dump()))
         try:
             copies = {(table.schema_name, table.name): table.copy_in for table in self._tables}

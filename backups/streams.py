@@ -108,7 +108,7 @@ class Readable(Protocol):
 
 
 class Source(Protocol):
-    """Something to compress."""
+    """Something to compress, whose pieces may be views: what compresses them copies them."""
 
     def read(self, size: int = ..., /) -> Piece:
         """Return up to `size` bytes; none at the end."""

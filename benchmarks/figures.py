@@ -2,8 +2,8 @@
 
 A ratio is taken within each round, whose runs followed each other, and the median of the rounds
 counts: what slows the whole machine down for a minute slows both sides down. Its noise is half the
-range in which the median lies for certain (by 95 %; of fewer than six rounds the range of all), or
-how far a contestant run twice was from itself, whichever is more.
+range in which the median lies (rounds.py), or how far a contestant run twice was from itself,
+whichever is more.
 """
 
 from collections.abc import Sequence

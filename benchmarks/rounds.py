@@ -9,8 +9,8 @@ def half_range(numbers: Sequence[float]) -> float:
     """Return half the range in which the median of `numbers` lies.
 
     By 95 %: how many rounds are below the true median is binomial, however they are distributed
-    (the sign test's interval; W. J. Conover, Practical Nonparametric Statistics, 3.2). That of
-    fewer than six is the range of all, and less certain.
+    (the sign test's interval; W. J. Conover, Practical Nonparametric Statistics, 3.2). Of up to
+    eight it is the range of all, and of fewer than six less certain.
 
     >>> half_range([9.0, 10.0, 12.0])
     1.5
