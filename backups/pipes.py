@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from backups.end_mark import EndMark
 from backups.ring import Ring
 
 _PIPE_BYTES = 1 << 20
@@ -45,7 +46,7 @@ class Pipes:
     def add(self, file: IO[bytes], *, keep_bytes: int, mark_bytes: int = 0) -> Outlet:
         """Take part in reading a program's output, of which `keep_bytes` are kept at most.
 
-        Marks of up to `mark_bytes` can be looked for in it.
+        Marks whose lines have up to `mark_bytes` can be looked for in it.
         """
         # 64 KiB by default: reader and writer would take turns instead of working at once.
         with suppress(OSError, AttributeError):
@@ -63,7 +64,7 @@ class Pipes:
         return piece
 
     def take_before(
-        self, outlet: Outlet, mark: bytes, *, nothing_follows: bool = False
+        self, outlet: Outlet, mark: EndMark, *, nothing_follows: bool = False
     ) -> tuple[memoryview, bool] | None:
         """Return what comes next and lies before a mark, and whether the mark follows.
 

@@ -2,10 +2,9 @@
 
 Each is a psql that is told one statement after the other, and writes the rows into a pipe:
 psycopg, which hands over a row at a time, takes three times as long for that. After the rows of
-each statement it writes a mark: a line that nobody can guess who has put values into the tables.
+each statement it writes a mark (end_mark.py).
 """
 
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +14,7 @@ from subprocess import DEVNULL, PIPE, Popen
 from typing import IO
 
 from backups.copy_binary import joined
+from backups.end_mark import LINE_BYTES, EndMark
 from backups.large_tables import RANGE_BYTES, LargeTable, conditions
 from backups.pipes import Outlet, Pipes
 from backups.streams import CHUNK_BYTES, Piece
@@ -24,10 +24,6 @@ from casedb.tools import PostgresTools
 
 _AHEAD = 3
 """Ranges that a session knows of before its turn comes."""
-_MARK_BYTES = 96
-"""Twice as long in hexadecimal. The longer it is, the further each look for it skips ahead, and all
-rows are looked through."""
-_MARK_LINE_BYTES = 2 * _MARK_BYTES + 1
 _KEPT_BYTES = RANGE_BYTES * 3 // 2
 # What pg_dump sets, so that rows look the same and come in their order; what keeps sessions alive;
 # and what makes the server go to the pages that are asked for, and not read all for each range.
@@ -99,7 +95,7 @@ def piped(
         ) as process,
     ):
         assert process.stdout is not None
-        outlet = pipes.add(process.stdout, keep_bytes=keep_bytes, mark_bytes=_MARK_LINE_BYTES)
+        outlet = pipes.add(process.stdout, keep_bytes=keep_bytes, mark_bytes=LINE_BYTES)
         yield Program(argv, process, outlet, errors)
 
 
@@ -109,7 +105,7 @@ class Readers:
 
     pipes: Pipes
     sessions: Sequence[Program]
-    mark: bytes
+    mark: EndMark
 
     def rows(self, table: LargeTable) -> Iterator[Piece]:
         """Ask for the rows of `table`, and return them in the order of its pages.
@@ -177,7 +173,7 @@ def reading(
         # With its code, which is the same in every language.
         "--set=VERBOSITY=verbose",
     ]
-    mark = secrets.token_hex(_MARK_BYTES).encode() + b"\n"
+    mark = EndMark.random()
     opening = _opening(tables, snapshot, lock_wait_ms, server_major) + _say(mark)
     with ExitStack() as stack:
         started = [
@@ -207,7 +203,7 @@ def _statements(table: LargeTable, sessions: int) -> tuple[str, Callable[[], Ite
 
 
 def _up_to_mark(
-    pipes: Pipes, session: Program, mark: bytes, *, nothing_follows: bool = True
+    pipes: Pipes, session: Program, mark: EndMark, *, nothing_follows: bool = True
 ) -> Iterator[memoryview]:
     is_end = False
     while not is_end:
@@ -219,12 +215,12 @@ def _up_to_mark(
             yield piece
 
 
-def _hear_mark(pipes: Pipes, session: Program, mark: bytes) -> None:
+def _hear_mark(pipes: Pipes, session: Program, mark: EndMark) -> None:
     for _ in _up_to_mark(pipes, session, mark):
         raise AssertionError("nothing was asked for yet")
 
 
-def _is_let_in(pipes: Pipes, session: Program, mark: bytes) -> bool:
+def _is_let_in(pipes: Pipes, session: Program, mark: EndMark) -> bool:
     try:
         _hear_mark(pipes, session, mark)
     except EndedEarly:
@@ -239,9 +235,9 @@ def _end(session: Program) -> None:
     session.process.wait()
 
 
-def _say(mark: bytes) -> str:
+def _say(mark: EndMark) -> str:
     """Return the line that has psql write the mark, whose end of line psql adds."""
-    return f"\\echo {mark.decode()}"
+    return f"\\echo {mark.line.decode()}"
 
 
 def _opening(

@@ -7,6 +7,8 @@ allocated while data flow; who takes a piece has to be done with it before the n
 
 import os
 
+from backups.end_mark import EndMark
+
 _LARGEST_BYTES = 1 << 20
 """Of a piece: while one is in use, what comes next needs room too."""
 
@@ -57,26 +59,29 @@ class Ring:
         return self._handed(min(self._in_one_piece, _LARGEST_BYTES))
 
     def take_before(
-        self, mark: bytes, *, nothing_follows: bool = False
+        self, mark: EndMark, *, nothing_follows: bool = False
     ) -> tuple[memoryview, bool] | None:
         """Return what comes next and lies before the mark, and whether the mark follows; None if
         more has to be read to tell.
 
         A mark that nothing follows is looked for at the end alone. `held_bytes` must be at least
-        as many as the mark has.
+        as many as its line has.
         """
         self.done()
-        held = len(mark) - 1
+        line = mark.line
+        held = len(line) - 1
         if self._in_one_piece <= held < self._kept:
             self._to_front(self._in_one_piece)
         count = min(self._in_one_piece, _LARGEST_BYTES + held)
         end = self._begin + count
-        look_from = max(self._begin, end - len(mark)) if nothing_follows else self._begin
-        at = self._data.find(mark, look_from, end)
+        if nothing_follows:
+            at = self._data.find(line, max(self._begin, end - len(line)), end)
+        else:
+            at = mark.find(self._data, self._begin, end)
         if at >= 0:
             piece = self._handed(at - self._begin)
-            self._handed(len(mark))
-            self._in_use = len(piece) + len(mark)
+            self._handed(len(line))
+            self._in_use = len(piece) + len(line)
             return piece, True
         if count <= held:
             return None

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backups.end_mark import LINE_BYTES, EndMark
 from backups.pipes import Pipes
 from backups.ring import Ring
 
-MARK = b"mark\n"
-ROWS = [b"", b"one\n", b"mar\nmark", b"mmmark", b"\xff\xff", b"mark\r\n", b"m" * 40]
+MARK = EndMark(b"mark", stride=5)
+LINE = b"markmark\n"
+ROWS = [b"", b"one\n", b"mar\nmark", b"arkmark", b"\xff\xff", b"markmark\r\n", b"m" * 40]
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=30)
 
 
@@ -60,13 +62,13 @@ def test_all_comes_out_in_its_order(data: bytes, sizes: list[int], room: int, he
     assert found == data
 
 
-@given(st.lists(st.sampled_from(ROWS), max_size=9), SIZES, st.integers(len(MARK), 30))
+@given(st.lists(st.sampled_from(ROWS), max_size=9), SIZES, st.integers(len(LINE), 30))
 @settings(deadline=None)
 def test_marks_are_found_wherever_pieces_end(
     answers: list[bytes], sizes: list[int], room: int
 ) -> None:
-    ring, found, answer = Ring(room, len(MARK)), [], bytearray()
-    data = b"".join(rows + MARK for rows in answers) + b"mark"
+    ring, found, answer = Ring(room, len(LINE)), [], bytearray()
+    data = b"".join(rows + LINE for rows in answers) + b"mark"
     with pipe() as (read_end, write_end):
         writing, has_ended = written(data, sizes, write_end), False
         while True:
@@ -84,17 +86,17 @@ def test_marks_are_found_wherever_pieces_end(
             if is_end:
                 found.append(bytes(answer))
                 answer.clear()
-    assert found == data.split(MARK)[:-1]
+    assert found == data.split(LINE)[:-1]
     # The rest is held back: it could be the beginning of a mark.
     rest = b"".join(bytes(ring.take()) for _ in range(2))
-    assert answer + rest == data.split(MARK)[-1]
+    assert answer + rest == data.split(LINE)[-1]
 
 
-@pytest.mark.parametrize("rows", [*ROWS, b"mark\nmore", b"mark\n\n"])
+@pytest.mark.parametrize("rows", [*ROWS, b"markmark\nmore", b"markmark\n\n"])
 def test_a_mark_that_nothing_follows_is_found_at_the_end(rows: bytes) -> None:
-    data = rows + MARK
+    data = rows + LINE
     for at in range(len(rows) + 1, len(data) + 1):
-        ring = Ring(64, len(MARK))
+        ring = Ring(64, len(LINE))
         with pipe() as (read_end, write_end):
             os.write(write_end, data[:at])
             ring.read_from(read_end)
@@ -111,9 +113,28 @@ def test_a_mark_that_nothing_follows_is_found_at_the_end(rows: bytes) -> None:
         assert found == rows
 
 
+@given(st.binary(min_size=1, max_size=5), st.integers(1, 30), st.binary(max_size=99), st.data())
+def test_a_mark_is_found_wherever_the_look_begins(
+    token: bytes, stride: int, rows: bytes, data: st.DataObject
+) -> None:
+    mark = EndMark(token, stride)
+    searched = bytearray(rows + mark.line + data.draw(st.binary(max_size=99)))
+    begin = data.draw(st.integers(0, len(rows)))
+    end = data.draw(st.integers(begin, len(searched)))
+
+    assert mark.find(searched, begin, end) == searched.find(mark.line, begin, end)
+
+
+def test_no_two_marks_are_alike_and_each_is_one_line() -> None:
+    lines = {EndMark.random().line for _ in range(9)}
+
+    assert len(lines) == 9
+    assert {(len(line), line.count(b"\n"), line[-1:]) for line in lines} == {(LINE_BYTES, 1, b"\n")}
+
+
 def test_the_same_place_is_used_again() -> None:
     """Where nothing else is kept: it is in the processor's cache, and the next would not be."""
-    ring, pieces = Ring(1 << 16, len(MARK)), []
+    ring, pieces = Ring(1 << 16, len(LINE)), []
     with pipe() as (read_end, write_end):
         for byte in (b"a", b"b", b"c"):
             os.write(write_end, byte * 1000)
@@ -137,7 +158,7 @@ def test_other_pipes_are_read_ahead_as_far_as_is_said() -> None:
         open(second, "rb", closefd=False) as other,
     ):
         outlet = pipes.add(one, keep_bytes=100)
-        ahead = pipes.add(other, keep_bytes=100, mark_bytes=len(MARK))
+        ahead = pipes.add(other, keep_bytes=100, mark_bytes=len(LINE))
         os.write(write_first, b"a")
         os.write(write_second, b"b" * 150)
 
