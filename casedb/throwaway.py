@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -100,8 +100,18 @@ def _libraries(tools: PostgresTools) -> dict[str, str]:
 
 def sweep_throwaways(folder: Path | None = None) -> int:
     """Stop and remove the throwaway clusters of runs that were killed; return how many."""
+    return sweep_scratch(_FOLDER_PREFIX, folder, lambda home: _stop(home / "data"))
+
+
+def sweep_scratch(
+    prefix: str, folder: Path | None, end: Callable[[Path], None] = lambda home: None
+) -> int:
+    """Remove what `scratch_folder` made for runs that were killed; return how many there were.
+
+    `end` is called with each before, to end what may be at work in it.
+    """
     swept = 0
-    for home in (folder or Path(tempfile.gettempdir())).glob(f"{_FOLDER_PREFIX}*"):
+    for home in (folder or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         alive = home / "alive"
         try:
             found = home.stat()
@@ -115,7 +125,7 @@ def sweep_throwaways(folder: Path | None = None) -> int:
                 elif time.time() - found.st_mtime < _ABANDONED_S:
                     # Just being made, or somebody else removes it; else it was ended at either.
                     continue
-                _stop(home / "data")
+                end(home)
                 shutil.rmtree(home, ignore_errors=True)
                 swept += 1
         except (OSError, ToolFailedError):

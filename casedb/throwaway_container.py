@@ -16,7 +16,7 @@ from casedb.conninfo import Conninfo
 from casedb.containers import DockerError, ImageNotFound, docker_client
 from casedb.database import connect
 from casedb.errors import ConfigurationError, ServerUnreachableError, ToolFailedError
-from casedb.throwaway import SETTINGS, scratch_folder, writing
+from casedb.throwaway import SETTINGS, scratch_folder, sweep_scratch, writing
 
 _LABEL = "casedb.throwaway"
 _PREFIX = "casedb-container-"
@@ -48,6 +48,9 @@ def throwaway_container(
     """
     with docker_client() as client:
         _sweep(client)
+        with writing(folder):
+            # Of runs that were killed before they had a container, or after it was gone.
+            sweep_scratch(_PREFIX, folder)
         with scratch_folder(_PREFIX, folder) as home:
             socket_dir = home / "s"
             with writing(folder):
