@@ -38,12 +38,10 @@ class Run:
     """How often it is run; the median counts."""
 
 
-DUMP = Run("dump", "dump")
-DUMP_IN_TWO = Run("dump --jobs 2", "dump --jobs=2")
+DUMPS = (Run("dump --jobs 2", "dump --jobs=2"), Run("dump", "dump"))
 DRILL = Run("drill", "drill latest")
 RUNS = (
-    DUMP_IN_TWO,
-    DUMP,
+    *DUMPS,
     DRILL,
     Run("verify", "verify latest"),
     Run("restore --into", f"restore latest --into={_NEW} --confirm={_NEW}"),

@@ -9,10 +9,10 @@ import pytest
 from benchmarks.benches import memory
 from benchmarks.benches.memory import (
     BACK_GROWS,
+    DUMP_GROWS,
     FAR_GROWS,
     GROWS,
-    IN_TWO_GROWS,
-    SERVER_GROWS,
+    SERVER,
     growths,
 )
 from benchmarks.figures import Verdict
@@ -63,8 +63,8 @@ def test_the_command_that_grows_most_is_named_and_misses_the_target() -> None:
     assert (most.name, most.value, most.note) == (GROWS, 33, "restore, swapped")
     assert most.verdict is Verdict.MISSED
     assert [figure.name for figure in others] == [
-        IN_TWO_GROWS,
-        SERVER_GROWS,
+        DUMP_GROWS,
+        SERVER,
         FAR_GROWS,
         BACK_GROWS,
     ]
@@ -88,12 +88,24 @@ def test_of_several_turns_the_middle_one_counts() -> None:
     assert all(run.turns % 2 for run in (*RUNS, *RUNS_FAR, SEED))
 
 
-def test_a_dump_by_two_sessions_is_held_against_half_of_the_rows() -> None:
-    large = {**NEAR, "dump --jobs 2": Peaks(93, 0)}
+@pytest.mark.parametrize("grown", ["dump", "dump --jobs 2"])
+def test_a_dump_is_held_against_half_of_the_rows(grown: str) -> None:
+    large = {**NEAR, grown: Peaks(93, 0)}
 
     found = list(growths(large, NEAR, {**NEAR, **FAR}, FAR, 500))
 
-    assert [f.name for f in found if f.verdict is Verdict.MISSED] == [IN_TWO_GROWS]
+    assert [f.name for f in found if f.verdict is Verdict.MISSED] == [DUMP_GROWS]
+
+
+@pytest.mark.parametrize(("taken_mb", "missed"), [(128, []), (129, [SERVER])])
+def test_a_process_of_a_drills_server_may_take_twice_what_sorting_may(
+    taken_mb: int, missed: list[str]
+) -> None:
+    large = {**NEAR, "drill": Peaks(60, taken_mb)}
+
+    found = growths(large, NEAR, NEAR, {}, 500)
+
+    assert [f.name for f in found if f.verdict is Verdict.MISSED] == missed
 
 
 def test_without_docker_s3_is_not_measured(
@@ -105,5 +117,5 @@ def test_without_docker_s3_is_not_measured(
     assert memory.far_from(nobody, nobody, "half") == {}
     found = [figure.name for figure in growths(NEAR, NEAR, NEAR, {}, 500)]
 
-    assert found == [GROWS, IN_TWO_GROWS, SERVER_GROWS]
+    assert found == [GROWS, DUMP_GROWS, SERVER]
     assert {target.figure for target in memory.BENCH.targets} > set(found)
