@@ -139,6 +139,8 @@ class Figure(_Value):
     @property
     def says(self) -> str:
         """The verdict for people, with what keeps it from being claimed."""
+        if self.target is not None and self.noise is None:
+            return f"{self.verdict.value}, by one round"
         return self.verdict.value + ("" if self.is_clear else ", within the noise")
 
 

@@ -74,7 +74,7 @@ def test_one_round_is_never_clear() -> None:
     )
 
     assert figure.noise is None
-    assert figure.says == "met, within the noise"
+    assert figure.says == "met, by one round"
 
 
 @pytest.mark.parametrize(
