@@ -9,7 +9,7 @@ from backups.large_tables import LARGE_FROM_BYTES
 from backups.streams import decompressed
 from casedb.conninfo import Conninfo
 from casedb.database import connect
-from tests.backups.test_copy_binary import in_binary
+from tests.backups.binary_tables import in_binary
 from tests.cli.conftest import Casedb
 
 

@@ -18,9 +18,9 @@ from backups.undo import plan_undo, undo_restore
 from casedb.database import connect, open_connection
 from casedb.errors import ConfigurationError, RefusedError
 from tests.restore.conftest import Night
-from tests.restore.test_killed import environment, identity, nobody_restores, running, wait_until
-from tests.restore.test_killed import words as restoring
-from tests.restore.test_replace import at
+from tests.restore.interrupting import at
+from tests.restore.stopping import environment, identity, nobody_restores, running, wait_until
+from tests.restore.stopping import words as restoring
 
 
 def casedb(night: Night, folder: Path, *words: str) -> tuple[int, str]:

@@ -27,7 +27,7 @@ from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from casedb.unprivileged import launcher
 from tests.restore.conftest import Night
-from tests.restore.test_killed import (
+from tests.restore.stopping import (
     FIRST_NAME,
     SECOND_NAME,
     again,

@@ -15,8 +15,9 @@ from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
+from tests.restore.commands import casedb
 from tests.restore.conftest import Night
-from tests.restore.test_plan import SERVER, casedb, planned
+from tests.restore.made_up import SERVER, planned
 
 LEFT_BYTES = 16 * 1024
 Usage = namedtuple("Usage", "total used free")

@@ -10,7 +10,8 @@ from backups.attempt import Wish
 from casedb.database import connect
 from casedb.errors import LockedError, ServerUnreachableError, TerminatedError, ToolFailedError
 from tests.restore.conftest import Night
-from tests.restore.test_replace import at, interrupt, kept_settings
+from tests.restore.interrupting import at, interrupt
+from tests.restore.test_replace import kept_settings
 
 
 def is_read_only(night: Night) -> bool:

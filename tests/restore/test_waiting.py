@@ -14,8 +14,9 @@ from backups.restore_plan import RestorePlan
 from backups.undo import plan_undo, undo_restore
 from casedb.errors import DifferenceError, LockedError, RefusedError, TerminatedError
 from tests.restore.conftest import Night
-from tests.restore.test_killed import NAME, holding, unfinished
-from tests.restore.test_replace import at, interrupt, kept_settings
+from tests.restore.interrupting import at, interrupt
+from tests.restore.stopping import NAME, holding, unfinished
+from tests.restore.test_replace import kept_settings
 
 
 @pytest.fixture(autouse=True)
