@@ -41,6 +41,7 @@ class ArchiveStream:
         self._tables = tables
         self.size_bytes = 0
         """How much has been read."""
+        self._accelerated = False
         self._pipes = pipes
         self._readers = readers
         self._pieces = self._assembled() if tables else self._from_pg_dump()
@@ -57,6 +58,10 @@ class ArchiveStream:
         piece = next(self._pieces, b"")
         self.size_bytes += len(piece)
         return piece
+
+    def is_accelerated(self) -> bool:
+        """Whether what `read` has returned last is as small when it is compressed faster."""
+        return self._accelerated
 
     def _from_pg_dump(self) -> Iterator[Piece]:
         while piece := self._pipes.take(self.pg_dump.outlet):
@@ -84,6 +89,7 @@ class ArchiveStream:
         yield amended
         yield from filter(None, rest)
         for table, number, of_it in zip(self._tables, numbers, rows, strict=True):
+            self._accelerated = table.is_accelerated
             yield from block(head, number, of_it, is_binary=table.is_binary)
         self._readers.end()
 

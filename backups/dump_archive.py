@@ -138,7 +138,12 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
             ) as stream,
         ):
             writing = pool.submit(
-                compress_for, stream, file, job.recipients, job.form.compress_level
+                compress_for,
+                stream,
+                file,
+                job.recipients,
+                job.form.compress_level,
+                stream.is_accelerated,
             )
             catalog = fingerprint.read_fingerprint(job.connection, roles)
             tables = _read_tables(job, held, writing, watchdog)

@@ -6,7 +6,7 @@ backups that it cannot read. Any program that knows the format opens them.
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import pyrage
 
 from backups.manifest import FileFacts
-from backups.streams import Compressed, HashingWriter, Readable, Source, compress
+from backups.streams import Compressed, HashingWriter, Readable, Source, compress, never
 from casedb.errors import CasedbError, ConfigurationError, UnverifiedError
 
 _CHUNK_BYTES = 1 << 20
@@ -135,12 +135,19 @@ def seal_text(text: str, recipients: Sequence[str]) -> str:
 
 
 def compress_for(
-    source: Source, sink: BinaryIO, recipients: Sequence[str], level: int | None = None
+    source: Source,
+    sink: BinaryIO,
+    recipients: Sequence[str],
+    level: int | None = None,
+    is_accelerated: Callable[[], bool] = never,
 ) -> FileFacts:
-    """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them."""
+    """Copy `source` to `sink` compressed and, if there are recipients, encrypted to them.
+
+    `level` and `is_accelerated` are those of `Compressed`.
+    """
     if not recipients:
-        return compress(source, sink, level)
-    reader, written = Compressed(source, level), HashingWriter(sink)
+        return compress(source, sink, level, is_accelerated)
+    reader, written = Compressed(source, level, is_accelerated), HashingWriter(sink)
     seal(reader, written, recipients)
     return written.facts(raw_size_bytes=reader.raw_size_bytes)
 

@@ -28,10 +28,9 @@ _HASH_LOG, _WINDOW_LOG = 17, 21
 """Measured on case data in binary: smaller than level 3 for less work. Shorter matches are found in
 the hashes of the log, where they cost more than they save."""
 _ACCELERATION = 2
-"""Matches are looked for at two of three bytes, as zstd's "targetLength" has it for its fast
-strategy: a fifth to a quarter less of the compressor's work, for half a percent more of the log in
-an order of columns that was found without it, and for none in the one that is found with it. At two
-of four (3) the log is 4 % larger."""
+"""With it matches are looked for at two of three bytes (zstd's "targetLength", for its fast
+strategy): a fifth to a quarter less of the compressor's work. A log, most of which matches nothing,
+is as small; text is half as large again. At two of four (3) the log is 4 % larger."""
 _PART_BYTES = 2 << 20
 """What each worker compresses at a time. Four times the window, as zstd has it if it is not told,
 takes 40 MB more of memory."""
@@ -120,13 +119,23 @@ class Source(Protocol):
         ...
 
 
-def compress(source: Source, sink: BinaryIO, level: int | None = None) -> FileFacts:
+def never() -> bool:
+    """Return False: nothing of a source is to be accelerated."""
+    return False
+
+
+def compress(
+    source: Source,
+    sink: BinaryIO,
+    level: int | None = None,
+    is_accelerated: Callable[[], bool] = never,
+) -> FileFacts:
     """Copy `source` to `sink` compressed, and return the facts of what was written.
 
-    `level` is one of zstd's, 1 to 19; without it, what was measured to be the best for its work.
+    `level` and `is_accelerated` are those of `Compressed`.
     """
     written = HashingWriter(sink)
-    reader = Compressed(source, level)
+    reader = Compressed(source, level, is_accelerated)
     while chunk := reader.read():
         written.write(chunk)
     return written.facts(raw_size_bytes=reader.raw_size_bytes)
@@ -135,11 +144,25 @@ def compress(source: Source, sink: BinaryIO, level: int | None = None) -> FileFa
 class Compressed:
     """Reads a file compressed.
 
-    The frame carries zstd's own checksum besides, which the zstd program tests by itself.
+    Each frame carries zstd's own checksum besides, which the zstd program tests by itself. There is
+    one, or as many as there are stretches that are accelerated or not.
     """
 
-    def __init__(self, source: Source, level: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        level: int | None = None,
+        is_accelerated: Callable[[], bool] = never,
+    ) -> None:
+        """Read `source`, whose last piece is to be compressed as `is_accelerated` says then.
+
+        `level` is one of zstd's, 1 to 19; without it, what was measured to be the best for its
+        work, which alone can be accelerated.
+        """
         self._source = source
+        self._level = level
+        self._is_accelerated = never if level else is_accelerated
+        self._accelerated = False
         self._compressor: zstd.ZstdCompressor | None = _compressor(level)
         self.raw_size_bytes = 0
 
@@ -148,23 +171,29 @@ class Compressed:
         while self._compressor is not None:
             chunk = self._source.read(CHUNK_BYTES)
             self.raw_size_bytes += len(chunk)
-            if chunk:
+            if not chunk:
+                out, self._compressor = self._compressor.flush(), None
+            elif self._is_accelerated() == self._accelerated:
                 out = self._compressor.compress(chunk)
             else:
+                # The old one's memory goes before there is a new one.
                 out, self._compressor = self._compressor.flush(), None
+                self._accelerated = not self._accelerated
+                self._compressor = _compressor(accelerated=self._accelerated)
+                out += self._compressor.compress(chunk)
             if out:
                 return out
         return b""
 
 
-def compressed(data: bytes) -> bytes:
+def compressed(data: bytes, *, accelerated: bool = False) -> bytes:
     """Return `data` as a file of it would be, compressed, without threads: they are to be few."""
-    compressor = _compressor(workers=0)
+    compressor = _compressor(accelerated=accelerated, workers=0)
     return compressor.compress(data, compressor.FLUSH_FRAME)
 
 
 def _compressor(
-    level: int | None = None, *, workers: int = os.cpu_count() or 1
+    level: int | None = None, *, accelerated: bool = False, workers: int = os.cpu_count() or 1
 ) -> zstd.ZstdCompressor:
     parameter = zstd.CompressionParameter
     chosen: dict[int, int] = {
@@ -172,7 +201,8 @@ def _compressor(
         parameter.min_match: _SHORTEST_MATCH_BYTES,
         parameter.hash_log: _HASH_LOG,
         parameter.window_log: _WINDOW_LOG,
-        parameter.target_length: _ACCELERATION,
+        # 0 leaves it to the level.
+        parameter.target_length: _ACCELERATION if accelerated else 0,
         parameter.job_size: _PART_BYTES,
         parameter.overlap_log: _HALF_OF_THE_WINDOW,
     }
@@ -189,19 +219,22 @@ def _compressor(
 
 
 def decompressed(source: HashingReader | BinaryIO) -> Iterator[bytes]:
-    """Yield what was compressed.
+    """Yield what was compressed, in one frame or in several.
 
     Raises:
         ZstdError: if it is not what `compress` wrote.
-        EOFError: if its end is missing.
+        EOFError: if its end is missing. That whole frames are is not seen here: the manifest says
+            how long the file is.
     """
-    decompressor = zstd.ZstdDecompressor()
-    while not decompressor.eof:
-        chunk = source.read(CHUNK_BYTES) if decompressor.needs_input else b""
-        if decompressor.needs_input and not chunk:
-            raise EOFError("the compressed data end too early")
-        if out := decompressor.decompress(chunk, max_length=CHUNK_BYTES):
-            yield out
-    # Something behind the end of the frame still belongs to the file's checksum.
-    while source.read(CHUNK_BYTES):
-        pass
+    chunk = source.read(CHUNK_BYTES)
+    while True:
+        decompressor = zstd.ZstdDecompressor()
+        while not decompressor.eof:
+            if decompressor.needs_input and not chunk and not (chunk := source.read(CHUNK_BYTES)):
+                raise EOFError("the compressed data end too early")
+            if out := decompressor.decompress(chunk, max_length=CHUNK_BYTES):
+                yield out
+            chunk = b""
+        chunk = decompressor.unused_data or source.read(CHUNK_BYTES)
+        if not chunk:
+            return

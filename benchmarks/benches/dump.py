@@ -92,7 +92,7 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path, form: ArchiveForm 
             store.new_set(target.dbname, _LABEL) as new,
         ):
             with new.create(DUMP) as file:
-                written = compress(stream, file, form.compress_level)
+                written = compress(stream, file, form.compress_level, stream.is_accelerated)
             found = new.read_back(DUMP)
             assert found
             assert found.same_bytes(written)

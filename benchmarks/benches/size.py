@@ -53,8 +53,8 @@ def rows_of(connection: Connection[object], columns: list[str], *, form: str) ->
 
 
 def ours(data: bytes, level: int | None = None) -> int:
-    """Return how long `data` are as a dump compresses them, at this level if it is told one."""
-    reader, size_bytes = Compressed(_Bytes(data), level), 0
+    """Return how long `data` are as a dump compresses a log, at this level if it is told one."""
+    reader, size_bytes = Compressed(_Bytes(data), level, lambda: True), 0
     while chunk := reader.read():
         size_bytes += len(chunk)
     return size_bytes

@@ -18,9 +18,11 @@ from backups.stores import LocalStore
 from backups.streams import decompressed
 from backups.toc import read_head
 from backups.toc_completed import CompletedArchive
+from backups.verify import verify
 from casedb import tools as programs
 from casedb.conninfo import Conninfo
 from casedb.database import connect
+from casedb.errors import BackupDamagedError
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools, wheel_tools
 from tests.backups.binary_tables import (
@@ -32,6 +34,7 @@ from tests.backups.binary_tables import (
     fill,
     in_binary,
 )
+from tests.backups.frames import frames
 
 
 @pytest.fixture
@@ -101,6 +104,12 @@ def test_later_major_versions_read_it(
             assert contents(admin.replace(dbname="postgres"), BINARY) == expected
 
 
+@pytest.fixture
+def accelerated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in binary is compressed faster, however much larger it is: frames of its own."""
+    monkeypatch.setattr(large_tables, "WORTH_ACCELERATION", 1)
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_it_is_restored_with_frozen_rows_and_drilled(
     filled: Conninfo,
@@ -109,6 +118,7 @@ def test_it_is_restored_with_frozen_rows_and_drilled(
     tools: PostgresTools,
     tmp_path: Path,
     small_ranges: None,
+    accelerated: None,
     jobs: int,
 ) -> None:
     store = LocalStore(tmp_path)
@@ -126,6 +136,31 @@ def test_it_is_restored_with_frozen_rows_and_drilled(
         ).fetchone()
     assert pages
     assert pages[0] == pages[1] > 20
+
+
+def test_a_set_that_ends_with_a_whole_frame_is_found_cut(
+    filled: Conninfo,
+    cluster: Conninfo,
+    loaded: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    accelerated: None,
+) -> None:
+    store = LocalStore(tmp_path)
+    manifest = dump(filled, store, tools=tools, form=ArchiveForm(large_from_bytes=0))
+    path = store.root / manifest.database / manifest.label / DUMP
+    whole = path.read_bytes()
+    assert verify(store, manifest.label, tools=tools).problems == ()
+    *others, last = frames(whole)
+    assert len(others) > 1
+    assert last.end == len(whole)
+
+    for _, end in others:
+        path.write_bytes(whole[:end])
+        with pytest.raises(BackupDamagedError):
+            verify(store, manifest.label, tools=tools)
+        with pytest.raises(BackupDamagedError):
+            restore(store, Wish(manifest.label, loaded.dbname), cluster, tools=tools)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -125,7 +125,7 @@ def test_the_sample_is_small_however_large_the_rows_are(
 ) -> None:
     sampled: list[int] = []
 
-    def remember(data: bytes) -> bytes:
+    def remember(data: bytes, **_: object) -> bytes:
         sampled.append(len(data))
         return data
 
@@ -195,3 +195,15 @@ def test_a_reader_that_is_ended_fails_the_dump(
     assert ended == [(True,)]
     assert "terminat" in (caught.value.detail or "")
     assert store.labels(filled.dbname) == []
+
+
+@pytest.mark.parametrize(("larger", "expected"), [(-0.5, set()), (0.5, BINARY)])
+def test_rows_in_binary_are_compressed_faster_if_they_are_not_much_larger(
+    filled: Conninfo, monkeypatch: pytest.MonkeyPatch, larger: float, expected: set[str]
+) -> None:
+    """Not those in text, which are half as large again."""
+    monkeypatch.setattr(large_tables, "WORTH_ACCELERATION", larger)
+    with connect(filled, purpose="test") as connection:
+        tables = [in_its_format(connection, each) for each in read_large_tables(connection, 0)]
+
+    assert {table.name for table in tables if table.is_accelerated} == expected

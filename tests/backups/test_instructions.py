@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from backups import large_tables
 from backups.archive_form import ArchiveForm
 from backups.dump import dump
 from backups.facts import read_properties
@@ -71,8 +72,15 @@ def odd(request: pytest.FixtureRequest, cluster: Conninfo) -> Iterator[Conninfo]
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["in clear", "encrypted"])
 def test_its_commands_restore_a_database_of_any_name_beside_the_living_one(
-    odd: Conninfo, cluster: Conninfo, tools: PostgresTools, tmp_path: Path, sealed: bool
+    odd: Conninfo,
+    cluster: Conninfo,
+    tools: PostgresTools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sealed: bool,
 ) -> None:
+    # The rows of that table in a frame of their own, as those of a log.
+    monkeypatch.setattr(large_tables, "WORTH_ACCELERATION", 1)
     if shutil.which("age") is None or shutil.which("zstd") is None:
         pytest.skip("there is no age or no zstd program")
     recipients = [new_key(tmp_path / "key")] if sealed else []
