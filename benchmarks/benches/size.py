@@ -52,9 +52,9 @@ def rows_of(connection: Connection[object], columns: list[str], *, form: str) ->
         return b"".join(map(bytes, copy))
 
 
-def ours(data: bytes, level: int | None = None) -> int:
+def ours(data: bytes, level: int | None = None, *, accelerated: bool = True) -> int:
     """Return how long `data` are as a dump compresses a log, at this level if it is told one."""
-    reader, size_bytes = Compressed(_Bytes(data), level, lambda: True), 0
+    reader, size_bytes = Compressed(_Bytes(data), level, lambda: accelerated), 0
     while chunk := reader.read():
         size_bytes += len(chunk)
     return size_bytes
@@ -95,6 +95,7 @@ def measure(site: Site) -> Found:
     packed, packing_s = work_of(gzipped, text)
     ways: dict[str, Callable[[bytes], int]] = {
         "as a dump has it": ours,
+        "without acceleration": partial(ours, accelerated=False),
         f"with --compress {_HIGH}": high,
         _STRONGEST: strongest,
     }
