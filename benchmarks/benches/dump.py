@@ -11,7 +11,7 @@ from backups.anchors import compressed_heads
 from backups.archive_form import USUAL, ArchiveForm
 from backups.archive_stream import archive_stream
 from backups.dump import LOCK_WAIT_S, dump
-from backups.manifest import DUMP, TableFacts
+from backups.manifest import DUMP, MANIFEST, TableFacts
 from backups.stores import LocalStore
 from backups.streams import compress
 from benchmarks.bench import Bench, Found, at_least, at_most
@@ -96,6 +96,10 @@ def bare(target: Conninfo, tools: PostgresTools, place: Path, form: ArchiveForm 
             found = new.read_back(DUMP)
             assert found
             assert found.same_bytes(written)
+            # It stays, as a dump's set does: to delete it takes time as well.
+            with new.create(MANIFEST):
+                pass
+            new.commit()
             return written.size_bytes
 
 

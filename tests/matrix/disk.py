@@ -1,12 +1,14 @@
 """A file system that is small enough to be filled."""
 
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, NoReturn
 
 import pytest
 
@@ -18,12 +20,17 @@ class SmallDisk:
     path: Path
 
     def fill(self) -> int:
-        """Leave no room at all; return how much was free."""
+        """Leave no room at all; return how much was free.
+
+        What the program under test writes meanwhile fails already, and when it then clears away
+        what it had written, there is room again: so it is the disk that says when it was full.
+        """
         free = shutil.disk_usage(self.path).free
-        with suppress(OSError), (self.path / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 4096)
-        assert shutil.disk_usage(self.path).free == 0
+        with (
+            (self.path / "filler").open("wb", buffering=0) as file,
+            pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
+        ):
+            _write_on(file)
         return free
 
     def make_room(self) -> None:
@@ -31,6 +38,11 @@ class SmallDisk:
 
     def remount(self, options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
+
+
+def _write_on(file: IO[bytes]) -> NoReturn:
+    while True:
+        file.write(b"\0" * 4096)
 
 
 @contextmanager
