@@ -54,7 +54,6 @@ class LargeTable:
     """Whether its rows are in COPY's binary format, and not in text as pg_dump writes them."""
     is_ordered: bool = False
     """Whether its columns are in another order than the table's, which pg_dump does not know."""
-
     is_accelerated: bool = False
     """Whether its rows are as small when matches are looked for at two of three bytes only."""
 
@@ -113,7 +112,7 @@ def in_its_format(connection: Connection[Any], table: LargeTable) -> LargeTable:
     Mostly they are smaller: a hash has half of the bytes, and what is random in an id as well. But
     text that repeats an id finds it again in text only. Without rows nothing is known. The columns
     of a large one are in the order in which those rows are smallest, in either format. In binary
-    they are compressed faster, if that makes them no larger.
+    they are compressed faster, if that makes them hardly larger.
     """
     if not table.is_plain:
         return table

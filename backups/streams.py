@@ -160,7 +160,6 @@ class Compressed:
         work, which alone can be accelerated.
         """
         self._source = source
-        self._level = level
         self._is_accelerated = never if level else is_accelerated
         self._accelerated = False
         self._compressor: zstd.ZstdCompressor | None = _compressor(level)
