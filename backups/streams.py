@@ -222,8 +222,8 @@ def decompressed(source: HashingReader | BinaryIO) -> Iterator[bytes]:
 
     Raises:
         ZstdError: if it is not what `compress` wrote.
-        EOFError: if its end is missing. That whole frames are is not seen here: the manifest says
-            how long the file is.
+        EOFError: if its end is missing. Where it ends with a frame that is not its last, nothing
+            tells: that is for the manifest, which knows how long it is.
     """
     chunk = source.read(CHUNK_BYTES)
     while True:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from backups import large_tables
 from backups.drill import drill
 from backups.dump import dump
 from backups.manifest import MANIFEST, Manifest
@@ -195,3 +196,15 @@ def versioned(server: Server) -> S3Store:
 def aged(store: S3Store, made: Made, as_pruner: None) -> tuple[str, str]:
     """Two backups, of nine days ago and of today; EVERYTHING lets the first one go."""
     return put_set(store, made, days=9), put_set(store, made)
+
+
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges of a few pages, so that small tables have several."""
+    monkeypatch.setattr(large_tables.conditions, "__defaults__", (64 << 10,))
+
+
+@pytest.fixture
+def ordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns of small tables are put in order as well."""
+    monkeypatch.setattr(large_tables, "ORDERED_FROM_BYTES", 0)

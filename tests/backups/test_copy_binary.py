@@ -28,22 +28,12 @@ from tests.backups.binary_tables import (
 )
 from tests.backups.test_large_tables import only_so_many_sessions
 
+pytestmark = pytest.mark.usefixtures("ordered")
+
 
 @pytest.fixture
 def filled(small: Conninfo) -> Conninfo:
     return fill(small)
-
-
-@pytest.fixture(autouse=True)
-def ordered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The columns of small tables are put in order as well."""
-    monkeypatch.setattr(large_tables, "ORDERED_FROM_BYTES", 0)
-
-
-@pytest.fixture
-def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of a few pages, so that small tables have several."""
-    monkeypatch.setattr(large_tables.conditions, "__defaults__", (64 << 10,))
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from backups import large_tables, snapshot, toc
+from backups import snapshot, toc
 from backups.archive_form import ArchiveForm
 from backups.archive_stream import archive_stream
 from backups.copy_binary import fields_of
@@ -98,12 +98,6 @@ def filled(small: Conninfo) -> Conninfo:
                 )
             )
     return small
-
-
-@pytest.fixture
-def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of a few pages, so that small tables have several."""
-    monkeypatch.setattr(large_tables.conditions, "__defaults__", (SMALL_RANGES,))
 
 
 def archive_of(store: LocalStore, manifest: Manifest) -> bytes:

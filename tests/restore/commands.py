@@ -17,17 +17,25 @@ def casedb(night: Night, server: Conninfo, folder: Path, *words: str) -> tuple[i
 def run(night: Night, server: Conninfo, folder: Path, *words: str) -> tuple[int, str]:
     """Run a command in `folder` on `server`; return its exit code and all that it printed."""
     (folder / "casedb.toml").touch()
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+    conninfo = server.replace(dbname=None, user=None).dsn
+    return run_words(night, folder, *words, "--conninfo", conninfo)
+
+
+def run_words(night: Night, folder: Path, *words: str) -> tuple[int, str]:
+    """Run a command that names its server itself, as `run` does."""
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "casedb", *words),
-            *("--conninfo", server.replace(dbname=None, user=None).dsn),
-        ],
+        [sys.executable, "-m", "casedb", *words],
         cwd=folder,
-        env={**kept, "PG_BIN": str(night.tools.bindir)},
+        env=environment(night),
         capture_output=True,
         text=True,
         check=False,
     )
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
+
+
+def environment(night: Night) -> dict[str, str]:
+    """Return a shell's environment, in which the night's programs are found, and nothing else."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+    return {**kept, "PG_BIN": str(night.tools.bindir)}

@@ -1,6 +1,5 @@
 """A restore that runs as on-call runs it, and stands still at a place that a test has named."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from casedb.database import open_connection
+from tests.restore.commands import environment, run_words
 from tests.restore.conftest import Night
 
 # The real front door; only the progress it shows is replaced, by one that stops at a phase, or one
@@ -61,11 +61,6 @@ def words(night: Night) -> list[str]:
     return ["restore", night.label, *night.words, "--confirm", night.name]
 
 
-def environment(night: Night) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
-    return {**kept, "PG_BIN": str(night.tools.bindir)}
-
-
 @contextmanager
 def running(
     night: Night, folder: Path, stop_at: str, *more: str, reader: int | None = None
@@ -101,16 +96,9 @@ def wait_until(
 
 
 def again(night: Night, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "casedb", *words(night)],
-        cwd=folder,
-        env=environment(night),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    code, said = run_words(night, folder, *words(night))
+    assert code == 0, said
+    return said
 
 
 def identity(night: Night) -> int:

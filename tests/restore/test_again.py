@@ -1,7 +1,5 @@
 """The same command again, and the way back to any database that was kept."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,22 +15,11 @@ from backups.restore_facts import kept_databases, read_server
 from backups.undo import plan_undo, undo_restore
 from casedb.database import connect, open_connection
 from casedb.errors import ConfigurationError, RefusedError
+from tests.restore.commands import run_words as casedb
 from tests.restore.conftest import Night
 from tests.restore.interrupting import at
-from tests.restore.stopping import environment, identity, nobody_restores, running, wait_until
+from tests.restore.stopping import identity, nobody_restores, running, wait_until
 from tests.restore.stopping import words as restoring
-
-
-def casedb(night: Night, folder: Path, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "casedb", *words],
-        cwd=folder,
-        env=environment(night),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

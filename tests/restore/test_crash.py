@@ -1,8 +1,6 @@
 """The server dies in the middle of a restore: when it is back, all is there, and again works."""
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +24,12 @@ from casedb.sqlfiles import folder
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from casedb.unprivileged import launcher
+from tests.restore.commands import run_words
 from tests.restore.conftest import Night
 from tests.restore.stopping import (
     FIRST_NAME,
     SECOND_NAME,
     again,
-    environment,
     identity,
     running,
     stopped_at,
@@ -173,17 +171,10 @@ def test_the_server_dies_behind_the_swap_and_the_same_command_changes_nothing(
     assert restored != before
     night.write_case("by a user, into the restored one")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "casedb", *words(night)],
-        cwd=tmp_path,
-        env=environment(night),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    code, said = run_words(night, tmp_path, *words(night))
 
-    assert done.returncode == 7, done.stdout + done.stderr
-    assert f'"{night.name}" is {night.label} already' in done.stderr
+    assert code == 7, said
+    assert f'"{night.name}" is {night.label} already' in said
     assert identity(night) == restored
     assert night.ask("SELECT count(*) FROM cases") == 2
     undo_restore(night.admin, plan_undo(night.admin, night.name), confirmed=True)

@@ -16,6 +16,7 @@ from backups.attempt import plan_restore
 from backups.undo import plan_undo, undo_restore
 from casedb.database import open_connection
 from casedb.errors import RefusedError
+from tests.restore.commands import environment
 from tests.restore.conftest import Night
 from tests.restore.stopping import (
     FIRST_NAME,
@@ -24,7 +25,6 @@ from tests.restore.stopping import (
     SECOND_NAME,
     SETTINGS,
     again,
-    environment,
     holding,
     identity,
     is_delivered,
