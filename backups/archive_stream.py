@@ -60,7 +60,7 @@ class ArchiveStream:
         return piece
 
     def is_accelerated(self) -> bool:
-        """Whether what `read` has returned last is as small when it is compressed faster."""
+        """Whether what `read` has returned last is hardly larger when it is compressed faster."""
         return self._accelerated
 
     def _from_pg_dump(self) -> Iterator[Piece]:

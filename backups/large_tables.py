@@ -32,7 +32,7 @@ or two."""
 ORDER_BYTES = 128 << 10
 """Of rows, by which the order is chosen."""
 WORTH_ACCELERATION = 0.02
-"""How much larger rows of the sample may be that are compressed for a quarter less work. Those of a
+"""How much larger rows of the sample may be that are compressed for less work. Those of a
 log were 0.5 to 1.9 % larger in samples of fourteen places, each in its own order, and 0.2 to 1.0 %
 where a hundred thousand of them were compressed; those of the cases are 3 %."""
 
@@ -55,7 +55,7 @@ class LargeTable:
     is_ordered: bool = False
     """Whether its columns are in another order than the table's, which pg_dump does not know."""
     is_accelerated: bool = False
-    """Whether its rows are as small when matches are looked for at two of three bytes only."""
+    """Whether its rows are hardly larger when matches are looked for at two of three bytes only."""
 
     @property
     def copy_in(self) -> str:

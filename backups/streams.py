@@ -29,8 +29,8 @@ _HASH_LOG, _WINDOW_LOG = 17, 21
 the hashes of the log, where they cost more than they save."""
 _ACCELERATION = 2
 """With it matches are looked for at two of three bytes (zstd's "targetLength", for its fast
-strategy): a fifth to a quarter less of the compressor's work. A log, most of which matches nothing,
-is as small; text is half as large again. At two of four (3) the log is 4 % larger."""
+strategy): less work, and hardly larger for a log, most of which matches nothing (`casedb bench
+size` has both); text is half as large again. At two of four (3) the log is 4 % larger."""
 _PART_BYTES = 2 << 20
 """What each worker compresses at a time. Four times the window, as zstd has it if it is not told,
 takes 40 MB more of memory."""
