@@ -105,6 +105,7 @@ coverage: venv-dev  ## Run the test suite and say which lines it did not reach
 # A skip is a failure: what was not tried has not passed.
 test-all: export CI := true
 test-all: venv-dev  ## Run all tests on every PostgreSQL that this machine has, and say which it lacks
+	-@sh tests/debian13.sh
 	@.venv/bin/python -m tests.majors --say
 	@set -e; for bin in $$(.venv/bin/python -m tests.majors); do \
 		.venv/bin/pytest $(PARALLEL) -q --pg-bin="$$bin" $(ARGS); done

@@ -9,15 +9,23 @@ from pathlib import Path
 from casedb.tools import PostgresTools, tools_in, wheel_tools
 
 SERVED = (15, 16, 17, 18)
-_DEBIAN = Path("/usr/lib/postgresql")
+_INSTALLED = Path("/usr/lib/postgresql")
+_UNPACKED = Path("/var/cache/casedb-debian-13/usr/lib/postgresql")
+"""Where tests/debian13.sh puts what the machine's own release does not have."""
 _IN_WHEEL = (16, 18)
 
 
-def found(debian: Path = _DEBIAN) -> list[tuple[int, Path]]:
-    """Return major and folder of each that this machine has, of one major the wheel's as well."""
-    installed = [(major, debian / str(major) / "bin") for major in SERVED]
-    ours = [(major, folder) for major, folder in installed if (folder / "postgres").exists()]
-    return sorted([*ours, *((major, wheel_tools(major).bindir) for major in _IN_WHEEL)])
+def found(*places: Path) -> list[tuple[int, Path]]:
+    """Return major and folder of each that this machine has, of one major the wheel's as well.
+
+    Of what is in several places, as Debian lays them out, the first counts.
+    """
+    candidates = [place / str(major) / "bin" for place in places for major in SERVED]
+    ours: dict[int, Path] = {}
+    for folder in candidates:
+        if (folder / "postgres").exists():
+            ours.setdefault(int(folder.parent.name), folder)
+    return sorted([*ours.items(), *((major, wheel_tools(major).bindir) for major in _IN_WHEEL)])
 
 
 def tools_at(folder: Path) -> PostgresTools:
@@ -38,7 +46,8 @@ def said(majors: set[int]) -> str:
 
 
 if __name__ == "__main__":
+    here = found(_INSTALLED, _UNPACKED)
     if "--say" in sys.argv:
-        print(said({major for major, _ in found()}))
+        print(said({major for major, _ in here}))
     else:
-        print("\n".join(str(folder) for _, folder in found()))
+        print("\n".join(str(folder) for _, folder in here))
