@@ -103,3 +103,13 @@ def client_tools(settings: Settings, server_major: int) -> PostgresTools:
             hint=f"Point PG_BIN at those of PostgreSQL {server_major}, or unset it.",
         )
     return tools_of(server_major)
+
+
+def named_tools(settings: Settings, major: int) -> PostgresTools | None:
+    """Return the programs in PG_BIN, if it names some and they are of that major version.
+
+    Raises:
+        ConfigurationError: if there are none in the folder that PG_BIN names.
+    """
+    tools = embedded_tools(settings) if settings.values.pg_bin else None
+    return tools if tools and tools.major == major else None

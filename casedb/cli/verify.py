@@ -12,6 +12,7 @@ from backups.verify import verify as check_bytes
 from casedb.cli.options import another_store, json_option, key_option, keys_of, settings_options
 from casedb.cli.output import print_json, print_table, progress, seconds, size
 from casedb.cli.signals import signals_after
+from casedb.connections import named_tools
 from casedb.errors import BackupDamagedError
 from casedb.settings import Settings
 
@@ -45,8 +46,10 @@ def verify(
         with another_store(settings):
             backup = resolve_label(store, settings.values.database, label, good_only=False)
         story.label, story.size_bytes = backup.label, backup.size_bytes
+        made_by = backup.manifest
+        tools = named_tools(settings, made_by.server_major) if made_by else None
         with progress("verify") as tell:
-            report = check_bytes(store, backup.label, keys=keys, on_progress=tell)
+            report = check_bytes(store, backup.label, tools=tools, keys=keys, on_progress=tell)
     if as_json:
         print_json(report)
         return

@@ -96,7 +96,7 @@ def as_of_earlier_versions(told: Conninfo, store: LocalStore, manifest: Manifest
 
 
 def test_a_backup_keeps_the_head_of_every_chain(
-    told: Conninfo, taken: tuple[LocalStore, Manifest]
+    told: Conninfo, taken: tuple[LocalStore, Manifest], tools: PostgresTools
 ) -> None:
     store, manifest = taken
     with connect(told, purpose="test") as admin:
@@ -108,7 +108,7 @@ def test_a_backup_keeps_the_head_of_every_chain(
     assert (case.kind, case.digest) == ("case", hashlib.sha256(entry).digest())
     assert case.heads == (Head(CASE.hex[:14], 2, last[:1]),)
     assert (user.kind, user.heads[0].known) == ("user", CLERK.hex[:14])
-    assert verify(store, manifest.label).outcome == "passed"
+    assert verify(store, manifest.label, tools=tools).outcome == "passed"
 
 
 def test_the_heads_are_of_the_backups_own_moment(
