@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from casedb.errors import ConfigurationError
 from casedb.server import EmbeddedServer
-from casedb.tools import PostgresTools
+from casedb.tools import PostgresTools, tools_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class Casedb:
     def environ(self, **more: str) -> dict[str, str]:
         inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
         return {**inherited, "PG_BIN": str(self.tools.bindir), **self.environment, **more}
+
+    def has_programs(self) -> bool:
+        """Whether casedb finds those of this major version where PG_BIN does not name them."""
+        try:
+            tools_of(self.tools.major)
+        except ConfigurationError:
+            return False
+        return True
 
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "casedb", *words]

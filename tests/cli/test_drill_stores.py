@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from casedb.errors import ConfigurationError
-from casedb.tools import tools_of
 from tests.cli.conftest import Casedb
 from tests.s3.servers import PRUNER, Server, ceph, why_no_ceph
 
@@ -119,13 +117,5 @@ class _Alone(Casedb):
 
     def environ(self, **more: str) -> dict[str, str]:
         path = "/usr/local/bin:/usr/bin:/bin"
-        programs = {} if self._has_programs() else {"PG_BIN": str(self.tools.bindir)}
+        programs = {} if self.has_programs() else {"PG_BIN": str(self.tools.bindir)}
         return {"PATH": path, "HOME": str(self.folder), **programs, **self.environment, **more}
-
-    def _has_programs(self) -> bool:
-        """Whether casedb finds those of this major version by itself."""
-        try:
-            tools_of(self.tools.major)
-        except ConfigurationError:
-            return False
-        return True
