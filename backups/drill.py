@@ -43,6 +43,7 @@ from backups.version import tool_version
 from casedb.conninfo import Conninfo
 from casedb.database import connect, unbound
 from casedb.errors import (
+    CasedbError,
     ServerUnreachableError,
     ToolFailedError,
     UnverifiedError,
@@ -131,7 +132,7 @@ def _try(
     with_access: bool,
 ) -> tuple[Comparison, str | None, UnverifiedError | None]:
     """Return what was compared, why the restore failed, and what could not be checked."""
-    nothing = Comparison(0, 0, 0, 0, 0, (), ())
+    found = Comparison(0, 0, 0, 0, 0, (), ())
     restored = admin.replace(dbname=manifest.database)
     # Event triggers are there before the last session that loads begins.
     ours = unbound(restored, major=manifest.server_major)
@@ -170,22 +171,34 @@ def _try(
         if manifest.migration_head is not None:
             with watch.phase("access", "applying this version's roles to it"):
                 apply_roles(ours)
-    except ServerUnreachableError as error:
-        raise could_not("the throwaway server went away", error) from error
-    except ToolStoppedError as error:
-        # By the kernel, say, when memory ran out: another attempt may well pass.
-        raise could_not("a program was killed or cannot be run", error) from error
-    except ToolFailedError as error:
-        if cause := outer_cause(error):
-            raise could_not(cause, error) from error
-        if not answers(admin):
-            raise could_not("the throwaway server went away", error) from error
-        return nothing, " ".join(f"{error.message}: {error.detail or ''}".split()), None
+    except (ServerUnreachableError, ToolFailedError) as error:
+        if found.differences:
+            # What is known to differ is not forgotten because the rest could not be looked at.
+            note = f"not all was looked at: {error.message}"
+            return dataclasses.replace(found, notes=(*found.notes, note)), None, None
+        return found, _own_failure(error, admin), None
     if unanchored:
         return found, None, _unanchored(manifest.label)
     if probed.unchecked:
         return found, None, _access_unchecked(manifest.label, probed.unchecked)
     return found, None, None
+
+
+def _own_failure(error: CasedbError, admin: Conninfo) -> str:
+    """Return `error` as the backup's own.
+
+    Raises:
+        UnverifiedError: it is not the backup's.
+    """
+    if isinstance(error, ToolStoppedError):
+        # By the kernel, say, when memory ran out: another attempt may well pass.
+        raise could_not("a program was killed or cannot be run", error) from error
+    lost = isinstance(error, ServerUnreachableError)
+    if not lost and (cause := outer_cause(error)):
+        raise could_not(cause, error) from error
+    if lost or not answers(admin):
+        raise could_not("the throwaway server went away", error) from error
+    return " ".join(f"{error.message}: {error.detail or ''}".split())
 
 
 def _restore(

@@ -125,10 +125,11 @@ def could_not(
 ) -> UnverifiedError:
     """Return the error that says why whether the backup restores is still unknown.
 
-    `hint` is for an `error` that has none.
+    `hint` is for an `error` that has none, or one about the server that `casedb server` knows.
     """
+    inner = None if error is None or isinstance(error, ServerUnreachableError) else error.hint
     return UnverifiedError(
         f"the drill could not be run: {reason}",
         detail=f"{error.message}: {error.detail or ''}".rstrip(": ") if error else None,
-        hint=(error.hint if error else None) or hint,
+        hint=inner or hint,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from backups.drill_cluster import answers
 from backups.manifest import Manifest
 from casedb import access
 from casedb.access_probe import probe
@@ -27,6 +28,12 @@ _OUTER_CAUSES = {
     "server closed the connection": _LOST,
     "connection to server was lost": _LOST,
     "terminating connection due to": _LOST,
+    "the database system is": _LOST,
+    "SQLSTATE 53": "the server ran out of room, memory or connections",
+    "SQLSTATE 57": "a statement was ended",
+    "SQLSTATE 55P03": "a lock did not come in time",
+    "SQLSTATE 40": "another transaction was in the way",
+    "SQLSTATE 58": "the server could not read or write a file",
     "invalid locale name": _NO_LOCALE,
     "invalid LC_": _NO_LOCALE,
     'invalid value for parameter "lc_': _NO_LOCALE,
@@ -53,6 +60,9 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
     the backup that may log in and connect has to get in. The matrix of sql/access is of this
     version's migrations, and says nothing about another version's or another application's
     database: that leaves its access unchecked, which is not the same as well.
+
+    Raises:
+        ServerUnreachableError, ToolFailedError: what happened says nothing of the backup.
     """
     found = _logins(restored, manifest)
     if not with_matrix:
@@ -68,7 +78,7 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
             f"{newest_migration()}",
         )
     try:
-        answers, strangers = probe(unbound(restored), expected, harmless=False)
+        given, strangers = probe(unbound(restored), expected, harmless=False)
     except (ConfigurationError, ToolFailedError) as error:
         if outer_cause(error):
             # No fault of the backup's: nothing can be said about it here.
@@ -76,7 +86,7 @@ def probe_access(restored: Conninfo, manifest: Manifest, *, with_matrix: bool = 
         # What cannot be checked has not passed; what was found before is not to be lost.
         reason = f"access could not be probed: {error.message}: {error.detail or ''}"
         return Probed((*found, reason.rstrip(": ")), None)
-    lines = [f"access: {difference}" for difference in access.differences(answers, expected)]
+    lines = [f"access: {difference}" for difference in access.differences(given, expected)]
     lines += [f"access: a right that the matrix does not know: {s}" for s in strangers]
     return Probed((*found, *first_few(lines)), None)
 
@@ -98,7 +108,8 @@ def newest_migration() -> str:
 
 
 def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
-    with connect(unbound(restored, major=manifest.server_major), purpose="drill") as connection:
+    superuser = unbound(restored, major=manifest.server_major)
+    with connect(superuser, purpose="drill") as connection:
         for (statement,) in connection.execute(read_sql("catalog/drill-obstacles.sql")).fetchall():
             connection.execute(statement.encode())
         allowed = {role.name: _may_connect(connection, role.name) for role in manifest.roles}
@@ -112,6 +123,8 @@ def _logins(restored: Conninfo, manifest: Manifest) -> list[str]:
             if not allowed[role.name] or name != role.name:
                 lines.append(f"role {role.name} got in and should not")
         except (ServerUnreachableError, ToolFailedError) as error:
+            if outer_cause(error) or not answers(superuser):
+                raise
             # A role may exist for another database of the same server.
             if allowed[role.name]:
                 lines.append(f"role {role.name} cannot log in: {error.detail or error.message}")

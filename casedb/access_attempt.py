@@ -31,6 +31,9 @@ CHANGED_COLUMN = {
 _HASH = "$2b$10$" + "." * 53
 # Classes of errors that are a rule of the data: broken constraints, and what triggers raise.
 _RULE_CLASSES = ("23", "P0")
+# No answer to who may do what: no room or memory, an ended session or statement, a lock that did
+# not come, another transaction in the way, a file of the server's.
+_NO_ANSWER = ("53", "57", "55P03", "40", "58")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def attempt(connection: Connection[Any], world: World, cell: Cell) -> Answer:
     """Return what comes of a cell; whatever it does is undone.
 
     Raises:
-        psycopg.Error: the connection is gone.
+        psycopg.Error: it could not be tried, as the connection is gone or the disk full.
     """
     with undone(connection):
         try:
@@ -179,10 +182,10 @@ def refusal(error: psycopg.Error) -> Answer:
     """Return what an error means, by its code and source: its words may be translated.
 
     Raises:
-        psycopg.Error: `error` itself, if the connection is gone.
+        psycopg.Error: `error` itself, if it is of the server and not of the right that was tried.
     """
     state, source = error.diag.sqlstate, error.diag.source_function or ""
-    if state is None or state.startswith("57P"):
+    if state is None or state.startswith(_NO_ANSWER):
         raise error
     if source.startswith("exec_stmt_raise") or state.startswith(_RULE_CLASSES):
         outcome = Outcome.RULE

@@ -50,7 +50,8 @@ def probe(
     Raises:
         ConfigurationError: no superuser, a role is missing, or a cell that nobody can try.
         ServerUnreachableError: no server, or it refuses us.
-        ToolFailedError: the rows to probe with could not be made.
+        ToolFailedError: the rows to probe with could not be made, or a cell not be tried: the disk
+            is full, say, or a lock did not come in time.
     """
     connection = open_connection(target, purpose="access", settings=_SETTINGS, autocommit=False)
     with server_errors():

@@ -29,6 +29,7 @@ _LOGIN_TRIGGERS_SINCE = 17
 _STATE_HINTS = {
     "25006": "A standby takes no changes, nor does what was made read-only: is it the primary that "
     "is named (`casedb config show`), and does `casedb status` tell of a restore with --freeze?",
+    "55P03": "Another session holds it: wait until that has ended, or end it, and try again.",
 }
 # What the server or libpq says, and what the reader should do about it. The first match wins.
 _CONNECT_HINTS = (

@@ -1,18 +1,20 @@
 """A drill that is hit proves nothing, records nothing, and leaves no server for long."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
+from psycopg.rows import TupleRow
 
 from backups.catalog import read_backup
 from tests.backup_faults.site import DATABASE, Site, thaw
@@ -30,7 +32,14 @@ DROPPED = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE application_name LIKE 'casedb %'"
 )
+IN_MATRIX = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'casedb access'"
 COMPARING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'casedb drill'"
+# A session that is not in yet has no name there.
+WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+DROPPED_WAITING = (
+    "SELECT count(pg_terminate_backend(pid))"
+    " FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) AS waiting"
+)
 
 
 @dataclass
@@ -39,6 +48,8 @@ class Bench:
 
     scratch: Path
     disk: SmallDisk | None = None
+    lock: "psycopg.Connection[TupleRow] | None" = None
+    """A session that holds a lock for which the drill waits."""
 
     def cluster(self) -> Path | None:
         found = [path.parent for path in self.scratch.glob("*/data/postmaster.pid")]
@@ -50,6 +61,9 @@ class Bench:
         if home is None:
             return 0
         try:
+            if self.lock:
+                row = self.lock.execute(query.encode()).fetchone()
+                return int(row[0]) if row else 0
             # A role of the backup: the cluster's own superuser has a name nobody can guess.
             with psycopg.connect(
                 f"host={home} port=5432 dbname=postgres user=postgres connect_timeout=2"
@@ -59,12 +73,36 @@ class Bench:
         except psycopg.OperationalError:
             return 0
 
+    def hold(self, table: str, *, dbname: str = DATABASE) -> None:
+        """Keep everybody from a table of the throwaway server, and stay connected to ask more."""
+        home = self.cluster()
+        assert home
+        self.lock = psycopg.connect(
+            f"host={home} port=5432 dbname={dbname} user={_superuser(home)} connect_timeout=2"
+        )
+        self.lock.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+
+    def let_go(self) -> None:
+        if self.lock:
+            self.lock.close()
+            self.lock = None
+
+
+def _superuser(home: Path) -> str:
+    """Return the name that nobody can guess: it lies in the cluster's files."""
+    for path in (home / "data" / "global").iterdir():
+        if found := re.search(rb"casedb_drill_[0-9a-f]{8}", path.read_bytes()):
+            return found[0].decode()
+    raise AssertionError("no superuser was found")
+
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     """A folder for throwaway clusters."""
     scratch = Path(tempfile.mkdtemp(prefix="d-", dir="/tmp"))
-    yield Bench(scratch)
+    made = Bench(scratch)
+    yield made
+    made.let_go()
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -128,6 +166,37 @@ def probing(site: Site, bench: Bench) -> Caught:
     return Caught(process, "pg_stat_activity: compared, session closed")
 
 
+def trying_access(site: Site, bench: Bench) -> Caught:
+    caught = waiting(site, bench, "logging in as each role", "case_comments")
+    assert bench.ask(f"{IN_MATRIX} AND wait_event_type = 'Lock'") == 1
+    return replace(caught, proof="pg_locks: the matrix waits for a table")
+
+
+def waiting(site: Site, bench: Bench, step: str, table: str, *, dbname: str = DATABASE) -> Caught:
+    """Let the drill go on from a step until it waits for `table`."""
+    process = site.start(f"step:{step}", "drill", f"--scratch={bench.scratch}")
+    site.wait_until_stopped()
+    bench.hold(table, dbname=dbname)
+    assert bench.ask(WAITING) == 0
+    site.marker.unlink()
+    site.wait_for(lambda: bench.ask(WAITING) == 1, "nobody waited")
+    return Caught(process, f"pg_locks: a session of ours waits for {table}")
+
+
+def creating_a_role(site: Site, bench: Bench) -> Caught:
+    return waiting(
+        site, bench, "creating the roles", "pg_catalog.pg_auth_members", dbname="postgres"
+    )
+
+
+def analyzing_a_table(site: Site, bench: Bench) -> Caught:
+    return waiting(site, bench, "gathering statistics", "case_comments")
+
+
+def logging_in(site: Site, bench: Bench) -> Caught:
+    return waiting(site, bench, "logging in as each role", "pg_catalog.pg_authid")
+
+
 CATCH: dict[str, Callable[[Site, Bench], Caught]] = {
     "verifying": verifying,
     "initdb": making_the_cluster,
@@ -136,14 +205,24 @@ CATCH: dict[str, Callable[[Site, Bench], Caught]] = {
     "analyzing": analyzing,
     "comparing": comparing,
     "probing": probing,
+    "access": trying_access,
+}
+# Where a session is open that can be dropped, and where that is not while its step is stopped.
+SESSION = {
+    "roles": creating_a_role,
+    "restoring": restoring,
+    "analyzing": analyzing_a_table,
+    "comparing": comparing,
+    "probing": logging_in,
+    "access": trying_access,
 }
 # A server or its disk can be hit as soon as there is one, a connection while one is open.
-SERVED = ("roles", "restoring", "analyzing", "comparing", "probing")
+SERVED = ("roles", "restoring", "analyzing", "comparing", "probing", "access")
 CELLS = [
     *((phase, fault) for phase in CATCH for fault in ("SIGKILL", "SIGTERM")),
     *((phase, "server crash") for phase in SERVED),
     *((phase, "disk full") for phase in ("initdb", *SERVED)),
-    *((phase, "connection dropped") for phase in ("restoring", "comparing")),
+    *((phase, "connection dropped") for phase in SESSION),
     ("restoring", "pg_restore killed"),
 ]
 EXIT = {
@@ -165,7 +244,7 @@ def test_a_drill_that_is_hit_proves_nothing(
             bench.disk = stack.enter_context(small_disk(bench.scratch / "disk", 256))
             bench.scratch = bench.disk.path
             stack.callback(setattr, bench, "scratch", bench.scratch.parent)
-        caught = CATCH[phase](site, bench)
+        caught = (SESSION if fault == "connection dropped" else CATCH)[phase](site, bench)
 
         strike(site, bench, caught, fault)
 
@@ -199,7 +278,7 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
         bench.disk.fill()
     elif fault == "connection dropped":
         # All but the one that asks.
-        assert bench.ask(DROPPED) >= 1
+        assert bench.ask(DROPPED_WAITING if bench.lock else DROPPED) >= 1
     elif fault == "pg_restore killed":
         # As the kernel does when memory runs out.
         for pid in caught.frozen:
@@ -210,6 +289,8 @@ def strike(site: Site, bench: Bench, caught: Caught, fault: str) -> None:
         kill_cluster(home / "data")
     if fault != "SIGTERM":
         site.marker.unlink(missing_ok=True)
+    if fault != "SIGKILL":
+        bench.let_go()
     thaw(caught.frozen)
     printed = caught.process.communicate(timeout=120)
     # What a killed drill was running is not killed with it.

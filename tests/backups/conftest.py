@@ -21,6 +21,7 @@ from casedb import s3_streams
 from casedb.conninfo import Conninfo
 from casedb.database import connect
 from casedb.s3_model import parse_location
+from casedb.seed import seed_demo
 from casedb.tools import PostgresTools
 from tests.s3.servers import SERVERS, Server, s3_server
 
@@ -67,6 +68,14 @@ def put_set(store: Store, made: Made, *, days: int = 0, commit: bool = True) -> 
         if commit:
             new.commit()
     return label
+
+
+@pytest.fixture
+def cases(database: Conninfo, tools: PostgresTools, tmp_path: Path) -> tuple[LocalStore, Manifest]:
+    """A backup of the toolkit's own database with its demo data."""
+    seed_demo(database.replace(user="case_seed"))
+    store = LocalStore(tmp_path)
+    return store, dump(database.replace(user="case_backup"), store, tools=tools)
 
 
 def passed_drill(label: str, at: datetime, *, with_access: bool = True) -> DrillReport:

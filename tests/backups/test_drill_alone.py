@@ -125,14 +125,6 @@ def test_one_change_is_found_and_nothing_else(
     assert backup.drilled.outcome == "failed"
 
 
-@pytest.fixture
-def cases(database: Conninfo, tools: PostgresTools, tmp_path: Path) -> tuple[LocalStore, Manifest]:
-    """A backup of the toolkit's own database with its demo data."""
-    seed_demo(database.replace(user="case_seed"))
-    store = LocalStore(tmp_path)
-    return store, dump(database.replace(user="case_backup"), store, tools=tools)
-
-
 def test_every_role_logs_in_and_the_access_matrix_is_probed(
     cases: tuple[LocalStore, Manifest], tools: PostgresTools
 ) -> None:
