@@ -7,6 +7,7 @@ one rule keeps is kept.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from backups.catalog import Backup, newest_drilled
 
@@ -28,6 +29,11 @@ _LASTS: dict[str, timedelta] = {
     "monthly": timedelta(days=31),
     "yearly": timedelta(days=366),
 }
+
+
+_DAY = timedelta(days=1)
+# And an hour, for what is taken once a week.
+_WEEK = timedelta(days=7, hours=1)
 
 
 @dataclass(frozen=True)
@@ -126,10 +132,11 @@ def unusual(entries: Sequence[Entry], policy: Retention, *, now: datetime) -> st
     """Return why deleting what has expired should be confirmed; None if it is an ordinary day.
 
     A clock that jumped ahead makes everything old at once, and so does a policy with a typing
-    error in it. Two things are unusual: that nothing is younger than `keep_within`, and that more
-    than half of the good ones go, however few they are. Just half is ordinary: who keeps one and
-    rotates after each dump lets go of one of two each time. Only who takes more between two
-    rotations than he keeps is asked again and again.
+    error in it. Three things are unusual: that nothing is younger than `keep_within`, that more
+    than half of the good ones go, however few they are, and that several go only because nothing
+    was dumped for much longer than before. Just half is ordinary: who keeps one and rotates after
+    each dump lets go of one of two each time. Only who takes more between two rotations than he
+    keeps is asked again and again.
     """
     good = [e for e in entries if e.backup.is_good]
     expired = [e for e in good if not e.kept]
@@ -142,7 +149,43 @@ def unusual(entries: Sequence[Entry], policy: Retention, *, now: datetime) -> st
         )
     if 2 * len(expired) > len(good):
         return f"{len(expired)} of {len(good)} backups would go at once"
+    silence = _silence([e.backup for e in good], now=now)
+    if silence is None:
+        return None
+    awake = now - silence.lasted + silence.usual
+    early = {
+        e.backup.label for e in decide([e.backup for e in entries], policy, now=awake) if e.kept
+    }
+    too_early = sum(e.backup.label in early for e in expired)
+    # In ordinary times one goes for each that comes.
+    if too_early > silence.taken_since + 1:
+        return (
+            f"{too_early} of {len(good)} backups would go only because nothing was dumped for "
+            f"{_days(silence.lasted)}, or the clock jumped"
+        )
     return None
+
+
+@dataclass(frozen=True)
+class _Silence:
+    """A time without a backup."""
+
+    lasted: timedelta
+    usual: timedelta
+    """The longest such time in the week before it: nights and weekends are ordinary."""
+    taken_since: int
+
+
+def _silence(good: Sequence[Backup], *, now: datetime) -> _Silence | None:
+    """Return the longest that ended in the last day, if it is long and much longer than usual."""
+    moments = [now, *sorted((b.taken_at for b in good if b.taken_at), reverse=True)]
+    pauses = [(newer - older, newer) for newer, older in pairwise(moments)]
+    lasted, ended = max(pause for pause in pauses if now - pause[1] <= _DAY)
+    began = ended - lasted
+    before = [p for p, end in pauses if end <= began and end - p >= began - _WEEK]
+    if not before or lasted <= max(_DAY, 1.5 * max(before)):
+        return None
+    return _Silence(lasted, max(before), sum(at >= ended for at in moments[1:]))
 
 
 def _newest_of_each(

@@ -283,6 +283,74 @@ def test_rotating_after_each_dump_is_never_unusual(
         stay = [e.backup for e in entries if e.kept]
 
 
+def hourly(until: datetime, hours: range = range(24), *, days: range = range(7)) -> list[Backup]:
+    """Return what was taken every hour of eight days, in those hours of those days of the week."""
+    times = (until - timedelta(hours=back) for back in range(8 * 24))
+    return [
+        taken((NOON - at) / timedelta(days=1), label=f"{at:%d%H}")
+        for at in times
+        if at.hour in hours and at.weekday() in days
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ages", "go", "of"),
+    [
+        # Every hour, and every day, until the clock jumped.
+        ([3.4 + back / 24 for back in range(169)], 81, 169),
+        ([1.5 + back / 24 for back in range(169)], 35, 169),
+        ([3.4 + back for back in range(8)], 3, 8),
+        # And one more was taken.
+        ([0, *(3.4 + back / 24 for back in range(169))], 81, 170),
+        ([0.1, *(3.4 + back / 4 for back in range(29))], 12, 30),
+    ],
+)
+def test_what_goes_only_because_the_clock_jumped_is_unusual(
+    ages: list[float], go: int, of: int
+) -> None:
+    backups = [taken(age, label=f"b{i}") for i, age in enumerate(ages)]
+
+    entries = decide(backups, Retention(), now=NOON)
+
+    warning = unusual(entries, Retention(), now=NOON) or ""
+    assert warning.startswith(f"{go} of {of} backups would go only because nothing was dumped for ")
+    assert warning.endswith(", or the clock jumped")
+
+
+@pytest.mark.parametrize("hours", [range(24), range(8, 18)])
+@pytest.mark.parametrize("days", [range(7), range(5)])
+@pytest.mark.parametrize("rotated_at", [2, 7, 12, 22])
+def test_nights_and_weekends_are_no_jump_of_the_clock(
+    hours: range, days: range, rotated_at: int
+) -> None:
+    begins = NOON - timedelta(days=40)
+    stay = hourly(begins, hours, days=days)
+    for past in range(1, 40 * 24):
+        now = begins + timedelta(hours=past)
+        if now.hour in hours and now.weekday() in days:
+            stay.append(taken((NOON - now) / timedelta(days=1), label=f"{now:%d%H}-{past}"))
+        if now.hour == rotated_at:
+            entries = decide(stay, Retention(), now=now)
+            assert unusual(entries, Retention(), now=now) is None
+            stay = [e.backup for e in entries if e.kept]
+
+
+def test_after_a_silence_it_is_asked_once() -> None:
+    """A server that was away for three days: what was confirmed does not come back."""
+    ages = [0, *(3 + back / 24 for back in range(169))]
+    backups = [taken(age, label=f"b{i}") for i, age in enumerate(ages)]
+    entries = decide(backups, Retention(), now=NOON)
+    assert unusual(entries, Retention(), now=NOON)
+    stay = [e.backup for e in entries if e.kept]
+
+    for hour in range(1, 30):
+        now = NOON + timedelta(hours=hour)
+        stay.append(taken(-hour / 24, label=f"n{hour}"))
+        entries = decide(stay, Retention(), now=now)
+        assert unusual(entries, Retention(), now=now) is None
+        stay = [e.backup for e in entries if e.kept]
+
+
 def test_a_newest_backup_beyond_the_policy_is_unusual() -> None:
     entries = decide([taken(age) for age in (10, 11, 12)], A_WEEK, now=NOON)
 
