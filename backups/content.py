@@ -12,6 +12,7 @@ settings that are the same in every session (SETTINGS).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from psycopg import Connection, sql
@@ -65,8 +66,23 @@ class Column:
     is_domain: bool
 
 
-def content_query(schema: str, table: str, columns: Sequence[Column]) -> sql.Composed:
-    """Return the SELECT of (rows, sum, xor) of one table, its children left out.
+def rows_of(schema: str, table: str, condition: str = "") -> sql.Composed:
+    """Return what to select from for the rows that pg_dump takes of a table, as it reads them.
+
+    A table's children are left out, but not where an extension has set a condition.
+    """
+    if condition:
+        # It comes from the catalog, and pg_dump puts it behind the table's name as well.
+        return sql.SQL("(SELECT * FROM {} {}) AS configured").format(
+            sql.Identifier(schema, table), sql.SQL(condition)
+        )
+    return sql.SQL("ONLY {}").format(sql.Identifier(schema, table))
+
+
+def content_query(
+    schema: str, table: str, columns: Sequence[Column], condition: str = ""
+) -> sql.Composed:
+    """Return the SELECT of (rows, sum, xor) of one table; `condition` as in `rows_of`.
 
     pg_is_in_recovery() costs nothing and is volatile, so the planner leaves the subquery alone;
     it would otherwise compute each row's hash twice, once for each aggregate that it is in. (OFFSET
@@ -75,23 +91,21 @@ def content_query(schema: str, table: str, columns: Sequence[Column]) -> sql.Com
     row = sql.SQL(", ").join(_hashable(column) for column in columns)
     return sql.SQL(
         "SELECT count(*), coalesce(sum(h), 0)::text, coalesce(bit_xor(h), 0)::text"
-        " FROM (SELECT hash_record_extended(ROW({}), 0) AS h, pg_is_in_recovery() FROM ONLY {})"
+        " FROM (SELECT hash_record_extended(ROW({}), 0) AS h, pg_is_in_recovery() FROM {})"
         " AS hashed"
-    ).format(row, sql.Identifier(schema, table))
+    ).format(row, rows_of(schema, table, condition))
 
 
-def row_query(
-    schema: str, table: str, key: Sequence[str], columns: Sequence[Column]
-) -> sql.Composed:
+def row_query(relation: Relation, key: Sequence[str], columns: Sequence[Column]) -> sql.Composed:
     """Return the SELECT of each row's `key`, as texts, and the hash of its columns, by key."""
     keys = [
         sql.SQL('{}::pg_catalog.text COLLATE pg_catalog."C"').format(sql.Identifier(name))
         for name in key
     ]
-    return sql.SQL("SELECT {}, hash_record_extended(ROW({}), 0) FROM ONLY {} ORDER BY {}").format(
+    return sql.SQL("SELECT {}, hash_record_extended(ROW({}), 0) FROM {} ORDER BY {}").format(
         sql.SQL(", ").join(keys),
         sql.SQL(", ").join(_hashable(column) for column in columns),
-        sql.Identifier(schema, table),
+        rows_of(relation.schema_name, relation.name, relation.condition),
         sql.SQL(", ").join(sql.SQL(str(n)) for n in range(1, len(keys) + 1)),
     )
 
@@ -114,10 +128,14 @@ def read_content(
 
     The session must have SETTINGS.
     """
+    if relation.extension:
+        # An upgrade of it adds columns at the end; its script for a new database may have them
+        # elsewhere.
+        columns = sorted(columns, key=attrgetter("name"))
+    query = content_query(relation.schema_name, relation.name, columns, relation.condition)
     rows, hash_sum, hash_xor = (
         # A materialized view without data cannot be read at all.
-        connection.execute(content_query(relation.schema_name, relation.name, columns)).fetchone()
-        or (0, "0", "0")
+        connection.execute(query).fetchone() or (0, "0", "0")
         if relation.is_populated
         else (0, "0", "0")
     )
@@ -128,6 +146,7 @@ def read_content(
         rows=rows,
         hash_sum=hash_sum,
         hash_xor=hash_xor,
+        extension=relation.extension,
     )
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from backups import anchors, content, dump_checks, facts, fingerprint, snapshot
+from backups import anchors, content, dump_checks, extensions, facts, fingerprint, snapshot
 from backups.archive_stream import archive_stream
 from backups.dump_job import Job
 from backups.manifest import (
@@ -68,7 +68,7 @@ class Proof:
     archive: FileFacts
     heads: FileFacts | None
     warnings: tuple[str, ...]
-    """What pg_dump said although it went well."""
+    """What pg_dump said although it went well, and what it leaves out without a word."""
 
 
 def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
@@ -115,7 +115,7 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
         if roles != earlier_roles:
             # The archive grants to roles that the script may not have.
             raise snapshot.Overtaken("roles of this database were changed")
-        extensions = facts.read_extensions(job.connection)
+        installed = facts.read_extensions(job.connection)
         collations = facts.read_collations(job.connection)
         migration_head = facts.read_migration_head(job.connection)
         migration_checksums = facts.read_migration_checksums(job.connection)
@@ -147,6 +147,7 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
             )
             catalog = fingerprint.read_fingerprint(job.connection, roles)
             tables = _read_tables(job, held, writing, watchdog)
+            left_out = extensions.left_out(job.connection)
             large_objects = content.read_large_objects(job.connection)
             job.on_progress(Progress("anchoring the audit trail"))
             heads = anchors.write_heads(job.connection, new, job.stored_name(HEADS), job.recipients)
@@ -156,13 +157,13 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
                 job.on_progress(Progress("writing the archive", done, total, "bytes"))
                 watchdog.look()
             archive = writing.result()
-            warnings = warnings_in(redact(stream.pg_dump.printed), "pg_dump")
+            warnings = (*warnings_in(redact(stream.pg_dump.printed), "pg_dump"), *left_out)
     return Proof(
         taken_at,
         held.identifier,
         properties,
         roles,
-        extensions,
+        installed,
         collations,
         migration_head,
         migration_checksums,

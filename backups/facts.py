@@ -78,7 +78,7 @@ def read_collations(connection: Connection[Any]) -> tuple[CollationFacts, ...]:
 def read_sequences(connection: Connection[Any]) -> tuple[SequenceFacts, ...]:
     """Return where each sequence stands right now: sequences know no snapshot."""
     found = []
-    for schema, name, increment in connection.execute(
+    for schema, name, increment, extension in connection.execute(
         read_sql("catalog/backup-sequences.sql")
     ).fetchall():
         row = connection.execute(
@@ -92,6 +92,7 @@ def read_sequences(connection: Connection[Any]) -> tuple[SequenceFacts, ...]:
                     last_value=row[0],
                     is_called=row[1],
                     increment=increment,
+                    extension=extension,
                 )
             )
     return tuple(found)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from casedb.conninfo import redact
 from casedb.errors import BackupDamagedError
@@ -29,6 +29,9 @@ SEALED_SUFFIX = ".age"
 PRINTED_MONEY = "C"
 """The locale that values of type money are dumped in: every server has it."""
 
+ExtensionName = Annotated[str | None, Field(exclude_if=lambda name: name is None)]
+"""Whose configuration a table or a sequence is, of which pg_dump takes what that extension says.
+None for all others, and then not written: manifests of before do not have it."""
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 """Of a file in the folder of its set: never a path, which could lead out of it."""
 
@@ -66,6 +69,7 @@ class TableFacts(Frozen):
     hash_sum: str
     """A decimal number; text, because it can exceed 64 bits."""
     hash_xor: str
+    extension: ExtensionName = None
 
     @property
     def full_name(self) -> str:
@@ -81,6 +85,7 @@ class SequenceFacts(Frozen):
     last_value: int
     is_called: bool
     increment: int
+    extension: ExtensionName = None
 
     @property
     def full_name(self) -> str:

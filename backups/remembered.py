@@ -7,7 +7,7 @@ every fact of the catalog besides.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +113,7 @@ def changes_since(
     facts: that is not compared.
     """
     was = json.loads(before)
+    state = replace(state, tables=_known(state.tables, was["rows"]))
     if fingerprint.PARTS not in was.get("catalog", ()):
         state = replace(state, shape=_first_part(state.shape))
     now = json.loads(as_setting(state))
@@ -131,7 +132,8 @@ def changes_since(
 
 def changes(before: Sequence[TableFacts], objects: LargeObjects, state: State) -> list[str]:
     """Return how tables differ from `before` and large objects from `objects`, a line each."""
-    was, now = ({t.full_name: t for t in _plain(found)} for found in (before, state.tables))
+    was = {t.full_name: t for t in _plain(before)}
+    now = {t.full_name: t for t in _plain(_known(state.tables, was))}
     lines = _changed_rows(*({name: t.rows for name, t in found.items()} for found in (was, now)))
     lines += [
         f"table {name} has {t.rows} rows as before, but not all the same"
@@ -151,7 +153,10 @@ def _read_large_objects(connection: Connection[Any]) -> LargeObjects | None:
 
 
 def _shape(connection: Connection[Any]) -> Shape:
-    return shape_of(fingerprint.read_fingerprint(connection, []), read_sequences(connection))
+    # An extension's sequences number the rows of its tables, which are looked at themselves; what
+    # an older casedb remembered has none of them.
+    sequences = [s for s in read_sequences(connection) if not s.extension]
+    return shape_of(fingerprint.read_fingerprint(connection, []), sequences)
 
 
 def _first_part(shape: Shape) -> Shape:
@@ -174,6 +179,11 @@ def _by_kind(catalog: Iterable[str]) -> dict[str, str]:
 
 def _digests(shape: Shape) -> dict[str, object]:
     return {"catalog": _by_kind(shape.catalog), "sequences": _digest(shape.sequences)}
+
+
+def _known(tables: Iterable[TableFacts], names: Collection[str]) -> list[TableFacts]:
+    # An older casedb did not look at extensions' tables: they are not new.
+    return [t for t in tables if not t.extension or t.full_name in names]
 
 
 def _plain(tables: Iterable[TableFacts]) -> list[TableFacts]:

@@ -11,9 +11,11 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import class_row, dict_row
 
+from backups import content
 from backups.facts import read_settings
 from backups.manifest import TableFacts
 from backups.properties import FROZEN, PREVIOUS, RESTORED, thaw_command
+from backups.snapshot import read_relations
 from casedb.conninfo import Conninfo
 from casedb.database import connect, is_pooled, scalar, server_major
 from casedb.errors import CasedbError
@@ -207,12 +209,15 @@ def written_since(live: Conninfo, tables: tuple[TableFacts, ...]) -> tuple[Writt
         with connect(
             live, purpose="restore", settings={"statement_timeout": str(_COUNTING_MS)}
         ) as connection:
+            # Which rows of an extension's table a backup has, that extension says.
+            conditions = {r.full_name: r.condition for r in read_relations(connection)}
             for table in tables:
                 if table.kind != "table":
                     continue
-                name = sql.Identifier(table.schema_name, table.name)
+                condition = conditions.get(table.full_name, "")
+                counted = content.rows_of(table.schema_name, table.name, condition)
                 row = connection.execute(
-                    sql.SQL("SELECT count(*) FROM ONLY {}").format(name)
+                    sql.SQL("SELECT count(*) FROM {}").format(counted)
                 ).fetchone()
                 rows = row[0] if row else 0
                 if rows != table.rows:

@@ -7,7 +7,8 @@ empty for a snapshot that is older (https://www.postgresql.org/docs/current/mvcc
 pg_dump takes locks of its own. A session that queues for ACCESS EXCLUSIVE between ours and
 pg_dump's waits for us, pg_dump waits behind it, and we wait for pg_dump: for ever, because the
 server does not see the last link. So pg_dump's wait is bounded, and when it gives up, everything is
-let go and begun anew (`Overtaken`).
+let go and begun anew (`Overtaken`). An extension's table pg_dump locks no sooner than it reads it,
+and without a bound: there the watchdog gives up.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,15 @@ class Relation:
     name: str
     kind: str
     is_populated: bool
+    extension: str | None = None
+    """Whose configuration it is; None for all other tables."""
+    condition: str = ""
+    """Which of its rows that extension has pg_dump take: a WHERE clause, or nothing for all."""
+
+    @property
+    def full_name(self) -> str:
+        """SCHEMA.NAME, as manifests have it."""
+        return f"{self.schema_name}.{self.name}"
 
     @property
     def has_rows(self) -> bool:
@@ -136,7 +146,7 @@ def _take(connection: Connection[Any]) -> Snapshot:
     locked = {oid for (oid,) in connection.execute(read_sql("catalog/backup-locked.sql"))}
     missed = [r for r in relations if r.is_lockable and r.oid not in locked]
     if missed:
-        raise Overtaken(f"{missed[0].schema_name}.{missed[0].name} is new")
+        raise Overtaken(f"{missed[0].full_name} is new")
     return Snapshot(connection, identifier, relations)
 
 

@@ -58,20 +58,21 @@ def diff_table(copy: Connection[Any], live: Connection[Any], table: TableFacts) 
     """
     for connection in (copy, live):
         prepare_session(connection, content.SETTINGS)
-    ours, theirs = (_columns(connection, table) for connection in (copy, live))
-    if theirs is None or ours is None:
-        where = "live database" if ours else "backup"
+    here, there = (_relation(connection, table) for connection in (copy, live))
+    if here is None or there is None:
+        where = "live database" if here else "backup"
         return _not_compared(table, f"there is no such table in the {where}")
     if root := content.read_moving(copy).get(table.full_name):
         reason = f"a restore spreads the rows of {'.'.join(root)} anew over its partitions"
         return _not_compared(table, reason)
     key = [name for (name,) in copy.execute(read_sql("catalog/primary-key.sql"), _name(table))]
+    ours, theirs = _live_columns(copy, here), _live_columns(live, there)
     common = [column for column in ours if column in theirs]
     apart = sorted({c.name for c in ours} ^ {c.name for c in theirs})
     if not key or not set(key) <= {column.name for column in common}:
         return _not_compared(table, "it has no primary key to compare by")
     with copy.transaction(), live.transaction():
-        found = merged(_rows(copy, table, key, common), _rows(live, table, key, common))
+        found = merged(_rows(copy, here, key, common), _rows(live, there, key, common))
         counts = dict.fromkeys(Difference, 0)
         shown: list[tuple[Difference, Key]] = []
         for difference, row in found:
@@ -117,11 +118,10 @@ def _name(table: TableFacts) -> tuple[str, str]:
     return table.schema_name, table.name
 
 
-def _columns(connection: Connection[Any], table: TableFacts) -> Sequence[Column] | None:
-    relation = next(
+def _relation(connection: Connection[Any], table: TableFacts) -> Relation | None:
+    return next(
         (r for r in read_relations(connection) if (r.schema_name, r.name) == _name(table)), None
     )
-    return _live_columns(connection, relation) if relation else None
 
 
 def _live_columns(connection: Connection[Any], relation: Relation) -> Sequence[Column]:
@@ -129,9 +129,9 @@ def _live_columns(connection: Connection[Any], relation: Relation) -> Sequence[C
 
 
 def _rows(
-    connection: Connection[Any], table: TableFacts, key: Sequence[str], columns: Sequence[Column]
+    connection: Connection[Any], relation: Relation, key: Sequence[str], columns: Sequence[Column]
 ) -> Iterator[Row]:
     with connection.cursor("rows") as cursor:
         cursor.itersize = _FETCHED
-        for *keys, digest in cursor.execute(content.row_query(*_name(table), key, columns)):
+        for *keys, digest in cursor.execute(content.row_query(relation, key, columns)):
             yield tuple(keys), digest
