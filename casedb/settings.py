@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from casedb.ages import format_age, parse_age
 from casedb.conninfo import SECRET_WORDS, Conninfo, libpq_variables
@@ -32,12 +33,24 @@ Age = Annotated[timedelta, BeforeValidator(lambda v: parse_age(v) if isinstance(
 
 
 def _words_of(value: object) -> object:
+    if not isinstance(value, str):
+        return value
     # Not at spaces or commas: paths have them.
-    return [w.strip() for w in value.split(";") if w.strip()] if isinstance(value, str) else value
+    return [word.strip() for word in value.split(";")] if value else ()
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_words_of)]
-"""Several texts: a list in casedb.toml, separated by ; in the environment."""
+def _worded(word: str) -> str:
+    # Passed over, "$A;$B" of variables that are not set would be a backup in clear.
+    if not word.strip():
+        raise PydanticCustomError(
+            "empty_word",
+            "One of its words is empty, as of a variable that is not set; leave it out, or set it",
+        )
+    return word
+
+
+Words = Annotated[tuple[Annotated[str, AfterValidator(_worded)], ...], BeforeValidator(_words_of)]
+"""Several texts, none of them empty: a list in casedb.toml, separated by ; in the environment."""
 
 
 class Source(StrEnum):

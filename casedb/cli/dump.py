@@ -6,6 +6,7 @@ import click
 
 from backups.catalog import newest_manifest
 from backups.client_holes import warnings_of
+from backups.manifest import Manifest
 from backups.stores import open_store
 from backups.stores.several import SeveralStores
 from casedb.cli.options import json_option, settings_options
@@ -96,11 +97,16 @@ def dump(
             took = seconds(manifest.ended_at - manifest.started_at)
             click.echo(
                 f"{manifest.label}: {len(manifest.tables)} tables, {manifest.rows} rows, "
-                f"{size(manifest.size_bytes)}, {took}"
+                f"{size(manifest.size_bytes)}, {took}, {_for_whom(manifest)}"
             )
         _require_everywhere(manifest.label, stores)
     if not as_json:
         click.echo("Prove it: casedb drill latest", err=True)
+
+
+def _for_whom(manifest: Manifest) -> str:
+    count = len(manifest.recipients)
+    return f"encrypted for {count} recipient{'s' * (count > 1)}" if count else "not encrypted"
 
 
 def _warn(warnings: Iterable[str]) -> None:

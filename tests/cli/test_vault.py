@@ -1,6 +1,7 @@
 """Several stores, encryption, chain and retention, as a person uses them."""
 
 import shutil
+from pathlib import Path
 
 from tests.cli.conftest import Casedb
 
@@ -40,6 +41,27 @@ def test_two_stores_a_key_a_drill_from_the_second_alone_and_the_chain(casedb: Ca
     assert missing.code == 6
     assert f"{labels[1]} is missing" in missing.err
     assert {"label": labels[1], "state": "missing"} in missing.json["chain"]
+
+
+def test_a_dump_says_for_how_many_it_is_encrypted_and_makes_none_in_clear_by_mistake(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    keys = [brought_up("key", "new", str(tmp_path / name)).out.strip() for name in ("a", "b")]
+    where = ("dump", f"--store={tmp_path / 'store'}")
+
+    assert brought_up(*where).out.endswith(", not encrypted\n")
+    assert brought_up(*where, "--recipient", keys[0]).out.endswith(", encrypted for 1 recipient\n")
+    both = brought_up(*where, CASEDB_RECIPIENTS=";".join(keys))
+    assert both.out.endswith(", encrypted for 2 recipients\n")
+    assert brought_up(*where, "--json", CASEDB_RECIPIENTS=keys[1]).json["recipients"] == [keys[1]]
+
+    config = tmp_path / "casedb.toml"
+    config.write_text(f'recipients = ["{keys[0]}"]\n')
+    refused = brought_up(*where, f"--config={config}", CASEDB_RECIPIENTS=";")
+    assert refused.code == 3
+    assert 'setting "recipients"' in refused.err
+    assert "HINT:" in refused.err
+    assert len(list((tmp_path / "store").rglob("manifest.json"))) == 4
 
 
 def test_a_store_that_fails_is_named_and_the_other_has_the_backup(casedb: Casedb) -> None:

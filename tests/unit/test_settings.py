@@ -188,6 +188,35 @@ def test_a_connection_string_that_cannot_be_read_is_named(
         read(tmp_path, environment=environment, conninfo=option)
 
 
+@pytest.mark.parametrize("name", ["store", "recipients", "on_success", "on_failure"])
+def test_a_list_with_an_empty_word_in_it_is_refused_wherever_it_stands(
+    tmp_path: Path, name: str
+) -> None:
+    """As `"$A;$B"` is with variables that are not set: nobody asked for none, or for one less."""
+    told = f'{name} = ["one"]'
+    for text in (";", " ", "two;", ";two", "two; ;three"):
+        with pytest.raises(ConfigurationError, match=f'"{name}"') as caught:
+            read(tmp_path, told, {f"CASEDB_{name.upper()}": text})
+        assert "One of its words is empty" in (caught.value.detail or "")
+        assert "from environment" in (caught.value.detail or "")
+        with pytest.raises(ConfigurationError, match=f'"{name}"'):
+            read(tmp_path, f'{name} = "{text}"')
+    with pytest.raises(ConfigurationError, match=f'"{name}"'):
+        read(tmp_path, f'{name} = ["two", " "]')
+    with pytest.raises(ConfigurationError, match=f'"{name}"'):
+        read_settings(options={name: ("",)}, environment={}, folder=tmp_path)
+
+
+def test_a_list_may_be_empty_in_the_file_and_is_not_given_by_an_empty_variable(
+    tmp_path: Path,
+) -> None:
+    assert read(tmp_path, "recipients = []").values.recipients == ()
+    unset = read(tmp_path, 'recipients = ["age1"]', {"CASEDB_RECIPIENTS": ""})
+    assert unset.values.recipients == ("age1",)
+    several = read(tmp_path, environment={"CASEDB_RECIPIENTS": "age1; age2"})
+    assert several.values.recipients == ("age1", "age2")
+
+
 def test_lengths_of_time_are_read_as_people_write_them(tmp_path: Path) -> None:
     assert read(tmp_path, 'keep_within = "8w"').values.keep_within == timedelta(weeks=8)
 
