@@ -66,26 +66,26 @@ def drill(
     """
     if newest_undrilled and label != LATEST:
         raise click.UsageError("--newest-undrilled and a LABEL exclude each other.")
-    keys = keys_of(settings, key_file)
+    keys: Keys | None = None
     urls = settings.store_urls if all_stores else settings.store_urls[:1]
     reports, worst = [], ExitCode.WELL
     for url in urls:
         try:
-            with (
-                nullcontext() if all_stores else another_store(settings),
-                signals_after(settings, "drill", (url,)) as story,
-            ):
-                report = _drill(
-                    settings,
-                    story,
-                    open_store(url),
-                    label,
-                    scratch,
-                    keys,
-                    newest_undrilled=newest_undrilled,
-                    with_access=not without_access,
-                    in_container=container,
-                )
+            with signals_after(settings, "drill", (url,)) as story:
+                # Once for all stores: it may come out of a pipe.
+                keys = keys or keys_of(settings, key_file)
+                with nullcontext() if all_stores else another_store(settings):
+                    report = _drill(
+                        settings,
+                        story,
+                        open_store(url),
+                        label,
+                        scratch,
+                        keys,
+                        newest_undrilled=newest_undrilled,
+                        with_access=not without_access,
+                        in_container=container,
+                    )
         except CasedbError as error:
             # With one store it is the answer; of several, each is told of.
             if len(urls) == 1:

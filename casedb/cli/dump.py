@@ -66,10 +66,10 @@ def dump(
     Example:
         casedb dump --store /var/backups/casedb
     """
-    opened = [open_store(url) for url in settings.store_urls]
-    stores = SeveralStores(opened)
     database = settings.values.database
     with signals_after(settings, "dump", settings.store_urls) as story:
+        opened = [open_store(url) for url in settings.store_urls]
+        stores = SeveralStores(opened)
         target = target_for(settings, Verb.DUMP)
         with connect(target, purpose="dump") as connection:
             tools = client_tools(settings, server_major(connection))

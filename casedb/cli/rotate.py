@@ -68,7 +68,6 @@ def rotate(
     Example:
         casedb rotate --keep-within 14d --keep-monthly 12
     """
-    policy = policy_of(settings, rules)
     now = datetime.now(UTC)
     if confirmed is not None and len(settings.store_urls) > 1:
         raise click.UsageError("--confirm N is for one store: name it with --store.")
@@ -78,7 +77,7 @@ def rotate(
         plans[url] = expire(
             open_store(url),
             settings.values.database,
-            policy,
+            policy_of(settings, rules),
             now=now,
             apply=apply_it,
             confirmed=confirmed,

@@ -37,9 +37,9 @@ def verify(
     Example:
         casedb verify latest
     """
-    store = open_store(settings.store_url)
-    keys = keys_of(settings, key_file)
     with signals_after(settings, "verify", (settings.store_url,)) as story:
+        store = open_store(settings.store_url)
+        keys = keys_of(settings, key_file)
         if chain:
             _verify_chain(settings, store, keys, as_json)
             return
