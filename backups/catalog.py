@@ -224,13 +224,23 @@ def resolve_label(
         if certain and found is not newest:
             raise _uncertain(wanted, newest, found, now)
         return found
-    good = sum(b.is_good for b in backups)
-    raise ConfigurationError(
-        f'there is no {"drilled" if good else "good"} backup of database "{database}"',
-        detail=f"{store.url} holds {len(backups)} of it, {good} of them good, none drilled."
-        if good
-        else f"{store.url} holds {len(backups)} of it, {len(backups)} of them damaged.",
-        hint="`casedb drill latest` proves one." if good else "`casedb dump` makes one.",
+    raise _none_fits(store, database, backups)
+
+
+def newest_without_drill(store: Store, database: str, *, with_access: bool) -> Backup | None:
+    """Return the newest good backup that has not passed a drill; None if each of them has.
+
+    With `with_access`, a drill that left the access matrix out does not count.
+
+    Raises:
+        ConfigurationError: if there is no good one at all: then nothing has passed.
+    """
+    backups = catalog(store, database)
+    good = [b for b in backups if b.is_good]
+    if not good:
+        raise _none_fits(store, database, backups)
+    return next(
+        (b for b in good if not (b.passed_full_drill if with_access else b.passed_drill)), None
     )
 
 
@@ -276,6 +286,17 @@ def source_of(store: Store, label: str, database: str) -> str:
     """
     named = database_of(label)
     return named if named and named in store.databases() else database
+
+
+def _none_fits(store: Store, database: str, backups: Sequence[Backup]) -> ConfigurationError:
+    good = sum(b.is_good for b in backups)
+    return ConfigurationError(
+        f'there is no {"drilled" if good else "good"} backup of database "{database}"',
+        detail=f"{store.url} holds {len(backups)} of it, {good} of them good, none drilled."
+        if good
+        else f"{store.url} holds {len(backups)} of it, {len(backups)} of them damaged.",
+        hint="`casedb drill latest` proves one." if good else "`casedb dump` makes one.",
+    )
 
 
 def _uncertain(wanted: str, ahead: Backup, newest: Backup, now: datetime) -> RefusedError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from backups.catalog import LATEST, catalog, newer_damaged, resolve_label
+from backups.catalog import LATEST, newer_damaged, newest_without_drill, resolve_label
 from backups.drill import drill as restore_and_compare
 from backups.records import UNRECORDED
 from backups.reports import DrillReport
@@ -124,14 +124,10 @@ def _drill(
 ) -> DrillReport | None:
     database = settings.values.database
     if newest_undrilled:
-        undrilled = (
-            b
-            for b in catalog(store, database)
-            if b.is_good and not (b.passed_full_drill if with_access else b.passed_drill)
-        )
-        backup = next(undrilled, None)
-        if backup is None:
+        found = newest_without_drill(store, database, with_access=with_access)
+        if found is None:
             return None
+        backup = found
     else:
         backup = resolve_label(store, database, label)
         if label == LATEST:

@@ -1,5 +1,6 @@
 """`casedb drill` for timers, and from a bucket alone."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +52,53 @@ def test_the_newest_undrilled_is_drilled_until_there_is_none(casedb: Casedb) -> 
     assert last.code == 0
     assert "every good backup has passed a drill" in last.err
     assert casedb("drill", "--newest-undrilled", labels[0]).code == 2
+
+
+@pytest.mark.parametrize("left", ["no backup", "a damaged one", "backups of another database"])
+def test_where_there_is_no_good_one_the_newest_undrilled_is_an_error(
+    brought_up: Casedb, tmp_path: Path, left: str
+) -> None:
+    """A timer would be green for ever, on a store that nobody writes to."""
+    store = tmp_path / "store"
+    store.mkdir()
+    if left != "no backup":
+        shutil.copytree(brought_up.folder / ".casedb/backups", store, dirs_exist_ok=True)
+    if left == "a damaged one":
+        for archive in store.glob("*/*/database.dump.zst"):
+            archive.write_bytes(b"")
+    database = "case_managment" if left == "backups of another database" else "case_management"
+    words = ("--database", database, "--store", str(store))
+
+    failed = brought_up("drill", "--newest-undrilled", "--json", *words)
+
+    assert failed.code == failed.json["error"]["exit_code"] == 3
+    assert f'there is no good backup of database "{database}"' in failed.err
+    assert failed.err == brought_up("drill", "latest", *words).err
+
+
+def test_of_several_stores_the_one_without_a_good_backup_fails(
+    brought_up: Casedb, tmp_path: Path
+) -> None:
+    stores = [str(tmp_path / name) for name in ("proven", "empty")]
+    shutil.copytree(brought_up.folder / ".casedb/backups", stores[0])
+    Path(stores[1]).mkdir()
+    proven = brought_up("drill", "--newest-undrilled", "--json", "--store", stores[0])
+
+    result = brought_up(
+        "drill", "--newest-undrilled", "--all-stores", "--json", CASEDB_STORE=";".join(stores),
+        CASEDB_LOG_FILE=str(tmp_path / "runs.jsonl"),
+    )  # fmt: skip
+
+    assert (proven.code, proven.json) == (0, {})
+    assert result.code == 3
+    assert result.json == {"drills": []}
+    assert f"{stores[0]}: every good backup has passed a drill" in result.err
+    assert "there is no good backup" in result.err
+    runs = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [(run["store"], run["exit_code"]) for run in runs] == [
+        ([stores[0]], 0),
+        ([stores[1]], 3),
+    ]
 
 
 def test_latest_is_the_newest_also_when_its_manifest_is_destroyed(casedb: Casedb) -> None:
