@@ -24,6 +24,7 @@ from backups.drill_cluster import (
     require_tools,
 )
 from backups.fingerprint import Fact
+from backups.in_memory import folder_in_memory
 from backups.load import (
     analyze,
     create_database,
@@ -66,10 +67,11 @@ def drill(
     """Restore the backup `label` into a throwaway cluster, compare everything, and record it.
 
     `tools` must be able to run a server of the backup's major version. `scratch` is the folder for
-    the cluster and temporary files (default: the system's); both are gone afterwards. `keys` open
-    an encrypted backup. `with_access` is whether the access matrix has to be tried; a database that
-    it does not fit cannot pass with it. With `image`, the cluster runs in a container of it, and of
-    `tools` only the client programs are needed.
+    the cluster and temporary files (default: the system's; of an encrypted backup memory, where it
+    fits); both are gone afterwards. `keys` open an encrypted backup. `with_access` is whether the
+    access matrix has to be tried; a database that it does not fit cannot pass with it. With
+    `image`, the cluster runs in a container of it, and of `tools` only the client programs are
+    needed.
 
     Raises:
         DifferenceError: it does not restore, or into something else; the failure is recorded.
@@ -86,6 +88,8 @@ def drill(
             checked = require_tools(store, database, label, tools, image)
             verify(store, label, tools=checked, keys=keys)
         manifest = full_manifest(store, read_manifest(store, database, label), keys)
+        if not image:
+            scratch = scratch or folder_in_memory(manifest)
         with watch.phase("initdb", "making a throwaway cluster"):
             admin = cluster(stack, tools, scratch, image)
         server_version = require_major(admin, manifest, image)

@@ -277,7 +277,7 @@ def _account(settings: Mapping[str, Any]) -> str:
     lines = [
         f"User={SERVICE_USER}",
         f"Group={SERVICE_USER}",
-        # Not /tmp, which may lie in memory: a drill restores the whole database there.
+        # Not /tmp, which may lie in memory: what does not fit there a drill restores here.
         "Environment=TMPDIR=/var/tmp",
         # With "-": where a store's disk is missing, it is casedb that fails, and tells of it.
         *(f'ReadWritePaths="-{path.replace("%", "%%")}"' for path in writable),

@@ -7,6 +7,7 @@ import click
 
 from backups.attempt import Wish
 from backups.catalog import LATEST, resolve_label
+from backups.in_memory import folder_in_memory
 from backups.load import load_roles
 from backups.restore import restore
 from backups.stores import open_store
@@ -95,7 +96,8 @@ def _copy(settings: Settings, wanted: str, tell: Tell) -> Iterator[tuple[Conninf
     tools = client_tools(settings, backup.manifest.server_major)
     keys = keys_of(settings, None)
     tell("making a throwaway cluster")
-    with throwaway_cluster(tools, superuser=_COPY_SUPERUSER) as admin:
+    folder = folder_in_memory(backup.manifest)
+    with throwaway_cluster(tools, superuser=_COPY_SUPERUSER, folder=folder) as admin:
         # Roles as the backup has them, and not as sql/roles says: what is probed is what was there.
         load_roles(store, backup.manifest, admin, keys)
         wish = Wish(backup.label, database)

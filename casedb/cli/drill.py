@@ -25,7 +25,8 @@ from casedb.settings import Settings
 @click.option(
     "--scratch",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder for the throwaway cluster.  [default: the system's for temporary files]",
+    help="Folder for the throwaway cluster.  [default: the system's for temporary files; of an "
+    "encrypted backup memory, if it fits]",
 )
 @click.option("--all-stores", is_flag=True, help="Drill it in each configured store.")
 @click.option("--newest-undrilled", is_flag=True, help="The newest that has not passed a drill.")
