@@ -38,6 +38,8 @@ class Bucket:
 
     def __init__(self, location: Location) -> None:
         self.location = location
+        self.in_doubt: set[str] = set()
+        """Keys of what may still come: not every request that makes it was answered."""
         self._made: Any = None
 
     @property
@@ -125,6 +127,7 @@ class Bucket:
         Ceph ignores `if_absent` in a bucket with versions (seen with 18.2.7).
         """
         words = {"IfNoneMatch": "*"} if if_absent else {}
+        self.in_doubt.add(key)
         with _errors():
             done = self._client.put_object(
                 Bucket=self.location.bucket,
@@ -134,6 +137,7 @@ class Bucket:
                 **self._words(locked=locked),
                 **words,
             )
+        self._answered(key, done)
         return str(done.get("VersionId") or "null")
 
     def create(self, key: str, data: bytes, *, locked: bool = False) -> str:
@@ -307,13 +311,15 @@ class Bucket:
 
     def end_upload(self, key: str, upload_id: str, parts: list[Mapping[str, Any]]) -> None:
         """Make the parts one object."""
+        self.in_doubt.add(key)
         with _errors():
-            self._client.complete_multipart_upload(
+            done = self._client.complete_multipart_upload(
                 Bucket=self.location.bucket,
                 Key=key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": parts},
             )
+        self._answered(key, done)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Forget an upload and what was sent of it."""
@@ -321,6 +327,11 @@ class Bucket:
             self._client.abort_multipart_upload(
                 Bucket=self.location.bucket, Key=key, UploadId=upload_id
             )
+
+    def _answered(self, key: str, answer: Mapping[str, Any]) -> None:
+        # Of several tries an earlier one may still be on its way.
+        if not answer["ResponseMetadata"].get("RetryAttempts"):
+            self.in_doubt.discard(key)
 
     def _words(self, *, locked: bool) -> dict[str, Any]:
         place = self.location

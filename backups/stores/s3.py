@@ -26,7 +26,7 @@ from backups.stores.base import (
 from backups.stores.s3_errors import deleting, reading, writing
 from backups.stores.s3_lease import lease, require_unread
 from backups.stores.s3_lock import RunLock
-from backups.stores.s3_objects import RECORDS, Objects, record
+from backups.stores.s3_objects import BEGUN, RECORDS, Objects, record
 from backups.stores.s3_set import S3Set
 from backups.stores.s3_sweep import sweep
 from casedb.errors import CasedbError
@@ -58,10 +58,10 @@ class S3Store:
     def labels(self, database: str) -> list[str]:
         """Return the labels of the sets of `database`, broken ones too, sorted."""
         found = self._objects.sets(self._objects.listing(database), database)
-        whole = [label for label, files in found.items() if MANIFEST in files]
-        rest = [label for label in found if label not in whole]
         return sorted(
-            [*whole, *(label for label in rest if not self._objects.is_debris(database, label))]
+            label
+            for label, files in found.items()
+            if not self._objects.is_debris(database, label, files)
         )
 
     def files(self, database: str, label: str) -> Mapping[str, int]:
@@ -109,19 +109,14 @@ class S3Store:
     def new_set(self, database: str, label: str) -> Iterator[NewSet]:
         """Begin a backup. Unless committed, it is gone when the block ends."""
         with writing(self.location):
-            mark = self.bucket.put(self._objects.key(database, f".begun/{label}"), b"begun")
+            mark = self.bucket.put(self._objects.key(database, f".begun/{label}"), BEGUN)
         new = S3Set(self._objects, database, label, mark=mark, run=self._locks[database])
         try:
             yield new
         finally:
             if not new.is_committed:
                 with suppress(CasedbError, S3Error):
-                    self._objects.remove(
-                        database, label, self._objects.listing(database, f"{label}/")
-                    )
-                    # As long as something is left, the mark says that it is nothing.
-                    if not self._objects.listing(database, f"{label}/").versions:
-                        self._objects.forget(self._objects.key(database, f".begun/{label}"))
+                    new.take_back()
 
     def delete(self, database: str, label: str, tombstone: bytes) -> None:
         """Delete one set, manifest first, and what verify and drill found."""

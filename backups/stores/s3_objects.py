@@ -2,12 +2,13 @@
 
 DATABASE/LABEL/FILE       a set's files, read in their oldest version
 DATABASE/records/…        what was found of sets
-DATABASE/.begun/LABEL     a set being written; without it, a set without a manifest is damaged
+DATABASE/.begun/LABEL     a set being written, or what was sent of one whose run is over may still
+                          come; without it, a set without a manifest is damaged
 DATABASE/.lock/NUMBER     held by one run while it renews it; NUMBER.released when it is done
 DATABASE/.leases/LABEL/…  held by whoever reads a set
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -21,6 +22,9 @@ from casedb.s3 import Bucket
 from casedb.s3_model import Listing, Location, S3Error, Version
 
 RECORDS = "records"
+BEGUN = b"begun"
+OVER = b"over; what was sent may still come"
+"""What marks say. Who may not read them tells them apart by their size."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,21 @@ class Objects:
         ):
             yield file
 
-    def is_debris(self, database: str, label: str) -> bool:
-        """Whether a set without a manifest was never finished, or is half deleted on purpose."""
-        begun, expired = f".begun/{label}", record(label, "expired")
+    def is_debris(self, database: str, label: str, names: Collection[str]) -> bool:
+        """Whether a set of the files `names` was never finished, or is half deleted on purpose.
+
+        A manifest that is alone may be one that came late, when the rest had been taken back.
+        """
+        witnesses = [f".begun/{label}"]
+        if MANIFEST not in names:
+            witnesses.append(record(label, "expired"))
+        elif len(names) > 1:
+            # Whatever marks there are: who may only put could hide any backup with one.
+            return False
         return any(
             # By what is listed: who may only put cannot read either of them.
             is_there(self.listing(database, rest), self.key(database, rest))
-            for rest in (begun, expired)
+            for rest in witnesses
         )
 
     def remove(self, database: str, label: str, listing: Listing) -> None:
@@ -107,7 +119,9 @@ class Objects:
                     self.bucket.delete(key, version.version_id)
         except S3Error:
             with suppress(S3Error):
-                self.bucket.put(key, b"")
+                # Where there are versions, each would stay.
+                if is_there(self.bucket.listing(key), key):
+                    self.bucket.put(key, b"")
 
 
 def record(label: str, kind: RecordKind) -> str:
@@ -115,7 +129,11 @@ def record(label: str, kind: RecordKind) -> str:
     return f"{RECORDS}/{label}.{kind}.json"
 
 
-def is_there(listing: Listing, key: str) -> bool:
-    """Whether there is such an object, and not emptied where it could not be deleted."""
+def is_there(listing: Listing, key: str, content: bytes | None = None) -> bool:
+    """Whether there is such an object, and not emptied where it could not be deleted.
+
+    With `content`, a mark's: whether it says that.
+    """
     newest = [v for v in listing.versions if v.key == key][-1:]
-    return any(not v.is_marker and v.size_bytes > 0 for v in newest)
+    sizes = [v.size_bytes for v in newest if not v.is_marker]
+    return any(size == len(content) if content else size > 0 for size in sizes)

@@ -9,7 +9,7 @@ from backups.manifest import MANIFEST
 from backups.stores.base import NewSet, ReadingDeniedError, WriteOnlyError
 from backups.stores.s3_errors import writing
 from backups.stores.s3_lock import RunLock
-from backups.stores.s3_objects import Objects, is_there
+from backups.stores.s3_objects import BEGUN, OVER, Objects, is_there
 from casedb.errors import LockedError
 
 
@@ -75,11 +75,12 @@ class S3Set:
         with writing(self._objects.location):
             # A run that stood still for long may have been swept by another.
             self._run.require()
-            begun = self._objects.key(self._database, f".begun/{self._label}")
-            if not is_there(self._objects.bucket.listing(begun), begun):
+            begun = self._mark_key
+            if not is_there(self._objects.bucket.listing(begun), begun, BEGUN):
                 raise LockedError(
                     f'"{self._label}" was swept by another run while it was written',
-                    detail=f"Its mark in {self._objects.location.url} is gone.",
+                    detail=f"Its mark in {self._objects.location.url} is gone, or says that its "
+                    "run is over.",
                     hint="Run it again; what it had written does not count.",
                 )
             data = self._manifest.getvalue()
@@ -87,6 +88,23 @@ class S3Set:
         self.is_committed = True
         # A second version of it, which a repeated request makes, goes with the next sweep.
         self._objects.forget(begun, self._mark)
+
+    def take_back(self) -> None:
+        """Remove what was written, and the mark if nothing is left and nothing can come."""
+        rest, bucket = f"{self._label}/", self._objects.bucket
+        listing = self._objects.listing(self._database, rest)
+        self._objects.remove(self._database, self._label, listing)
+        if self._objects.listing(self._database, rest).versions:
+            return
+        if any(key.startswith(self._path("")) for key in bucket.in_doubt):
+            # Whoever sweeps counts the time from here.
+            bucket.put(self._mark_key, OVER)
+        else:
+            self._objects.forget(self._mark_key)
+
+    @property
+    def _mark_key(self) -> str:
+        return self._objects.key(self._database, f".begun/{self._label}")
 
     def _path(self, name: str) -> str:
         return self._objects.key(self._database, f"{self._label}/{name}")

@@ -1,5 +1,6 @@
 """A site whose store is a bucket of a real S3 server, behind a proxy."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 
 from backups.stores import LocalStore
 from backups.stores.s3 import S3Store
+from backups.stores.s3_objects import BEGUN, OVER
 from casedb.s3_model import parse_location
 from tests.backup_faults.site import DATABASE, DRIVER, Site
 from tests.s3.proxy import Proxy, Seen, proxy
@@ -25,13 +27,26 @@ class Bucketful(Site):
         return S3Store(parse_location(f"s3://{self.bucket}/casedb?endpoint={self.s3.endpoint}"))
 
     def debris(self) -> list[str]:
-        """Unfinished uploads and marks of unfinished sets."""
+        """Unfinished uploads, files of unfinished sets, and the marks of these."""
         uploads = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
-        begun = self.s3.client().list_objects_v2(
-            Bucket=self.bucket, Prefix=f"casedb/{DATABASE}/.begun/"
-        )
-        marks = [found["Key"] for found in begun.get("Contents", [])]
-        return [*(upload["Key"] for upload in uploads), *marks]
+        begun, counting = self._marks(BEGUN), self.labels()
+        files = [k for k in self._keys() if re.match(r"[^./]+-\d+T\d+Z/", k)]
+        hidden = [key for key in files if key.partition("/")[0] not in counting]
+        return [*(upload["Key"] for upload in uploads), *hidden, *begun]
+
+    def awaited(self) -> list[str]:
+        """The labels of unfinished sets of which something may still come."""
+        return self._marks(OVER)
+
+    def _marks(self, content: bytes) -> list[str]:
+        keys = [key for key, size in self._keys().items() if size == len(content)]
+        return [key.removeprefix(".begun/") for key in keys if key.startswith(".begun/")]
+
+    def _keys(self) -> dict[str, int]:
+        """What there is of the database, and its size."""
+        folder = f"casedb/{DATABASE}/"
+        found = self.s3.client().list_objects_v2(Bucket=self.bucket, Prefix=folder)
+        return {e["Key"].removeprefix(folder): e["Size"] for e in found.get("Contents", [])}
 
     def uploads(self) -> int:
         client = self.s3.client()
@@ -51,11 +66,11 @@ class Bucketful(Site):
                     sink.write(file.read())
             new.commit()
 
-    def start_and_hold_a_part(self, *words: str) -> "subprocess.Popen[str]":
+    def start_and_hold_a_part(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a dump, and hold a part of its archive when the server has one already."""
         # Several are on their way at once; the first one passes.
         self.wall.hold = lambda method, path: Seen(method, path, 0).part > 1
-        process = self.start("nowhere", "dump", *words)
+        process = self.start("nowhere", "dump", *words, **environment)
         self.wait_for(self.wall.held.is_set, "no part was ever held")
         self.wait_for(self.wall.parts, "the first part did not pass")
         assert self.uploads() == 1

@@ -11,10 +11,11 @@ import pytest
 from backups.catalog import catalog
 from backups.drill import drill
 from backups.dump import dump
-from backups.manifest import DUMP, Manifest
+from backups.manifest import DUMP, MANIFEST, Manifest
 from backups.progress import Progress
 from backups.retention import Retention
 from backups.rotate import rotate
+from backups.stores import s3_sweep
 from backups.stores.base import ReadingDeniedError
 from backups.stores.s3 import S3Store
 from backups.tombstones import read_tombstones
@@ -171,9 +172,11 @@ def test_a_killed_run_of_the_host_counts_for_nothing_until_the_pruner_takes_it_a
     pruner: S3Store,
     sample: Conninfo,
     tools: PostgresTools,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     label = f"{SAMPLE}-20260101T000000Z"
-    host.bucket.put(f"here/{SAMPLE}/.begun/{label}", b"begun")
+    mark = f"here/{SAMPLE}/.begun/{label}"
+    host.bucket.put(mark, b"begun")
     host.bucket.put(f"here/{SAMPLE}/{label}/globals.sql", b"half of it")
     said: list[str] = []
 
@@ -184,7 +187,40 @@ def test_a_killed_run_of_the_host_counts_for_nothing_until_the_pruner_takes_it_a
     assert host.labels(SAMPLE) == made
     assert [backup.label for backup in catalog(pruner, SAMPLE)] == made[::-1]
     rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert {v.key for v in pruner.bucket.listing("here/").versions if label in v.key} == {mark}
+    monkeypatch.setattr(s3_sweep, "LATE", -timedelta(minutes=1))
+    rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
     assert not [v for v in pruner.bucket.listing("here/").versions if label in v.key]
+
+
+def test_what_comes_late_to_a_host_that_may_only_put_counts_for_nothing_and_stops_no_dump(
+    host: S3Store,
+    pruner: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    label = f"{SAMPLE}-20260101T000000Z"
+    host.bucket.put(f"here/{SAMPLE}/.begun/{label}", b"begun")
+    rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    host.bucket.put(f"here/{SAMPLE}/{label}/{MANIFEST}", b"sent by a run that was killed then")
+
+    made = [take(host, sample, tools).label for _ in range(2)]
+
+    assert host.labels(SAMPLE) == pruner.labels(SAMPLE) == made
+    monkeypatch.setattr(s3_sweep, "LATE", -timedelta(minutes=1))
+    rotate(pruner, SAMPLE, ONE, now=datetime.now(UTC), apply=True)
+    assert not [v for v in pruner.bucket.listing("here/").versions if label in v.key]
+
+
+def test_marks_that_a_host_cannot_delete_are_emptied_once(
+    host: S3Store, sample: Conninfo, tools: PostgresTools
+) -> None:
+    for _ in range(3):
+        take(host, sample, tools)
+
+    marks = [v.key for v in host.bucket.listing(f"here/{SAMPLE}/.begun/").versions]
+    assert sorted(marks) == sorted([*set(marks), *set(marks)])
 
 
 def test_a_host_can_overwrite_and_readers_do_not_notice(

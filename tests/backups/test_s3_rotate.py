@@ -1,12 +1,14 @@
 """What goes from a bucket and what stays: retention, locked objects, what killed runs left."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from backups.catalog import catalog
 from backups.manifest import DUMP, MANIFEST
 from backups.rotate import rotate
+from backups.stores import s3_sweep
 from backups.stores.s3 import S3Store
 from backups.tombstones import read_tombstones
 from backups.verify import verify
@@ -143,8 +145,13 @@ def test_what_a_killed_run_left_counts_for_nothing_and_is_swept(
         left = store.sweep(SAMPLE)
 
     assert len(left) == 2
-    assert not [key for key in keys(store) if label in key]
+    assert {key for key in keys(store) if label in key} == {f"{folder}/.begun/{label}"}
     assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
+    # Until nothing can come any more that was sent before the kill.
+    monkeypatch.setattr(s3_sweep, "LATE", -timedelta(minutes=1))
+    with store.lock(SAMPLE):
+        assert store.sweep(SAMPLE) == []
+    assert not [key for key in keys(store) if label in key]
 
 
 def test_a_set_that_lost_its_manifest_is_damage_and_no_debris(server: Server, made: Made) -> None:

@@ -4,7 +4,9 @@ PLACE is "nowhere"; "step:NAME" or "step:NAME:N", a step of the progress that is
 with N or more done; "event:NAME:PART" or "event:NAME:PART:N", the N-th audit event (sys.audit) of
 that name with PART, a regular expression, among its arguments, just before it is carried out. There
 the file MARKER is made, and the main thread waits until it is gone. DRIVER_S3_ATTEMPTS is how often
-a request to an S3 server is tried, DRIVER_S3_LIFETIME_S how long a lock or a lease holds there.
+a request to an S3 server is tried, DRIVER_S3_LIFETIME_S how long a lock or a lease holds there, and
+how long what was sent may take to come; with DRIVER_S3_PART_BYTES parts are so long, and one is on
+its way at a time.
 """
 
 import contextlib
@@ -78,9 +80,15 @@ if attempts := os.environ.get("DRIVER_S3_ATTEMPTS"):
 
     s3.REQUEST_ATTEMPTS = int(attempts)
 if lifetime := os.environ.get("DRIVER_S3_LIFETIME_S"):
-    from backups.stores import s3_lease, s3_lock
+    from backups.stores import s3_lease, s3_lock, s3_sweep
 
+    s3_sweep.LATE = timedelta(seconds=float(lifetime))
     for module in (s3_lock, s3_lease):
-        vars(module)["LIFETIME"] = timedelta(seconds=float(lifetime))
+        vars(module)["LIFETIME"] = s3_sweep.LATE
+if part_bytes := os.environ.get("DRIVER_S3_PART_BYTES"):
+    # Otherwise all of a small database is read before the first part has come.
+    from casedb import s3_streams
+
+    s3_streams.PART_BYTES, s3_streams.STREAMS = int(part_bytes), 1
 _arrange(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
 main(sys.argv[3:])
