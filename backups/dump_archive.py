@@ -37,6 +37,7 @@ from backups.stores.base import NewSet
 from backups.watchdog import Watchdog
 from casedb import tools as programs
 from casedb.conninfo import redact
+from casedb.database import scalar
 
 _POLL_S = 0.5
 # What pg_dump writes of case data, as a part of the database's size: without indexes, but with
@@ -202,6 +203,8 @@ def _explained(job: Job) -> Iterator[None]:
     try:
         yield
     except EndedEarly as error:
+        # Where the server is gone, that is the reason, whoever has seen it first.
+        scalar(job.connection, "SELECT 1")
         raise _reason(job, error.argv, error.returncode, error.printed) from error
 
 
