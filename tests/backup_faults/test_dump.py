@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from backups.chain import read_head
-from tests.backup_faults.site import DATABASE, Site, thaw, wait
+from tests.backup_faults.site import DATABASE, Site, thaw, wait, wait_until
 from tests.matrix.disk import SmallDisk
 from tests.matrix.server import CRASHED
 from tests.matrix.table import leave_row
@@ -29,6 +29,10 @@ LOCKED = (
     " AND a.application_name = 'casedb dump'"
 )
 PROGRAMS = f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS}"
+SESSIONS = (
+    f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}'"
+    " AND application_name LIKE 'casedb dump%'"
+)
 COPYING = (
     f"SELECT count(*) FROM pg_stat_activity WHERE {THEIRS} AND state = 'active'"
     " AND query LIKE 'COPY padding.two %'"
@@ -212,7 +216,10 @@ def crash(site: Site) -> None:
 
 
 def drop(site: Site) -> None:
+    # The server says who was there, and the wire whom it led to.
+    assert site.ask(SESSIONS) >= 1
     assert site.wire.cut() >= 1
+    wait_until(lambda: not site.ask(SESSIONS), "a session outlived its connection")
 
 
 def strike(site: Site, caught: Caught, fault: str, phase: str) -> int:

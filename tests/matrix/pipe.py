@@ -6,7 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
-_SOCKET = ".s.PGSQL.5432"
+SOCKET = ".s.PGSQL.5432"
 
 
 class Pipe:
@@ -15,20 +15,24 @@ class Pipe:
     def __init__(self, folder: Path, server: Path) -> None:
         self.folder = folder
         self._server = server
-        self._open: list[socket.socket] = []
-        self.cut_connections = 0
+        self._open: list[tuple[socket.socket, socket.socket]] = []
         self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(folder / _SOCKET))
+        self._listening.bind(str(folder / SOCKET))
         self._listening.listen(16)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
         """Cut every connection there is; return how many."""
-        ends, self._open = self._open, []
-        for end in ends:
+        cut, self._open = self._open, []
+        for end in (end for both in cut for end in both):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        return len(ends) // 2
+        return len(cut)
+
+    @property
+    def living(self) -> int:
+        """How many connections neither side has closed."""
+        return len(self._open)
 
     def close(self) -> None:
         self._listening.close()
@@ -42,20 +46,27 @@ class Pipe:
                 return
             server = socket.socket(socket.AF_UNIX)
             try:
-                server.connect(str(self._server / _SOCKET))
+                server.connect(str(self._server / SOCKET))
             except OSError:
                 client.close()
                 server.close()
                 continue
-            self._open += [client, server]
+            self._open.append((client, server))
             threading.Thread(target=self._pass_on, args=(client, server), daemon=True).start()
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         with client, server, contextlib.suppress(OSError, ValueError):
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                for end in ready:
-                    data = end.recv(1 << 16)
-                    if not data:
-                        return
-                    (server if end is client else client).sendall(data)
+            try:
+                self._carry(client, server)
+            finally:
+                # Whoever cut it has forgotten it already.
+                self._open.remove((client, server))
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        while True:
+            ready, _, _ = select.select([client, server], [], [])
+            for end in ready:
+                data = end.recv(1 << 16)
+                if not data:
+                    return
+                (server if end is client else client).sendall(data)
