@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from backups.catalog import catalog
+from backups.chain import check_chain, read_head
 from backups.drill import drill
 from backups.dump import dump
-from backups.manifest import DUMP, MANIFEST, Manifest
+from backups.manifest import DUMP, MANIFEST, Link, Manifest
 from backups.progress import Progress
 from backups.retention import Retention
 from backups.rotate import rotate
@@ -75,13 +76,19 @@ def pruner(server: Server, bucket: str, host: S3Store, monkeypatch: pytest.Monke
 
 
 def take(
-    store: S3Store, sample: Conninfo, tools: PostgresTools, said: list[str] | None = None
+    store: S3Store,
+    sample: Conninfo,
+    tools: PostgresTools,
+    said: list[str] | None = None,
+    *,
+    chain: Path | None = None,
 ) -> Manifest:
     def tell(progress: Progress) -> None:
         if said is not None:
             said.append(progress.phase)
 
-    return dump(sample.replace(user="sample_backup"), store, tools=tools, on_progress=tell)
+    target = sample.replace(user="sample_backup")
+    return dump(target, store, tools=tools, chain=chain, on_progress=tell)
 
 
 def test_a_host_that_may_only_put_dumps_and_says_that_nothing_was_read_back(
@@ -265,3 +272,44 @@ def test_a_host_may_lock_what_it_puts_and_nobody_gets_it_out_before_its_time(
     assert plan.deleted == ()
     assert pruner.labels(SAMPLE) == [old.label, new.label]
     assert verify(pruner, old.label, tools=tools).outcome == "passed"
+
+
+def test_a_host_that_may_only_put_keeps_the_chain_and_its_head_tells_what_is_gone(
+    host: S3Store, pruner: S3Store, sample: Conninfo, tools: PostgresTools, tmp_path: Path
+) -> None:
+    """The pruner reads, and the host remembers: what one of them misses, the other cannot know."""
+    memory = tmp_path / "chain"
+    made = [take(host, sample, tools, chain=memory) for _ in range(3)]
+    oldest, middle, newest = (manifest.label for manifest in made)
+    head = read_head(memory, SAMPLE)
+
+    def states(known: Link | None) -> dict[str, str]:
+        return {e.label: e.state.value for e in check_chain(pruner, SAMPLE, known)}
+
+    def take_away(label: str) -> None:
+        for version in pruner.bucket.listing("here/").versions:
+            if f"/{label}/" in version.key:
+                pruner.bucket.delete(version.key, version.version_id)
+
+    checksums = {b.label: b.manifest_sha256 for b in catalog(pruner, SAMPLE)}
+    links = [
+        Link(label=label, manifest_sha256=checksum, stores=(pruner.url,))
+        for label, checksum in sorted(checksums.items())
+    ]
+    assert [*(manifest.previous for manifest in made), head] == [None, *links]
+    assert states(head) == {newest: "whole", middle: "whole", oldest: "whole"}
+    assert states(None) == {newest: "unattested", middle: "whole", oldest: "whole"}
+    with pytest.raises(ReadingDeniedError):
+        check_chain(host, SAMPLE, head)
+
+    take_away(newest)
+    assert states(head) == {newest: "missing", middle: "unattested", oldest: "whole"}
+    assert states(None) == {middle: "unattested", oldest: "whole"}
+
+    take_away(middle)
+    # Only the manifest that has gone with it said that there was one in the middle.
+    assert states(head) == {newest: "missing", oldest: "unattested"}
+    assert states(None) == {oldest: "unattested"}
+
+    after = take(host, sample, tools, chain=memory).label
+    assert states(None) == {after: "unattested", newest: "missing", oldest: "unattested"}
