@@ -16,7 +16,7 @@ from casedb.conninfo import Conninfo
 from casedb.throwaway import throwaway_cluster
 from casedb.tools import PostgresTools
 from tests.cli.conftest import Casedb, Result
-from tests.s3.servers import PRUNER, Server, moto
+from tests.s3.servers import PRUNER, SERVERS, Server, s3_server
 
 _UPDATE = bool(os.environ.get("RUNBOOK_UPDATE"))
 PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "restore.md"
@@ -37,9 +37,9 @@ _VARIES = (
 )
 
 
-@pytest.fixture
-def bucket() -> Iterator[Server]:
-    with moto() as server:
+@pytest.fixture(params=SERVERS)
+def bucket(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with s3_server(request.param) as server:
         server.client().create_bucket(Bucket="case-documents")
         yield server
 

@@ -13,15 +13,15 @@ from casedb.errors import ToolFailedError, UnverifiedError
 from casedb.s3 import Bucket
 from casedb.s3_model import parse_location
 from casedb.seed import seed_demo
-from tests.s3.servers import Server, moto
+from tests.s3.servers import SERVERS, Server, s3_server
 
 if TYPE_CHECKING:
     from tests.restore.conftest import Night
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[Server]:
-    with moto() as server:
+@pytest.fixture(scope="module", params=SERVERS)
+def s3(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with s3_server(request.param) as server:
         yield server
 
 
