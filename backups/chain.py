@@ -22,6 +22,7 @@ from backups.stores.base import Store
 from backups.stores.durable import sync_folder
 from backups.tombstones import read_tombstones
 from casedb.errors import ConfigurationError
+from casedb.s3_model import without_endpoint
 
 
 class State(StrEnum):
@@ -149,12 +150,12 @@ def judge(
     expired for whose tombstone nobody vouches.
     """
     said: dict[str, set[str]] = {}
-    expected_here = set()
-    is_known = any(url in link.stores for link in links)
     for link in links:
         said.setdefault(link.label, set()).add(link.manifest_sha256)
-        if not is_known or not link.stores or url in link.stores:
-            expected_here.add(link.label)
+    put_here = _put_into(url, links)
+    expected_here = {
+        link.label for link in links if not put_here or not link.stores or link.label in put_here
+    }
     entries = []
     for label in sorted({*there, *broken, *expired, *said}, reverse=True):
         wanted = said.get(label)
@@ -174,6 +175,28 @@ def judge(
             state = State.MISSING if label in expected_here else State.ELSEWHERE
         entries.append(ChainEntry(label, state))
     return entries
+
+
+def _put_into(url: str, links: Sequence[Link]) -> set[str]:
+    """Return the labels of what was put into the store at `url`, whatever it was called then.
+
+    It may have another endpoint since, or on another host, and had none in its name once. So the
+    same bucket at another endpoint is another store only if one dump wrote to both. Where nobody
+    can tell, it was put here: rather a false alarm than a backup that nobody misses.
+    """
+    address = without_endpoint(url)
+    beside = [link for link in links if url in link.stores]
+    others = {name for link in beside for name in link.stores} - {url}
+    # From then on it is AWS's; before, it may have been what this one was called.
+    address_is_another = min((li.label for li in beside if address in li.stores), default="")
+
+    def is_here(name: str, link: Link) -> bool:
+        if name not in others:
+            return without_endpoint(name) == address
+        both_by_former_name = link.stores.count(name) > 1
+        return name == address and (link.label < address_is_another or both_by_former_name)
+
+    return {link.label for link in links if any(is_here(name, link) for name in link.stores)}
 
 
 def _read(path: Path) -> Link | None:

@@ -17,6 +17,7 @@ _OPTIONS = {
     "lock_days": "days that nobody can delete an object of a backup",
     "lock_mode": "COMPLIANCE or GOVERNANCE",
 }
+_ENDPOINT = "?endpoint="
 _READ_AFTER_HOURS = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes of AWS whose objects have to be brought back before they can be read."""
 
@@ -39,8 +40,22 @@ class Location:
 
     @property
     def url(self) -> str:
-        """The address without its options."""
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        """What it is called: its address, and its endpoint if it has one.
+
+        Of two servers both may have a bucket of that name. Not the profile or the region, which on
+        another host may be others for the same store, nor what says how objects are put there.
+        """
+        address = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        return f"{address}{_ENDPOINT}{self.endpoint.rstrip('/')}" if self.endpoint else address
+
+
+def without_endpoint(url: str) -> str:
+    """Return what a location of that `Location.url` was called before, and is with AWS.
+
+    >>> without_endpoint("s3://bucket/prefix?endpoint=https://s3.example.com")
+    's3://bucket/prefix'
+    """
+    return url.partition(_ENDPOINT)[0]
 
 
 @dataclass(frozen=True)
@@ -100,13 +115,13 @@ def parse_location(url: str) -> Location:
             class that cannot be read at once.
     """
     parts = urlsplit(url)
-    if parts.username or parts.password:
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    if parts.username or parts.password or "@" in options.get("endpoint", ""):
         raise ConfigurationError(
             "the store's address has credentials in it",
             detail="Addresses are shown, logged and kept in the history of shells.",
             hint="Put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials.",
         )
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
     unknown = sorted(options.keys() - _OPTIONS.keys())
     if unknown or not parts.netloc:
         raise ConfigurationError(

@@ -46,7 +46,7 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """Where it is, without options."""
+        """Where it is; of the options the endpoint alone."""
         return self.location.url
 
     def databases(self) -> list[str]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from backups.stores import name_of
 from casedb.cli.options import json_option, settings_options
 from casedb.cli.output import print_json
 from casedb.cli.signals import tell
@@ -59,7 +60,7 @@ def report_failure(settings: Settings, verb: str, as_json: bool) -> None:
         started_at=datetime.now(UTC),
         seconds=0.0,
         bytes=None,
-        store=tuple(url.partition("?")[0] for url in settings.store_urls),
+        store=tuple(name_of(url) for url in settings.store_urls),
         message=message,
         invocation=invocation,
     )

@@ -12,7 +12,7 @@ import click
 from backups.catalog import catalog
 from backups.interrupts import hear_no_more, too_late
 from backups.metrics import StoreState, write_metrics
-from backups.stores import open_store
+from backups.stores import name_of, open_store
 from casedb.conninfo import redact
 from casedb.errors import CasedbError, ExitCode, TerminatedError, ToolFailedError
 from casedb.hooks import call_hook
@@ -81,7 +81,7 @@ def signals_after(settings: Settings, command: str, stores: tuple[str, ...]) -> 
             started_at=started_at,
             seconds=time.monotonic() - began,
             bytes=story.size_bytes,
-            store=tuple(url.partition("?")[0] for url in stores),
+            store=tuple(name_of(url) for url in stores),
             message=message,
             invocation=os.environ.get("INVOCATION_ID"),
         )
@@ -156,7 +156,7 @@ def _write_metrics(settings: Settings, run: Run) -> None:
             states.append(StoreState(store.url, database, backups, datetime.now(UTC)))
         except CasedbError as error:
             # Without a line of its own, an alert on its absence tells.
-            click.echo(f"note: no metrics of {url.partition('?')[0]}: {error.message}", err=True)
+            click.echo(f"note: no metrics of {name_of(url)}: {error.message}", err=True)
     earlier: list[Run] = []
     if settings.log_path:
         try:

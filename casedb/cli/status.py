@@ -7,7 +7,7 @@ import click
 from backups.catalog import catalog, newest_drilled, without_the_future
 from backups.facts import read_settings
 from backups.properties import FROZEN, thaw_command
-from backups.stores import Store, open_store
+from backups.stores import Store, name_of, open_store
 from backups.stores.base import ReadingDeniedError
 from casedb import migrations
 from casedb.cli.options import json_option, settings_options
@@ -118,7 +118,6 @@ def _print(findings: list[Finding], *, several: bool) -> None:
 
 def _backup_facts(url: str, database: str, now: datetime) -> BackupFacts | Finding:
     """Return what the store holds, or, where it cannot be read, the one finding that says so."""
-    shown = url.partition("?")[0]
     try:
         store = open_store(url)
         try:
@@ -133,7 +132,7 @@ def _backup_facts(url: str, database: str, now: datetime) -> BackupFacts | Findi
                 known=False,
             )
     except CasedbError as error:
-        return Finding("backup", False, error.message, error.hint, shown)
+        return Finding("backup", False, error.message, error.hint, name_of(url))
 
 
 def _read(store: Store, database: str, now: datetime) -> BackupFacts:

@@ -51,7 +51,7 @@ def test_a_bucket_that_goes_away_half_way_leaves_the_folder_whole(
         site.s3.restart()
 
     assert code == 5, printed
-    assert site.opened().url in printed
+    assert site.url in printed
     assert site.wall.count(0) >= 1
     assert new_in_each(site) == (1, 0)
     # Who could take it back was gone.

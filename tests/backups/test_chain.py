@@ -297,3 +297,54 @@ def test_a_backup_that_is_missing_from_a_copy_is_missing(
     shutil.rmtree(copy.root / small.dbname / labels[1])
 
     assert states(copy, small, tmp_path) == ["whole", "missing", "unattested"]
+
+
+HERE, THERE = "s3://b/x?endpoint=http://here", "s3://b/x?endpoint=http://there"
+FORMER = "s3://b/x"
+"""What both were called before the endpoint was part of a name; and still is one of AWS."""
+
+
+@pytest.mark.parametrize(
+    ("url", "stores", "fate"),
+    [
+        # Each pair: where backup 1 was put, which is gone; then where backup 2 was.
+        (HERE, [(HERE, THERE), (HERE, THERE)], "missing"),
+        (HERE, [(THERE,), (HERE, THERE)], "elsewhere"),
+        # By a casedb of before, to one of them, and to both.
+        (HERE, [(FORMER,), (HERE,)], "missing"),
+        (HERE, [(FORMER, FORMER), (HERE, THERE)], "missing"),
+        (HERE, [("file:///x",), (FORMER,)], "elsewhere"),
+        # To one of them only: which one, nobody can tell any more.
+        (HERE, [(FORMER,), (HERE, THERE)], "missing"),
+        # AWS beside another server.
+        (FORMER, [(HERE,), (FORMER, HERE)], "elsewhere"),
+        (FORMER, [(FORMER,), (FORMER, HERE)], "missing"),
+        (HERE, [(FORMER,), (FORMER, HERE)], "missing"),
+        # The same store under another endpoint, or with AWS_ENDPOINT_URL on one host of the two.
+        (HERE, [(THERE,), (THERE,)], "missing"),
+        (HERE, [(THERE,), (HERE,)], "missing"),
+        (FORMER, [(HERE,), (HERE,)], "missing"),
+        (FORMER, [(HERE,), (FORMER,)], "missing"),
+    ],
+)
+def test_what_a_bucket_on_one_of_two_servers_misses(
+    url: str, stores: list[tuple[str, ...]], fate: str
+) -> None:
+    links = [
+        Link(label=str(number), manifest_sha256="", stores=where)
+        for number, where in enumerate(stores, 1)
+    ]
+
+    (entry,) = [e for e in judge({"3": ""}, [], {}, links, url) if e.label == "1"]
+
+    assert entry.state == fate
+
+
+def test_beside_another_server_the_address_alone_is_aws_from_then_on() -> None:
+    links = [
+        Link(label="1", manifest_sha256="", stores=(FORMER, HERE)),
+        Link(label="2", manifest_sha256="", stores=(FORMER,)),
+    ]
+
+    assert judge({}, [], {}, links, HERE)[0] == ChainEntry("2", State.ELSEWHERE)
+    assert judge({}, [], {}, links, FORMER)[0] == ChainEntry("2", State.MISSING)

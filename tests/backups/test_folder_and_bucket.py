@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,8 +53,7 @@ def hit_in_its_archive(bucket: S3Store, fault: Callable[[], int | None]) -> Iter
 
     with proxy(bucket.location.endpoint or "") as wall:
         wall.fault = answer
-        url = f"{bucket.url}?endpoint={wall.endpoint}"
-        yield S3Store(parse_location(url))
+        yield S3Store(replace(bucket.location, endpoint=wall.endpoint))
     assert answers
 
 
@@ -105,7 +105,7 @@ def test_a_bucket_that_goes_away_does_not_keep_the_backup_from_the_folder(
         several = SeveralStores([folder, hit] if first == "folder" else [hit, folder])
         manifest = dump(small, several, tools=tools)
 
-    error = several.failures[bucket.url]
+    error = several.failures[hit.url]
     assert isinstance(error, ConfigurationError)
     assert "no bucket" in error.message
     assert several.urls == (folder.url,)
@@ -141,8 +141,8 @@ def test_credentials_that_are_revoked_do_not_keep_the_backup_from_the_folder(
         several = SeveralStores([folder, hit])
         manifest = dump(small, several, tools=tools)
 
-    assert isinstance(several.failures[bucket.url], CasedbError)
-    assert several.failures[bucket.url].exit_code == 5
+    assert isinstance(several.failures[hit.url], CasedbError)
+    assert several.failures[hit.url].exit_code == 5
     assert several.urls == (folder.url,)
     assert verify(folder, manifest.label, tools=tools).outcome == "passed"
     assert catalog(bucket, small.dbname) == []
@@ -168,7 +168,7 @@ def test_a_folder_that_fills_up_does_not_keep_the_backup_from_the_bucket(
         error = several.failures[folder.url]
         assert isinstance(error, ToolFailedError)
         assert error.message == "the store is full"
-        assert several.urls == (bucket.url,)
+        assert several.urls == (hit.url,)
         assert verify(bucket, manifest.label, tools=tools).outcome == "passed"
         assert catalog(folder, small.dbname) == []
         disk.make_room()

@@ -138,7 +138,8 @@ def test_the_runbook_prints_what_it_shows(
 
 
 def tidy(line: str) -> str:
-    """Return `line` with the folders of this run as they are on a host."""
+    """Return `line` with the folders and servers of this run as they are on a host."""
+    line = re.sub(r"\?endpoint=\S+", "", line)
     line = re.sub(r"file:///\S*/backups\b", "file:///var/backups/casedb", line)
     return re.sub(r"(?<= on )/\S+:\d+", "the local socket:5432", line)
 
