@@ -111,7 +111,7 @@ def _plan(
     if backup.manifest is None or backup.damage:
         raise damaged(store, source, wish.label, [backup.damage or "It has no manifest."])
     manifest = full_manifest(store, backup.manifest, keys)
-    server = read_server(connection, scratch)
+    server = read_server(connection, scratch, manifest)
     ours = unbound(admin, major=server.major if server.is_superuser else None)
     live = (
         read_live(connection, ours, wish.database, manifest.tables)

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection
 
 from backups import content, facts, fingerprint
+from backups.collations import needed, order_notes, read_restored
 from backups.manifest import (
     DatabaseProperties,
     LargeObjects,
@@ -70,13 +71,8 @@ def compare(
             f"the catalog was not compared: the backup is of PostgreSQL {manifest.server_major}, "
             f"this is {server.major}"
         )
-    properties = facts.read_properties(connection)
-    found += compare_properties(manifest.properties, properties)
-    if properties.collation_version != manifest.properties.collation_version:
-        notes.append(
-            "the collation's version was "
-            f"{manifest.properties.collation_version} and is {properties.collation_version}"
-        )
+    found += compare_properties(manifest.properties, facts.read_properties(connection))
+    notes += order_notes(needed(manifest), read_restored(connection))
     relations, unknown = _compared_relations(connection, manifest)
     notes += unknown
     tables = _read_tables(connection, relations, on_progress)

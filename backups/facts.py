@@ -67,12 +67,13 @@ def read_extensions(connection: Connection[Any]) -> tuple[ExtensionFacts, ...]:
 
 
 def read_collations(connection: Connection[Any]) -> tuple[CollationFacts, ...]:
-    """Return the collations made in this database, with the versions they were made with."""
-    rows = connection.execute(
-        "SELECT oid::regcollation::text, collversion FROM pg_collation"
-        " WHERE collversion IS NOT NULL AND oid >= 16384 ORDER BY 1"
-    )
-    return tuple(CollationFacts(name=name, version=version) for name, version in rows)
+    """Return the collations that were made in this database or that something in it relies on.
+
+    The session must have content.SETTINGS: names are printed as its search path wants them.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(read_sql("catalog/backup-collations.sql")).fetchall()
+    return tuple(CollationFacts.model_validate(row) for row in rows)
 
 
 def read_sequences(connection: Connection[Any]) -> tuple[SequenceFacts, ...]:

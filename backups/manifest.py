@@ -163,10 +163,18 @@ class ExtensionFacts(Frozen):
 
 
 class CollationFacts(Frozen):
-    """The version of a collation that indexes and constraints here rely on."""
+    """A collation that was made in the database, or that something in it relies on."""
 
     name: str
-    version: str
+    """As SQL has it; without a schema, it is one that initdb makes."""
+    provider: Literal["libc", "icu", "builtin"] | None = None
+    """None in manifests of before, which have those alone that were made in the database."""
+    locale: str | None = None
+    """Of one that was made in the database: what it is made of."""
+    version: str | None
+    """That of the library when it was made or refreshed; None if its order has none."""
+    actual_version: str | None = None
+    """That of the library which sorted when it was dumped; None in manifests of before as well."""
 
 
 class Link(Frozen):

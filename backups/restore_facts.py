@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import class_row, dict_row
 
-from backups import content
+from backups import collations, content
+from backups.collations import Collations
 from backups.facts import read_settings
-from backups.manifest import TableFacts
+from backups.manifest import Manifest, TableFacts
 from backups.properties import FROZEN, PREVIOUS, RESTORED, thaw_command
 from backups.snapshot import read_relations
 from casedb.conninfo import Conninfo
@@ -67,7 +68,6 @@ class ServerState:
     is_standby: bool
     is_read_only: bool
     bootstrap_superuser: str
-    collation_version: str | None
     max_wal_size_bytes: int
     roles: frozenset[str]
     roles_without_login: frozenset[str]
@@ -79,6 +79,8 @@ class ServerState:
     wal_on_same_disk: bool
     roles_without_password: frozenset[str] = frozenset()
     """Empty as well if only a superuser could tell."""
+    collations: Collations = field(default_factory=Collations)
+    """Of those that the backup relies on; empty as well if only a superuser could tell."""
     scratch_on_same_disk: bool = False
     """Whether the folder for the unpacked archive may lie on the disk of the data directory."""
 
@@ -129,10 +131,13 @@ class LiveState:
         return sum(found.sessions for found in self.sessions)
 
 
-def read_server(connection: Connection[Any], scratch: Path | None = None) -> ServerState:
+def read_server(
+    connection: Connection[Any], scratch: Path | None = None, manifest: Manifest | None = None
+) -> ServerState:
     """Return what the server says of itself; `connection` is to another database than the target.
 
-    `scratch` is this machine's folder for the unpacked archive (default: the system's).
+    `scratch` is this machine's folder for the unpacked archive (default: the system's). Without
+    the `manifest` of what is to be restored, collations are not asked for.
 
     Raises:
         ToolFailedError: PostgreSQL reported an error.
@@ -141,8 +146,10 @@ def read_server(connection: Connection[Any], scratch: Path | None = None) -> Ser
         row = cursor.execute(read_sql("catalog/restore-server.sql")).fetchone()
     assert row is not None
     free, same_disk = None, True
+    sorting = Collations()
     if row["is_superuser"] and not row["is_standby"] and not row["is_read_only"]:
         free, same_disk = _disk(connection)
+        sorting = collations.read_server(connection, manifest) if manifest else sorting
     sets = ("roles", "roles_without_login", "databases")
     without: frozenset[str] = frozenset()
     if row["is_superuser"]:
@@ -155,6 +162,7 @@ def read_server(connection: Connection[Any], scratch: Path | None = None) -> Ser
         free_bytes=free,
         wal_on_same_disk=same_disk,
         roles_without_password=without,
+        collations=sorting,
         scratch_on_same_disk=free is not None and _lies_beside(connection, scratch),
     )
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from backups.catalog import Backup
 from backups.clocks import is_from_the_future
+from backups.collations import needed, order_notes
 from backups.manifest import Manifest
 from backups.restore_facts import LiveState, ServerState
 from backups.unfinished import debris, drop_statement
@@ -122,9 +123,7 @@ def plan_notes(
         here = server.extensions.get(extension.name)
         if here and here != extension.version:
             notes.append(f"extension {extension.name} was {extension.version}, here it is {here}")
-    was = manifest.properties.collation_version
-    if manifest.properties.locale_provider == "libc" and was != server.collation_version:
-        notes.append(f"the collation's version was {was}, here it is {server.collation_version}")
+    notes += order_notes(needed(manifest), server.collations)
     if server.free_bytes is None:
         notes.append("the server does not tell how much disk is free")
     if live and replace and live.session_count and not freeze:

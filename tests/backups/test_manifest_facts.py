@@ -172,7 +172,15 @@ def what_it_needs(dumped: Dumped) -> dict[str, Any]:
             {"name": "hstore", "version": "1.7"},
             {"name": "plpgsql", "version": "1.0"},
         ],
-        "collations": [{"name": "app.loose", "version": loose}],
+        "collations": [
+            {
+                "name": "app.loose",
+                "provider": "icu",
+                "locale": "und-u-ks-level1",
+                "version": loose,
+                "actual_version": loose,
+            }
+        ],
     }
 
 

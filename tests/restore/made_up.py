@@ -20,7 +20,6 @@ SERVER = ServerState(
     is_standby=False,
     is_read_only=False,
     bootstrap_superuser="postgres",
-    collation_version="2.36",
     max_wal_size_bytes=GIB,
     roles=frozenset(),
     roles_without_login=frozenset(),

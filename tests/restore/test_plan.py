@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from backups.catalog import read_backup
-from backups.manifest import ExtensionFacts
+from backups.collations import Collations
+from backups.manifest import CollationFacts, ExtensionFacts
 from casedb.cli.restore_output import print_plan
 from tests.restore.conftest import Night
 from tests.restore.made_up import GIB, LIVE, SERVER, drilled_backup, messages, planned
@@ -137,14 +138,19 @@ def test_a_drill_that_failed_is_told_of_and_the_newest_that_passed_named(night: 
 
 
 def test_other_versions_of_the_server_and_its_collation_are_noted(night: Night) -> None:
-    here = replace(SERVER, version="99.1", collation_version="99.9")
-    properties = night.manifest.properties.model_copy(update={"locale_provider": "libc"})
-    manifest = night.manifest.model_copy(update={"properties": properties})
+    made = CollationFacts(name="a.german", provider="icu", version="1", actual_version="2")
+    manifest = night.manifest.model_copy(update={"collations": (made,)})
+    collations = Collations({'"default"': "99.9", "a.german": "1"}, frozenset({"a.gone"}))
+    here = replace(SERVER, version="99.1", collations=collations)
 
     notes = "\n".join(planned(night, here, manifest=manifest).notes)
 
     assert f"is of PostgreSQL {manifest.server_version}, not 99.1" in notes
-    assert f"version was {properties.collation_version}, here it is 99.9" in notes
+    was = manifest.properties.collation_version or "none"
+    assert f") had version {was}, here it has 99.9" in notes
+    # What its newest rows were accepted in is another order, whatever it was made with.
+    assert "collation a.german had version 1 (2 where it was dumped), here it has 1" in notes
+    assert "a.gone" not in notes
 
 
 def test_a_full_disk_is_not_an_unknown_one(
