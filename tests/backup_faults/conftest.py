@@ -1,7 +1,7 @@
 """A database to back up, a store with one good backup, and a disk that can be filled.
 
 Runs only when this folder is named: `make fault-matrix`. A run of all of it also compares its cells
-with the table in docs/backups.md; FAULT_MATRIX_UPDATE=1 writes that.
+and what came of each with the table in docs/backups.md; FAULT_MATRIX_UPDATE=1 writes that.
 """
 
 import os
@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Make a run of the whole matrix fail when the docs show other cells than it has."""
+    """Make a run of the whole matrix fail when the docs show other cells, or other outcomes."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     chosen = [Path(arg).resolve() for arg in session.config.args]
     narrowed = session.config.option.keyword or chosen != [HERE]

@@ -5,17 +5,21 @@ from collections.abc import Iterable, Sequence
 
 Row = Sequence[str]
 """Verb, phase, fault, proof, outcome, next run: what a cell leaves."""
-Cell = tuple[str, str, str]
-"""Verb, fault and phase: what makes a cell."""
+Cell = tuple[str, str, str, str, str]
+"""Verb, fault and phase, which make a cell; outcome and next run, as far as they are lasting."""
 HEAD = "| what | fault | hit while | what came of it | the next run |\n|---|---|---|---|---|\n"
 _TABLE = re.compile(re.escape(HEAD) + r"(?P<rows>(?:\|.*\n)*)")
 _NUMBER = re.compile(r"^\d+ ")
 _TIME = re.compile(r", \d+\.\d s$")
+_COUNT = re.compile(r"\b\d+(?= (MB|MiB|found|requests?|parts? (sent|refused))\b)")
 
 
 def cells_of(rows: Iterable[Row]) -> set[Cell]:
     """Return the cells that left `rows`."""
-    return {(verb, fault, _NUMBER.sub("", phase)) for verb, phase, fault, *_ in rows}
+    return {
+        (verb, fault, _NUMBER.sub("", phase), lasting(outcome), lasting(again))
+        for verb, phase, fault, _proof, outcome, again in rows
+    }
 
 
 def cells_in(page: str) -> set[Cell]:
@@ -25,8 +29,15 @@ def cells_in(page: str) -> set[Cell]:
         return set()
     rows = [line.strip("| ").split(" | ") for line in found["rows"].splitlines()]
     return {
-        (what, fault, phase) for what, fault, phases, *_ in rows for phase in phases.split(", ")
+        (what, fault, phase, lasting(outcome), lasting(again))
+        for what, fault, phases, outcome, again in rows
+        for phase in phases.split(", ")
     }
+
+
+def lasting(text: str) -> str:
+    """Return an outcome without what changes from run to run; exit codes and what is left stay."""
+    return _COUNT.sub("N", _TIME.sub("", text))
 
 
 def written(page: str, rows: Iterable[Row]) -> str:
