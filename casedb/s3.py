@@ -22,6 +22,7 @@ import botocore.exceptions
 import botocore.session
 from botocore.config import Config
 
+from casedb.errors import ConfigurationError
 from casedb.kept_parts import Fetch, KeptParts
 from casedb.memory import give_back_from
 from casedb.s3_model import Listing, Location, S3Error, Version
@@ -34,7 +35,10 @@ _PAUSE_S = 1.0
 
 
 class Bucket:
-    """What a store needs of a bucket. Every method raises S3Error and nothing else."""
+    """What a store needs of a bucket. Every method raises S3Error and nothing else.
+
+    But for ConfigurationError, where AWS' own files make no sense: then none of them works.
+    """
 
     def __init__(self, location: Location) -> None:
         self.location = location
@@ -48,7 +52,7 @@ class Bucket:
         if self._made is None:
             # Otherwise glibc keeps up to 60 MB of parts.
             give_back_from(PART_BYTES // 2)
-            with _errors():
+            with _errors(), _configured():
                 session = boto3.session.Session(
                     profile_name=self.location.profile,
                     region_name=self.location.region,
@@ -376,6 +380,23 @@ def _session() -> Any:
     session = botocore.session.get_session()
     session.register_component("data_loader", _loader())
     return session
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    try:
+        yield
+    except (
+        botocore.exceptions.ProfileNotFound,
+        botocore.exceptions.ConfigParseError,
+        botocore.exceptions.InvalidConfigError,
+    ) as error:
+        raise ConfigurationError(
+            "the configuration of AWS cannot be used",
+            detail=f"{' '.join(str(error).split()).rstrip('.')}.",
+            hint="The profile is what profile= in the address names, or else AWS_PROFILE. It has "
+            "to be in ~/.aws/config or ~/.aws/credentials of the account that runs casedb.",
+        ) from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from casedb.conninfo import Conninfo
 from casedb.errors import BackupDamagedError, ConfigurationError, UnverifiedError
 from casedb.tools import PostgresTools
 from tests.backups.conftest import SAMPLE, Made, keys, put_set, store_in
-from tests.s3.servers import Server
+from tests.s3.servers import PRUNER, Server
 
 pytestmark = pytest.mark.usefixtures("as_pruner", "small_parts")
 
@@ -181,3 +181,73 @@ def test_a_bucket_tells_how_it_keeps_what_is_deleted(server: Server, store: S3St
     assert store_in(server, name, "&lock_days=3").safeguards() == Safeguards(True, 5, 9, 3)
     with pytest.raises((UnverifiedError, ConfigurationError)):
         store_in(server, "no-such-bucket-at-all").safeguards()
+
+
+@pytest.fixture
+def aws_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where AWS' two files are, in place of ~/.aws."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("named_by", ["address", "environment"])
+def test_a_profile_says_who_asks_and_may_say_where(
+    server: Server, made: Made, aws_folder: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+) -> None:
+    words = f"region = us-east-1\nendpoint_url = {server.endpoint}\n"
+    (aws_folder / "config").write_text(f"[profile vault]\n{words}")
+    keys = [f"{name.lower()} = {value}" for name, value in PRUNER.items()]
+    (aws_folder / "credentials").write_text("\n".join(["[vault]", *keys, ""]))
+    url = f"s3://{server.new_bucket()}/some/where"
+    if named_by == "address":
+        # Which the profile of the address outranks, and AWS_PROFILE does not.
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "access-nobody")
+        url += "?profile=vault"
+    else:
+        for name in PRUNER:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_PROFILE", "vault")
+    store = open_store(url)
+
+    label = put_set(store, made)
+
+    assert [(b.label, b.is_good) for b in catalog(open_store(url), SAMPLE)] == [(label, True)]
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "environment", "why"),
+    [
+        ("", "?profile=valut", {}, "(valut) could not be found"),
+        ("", "", {"AWS_PROFILE": "valut"}, "(valut) could not be found"),
+        ("[profile vault\n", "?profile=vault", {}, "Unable to parse"),
+        ("[profile vault]\nsource_profile = x\nrole_arn = arn:aws:iam::1:role/x\n",
+         "?profile=vault", {}, '"x" referenced'),
+    ],
+)  # fmt: skip
+def test_a_profile_that_is_not_there_is_no_trouble_of_the_network(
+    sample: Conninfo,
+    tools: PostgresTools,
+    aws_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: str,
+    words: str,
+    environment: dict[str, str],
+    why: str,
+) -> None:
+    (aws_folder / "config").write_text(config)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(f"s3://bucket/x{words}")
+
+    for action in (
+        lambda: dump(sample, store, tools=tools),
+        lambda: catalog(store, SAMPLE),
+        lambda: store.safeguards(),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            action()
+        assert why in (caught.value.detail or "")
+        assert "AWS_PROFILE" in (caught.value.hint or "")
+        assert caught.value.exit_code == 3
