@@ -7,7 +7,7 @@ they were in an earlier backup, in a store that he cannot write to.
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from psycopg import Connection
@@ -41,24 +41,42 @@ class _Pieces(io.RawIOBase):
 
 
 def write_heads(
-    connection: Connection[Any], new: NewSet, name: str, recipients: Sequence[str] = ()
+    connection: Connection[Any],
+    new: NewSet,
+    name: str,
+    recipients: Sequence[str] = (),
+    *,
+    look: Callable[[], object] = lambda: None,
 ) -> FileFacts | None:
-    """Put the heads in the connection's snapshot into the set, under `name`.
+    """Put the heads in the connection's snapshot into the set, under `name`; `look` now and then.
 
     Returns None if there is no audit trail.
     """
     if not audit.has_audit(connection):
         return None
     with new.create(name) as file:
-        return compressed_heads(connection, file, recipients)
+        return compressed_heads(connection, file, recipients, look=look)
 
 
 def compressed_heads(
-    connection: Connection[Any], file: BinaryIO, recipients: Sequence[str] = ()
+    connection: Connection[Any],
+    file: BinaryIO,
+    recipients: Sequence[str] = (),
+    *,
+    look: Callable[[], object] = lambda: None,
 ) -> FileFacts:
-    """Write the heads in the connection's snapshot into `file`, as a backup keeps them."""
-    pieces = cast(BinaryIO, _Pieces(audit_heads.read_heads(connection)))
-    return compress_for(pieces, file, recipients)
+    """Write the heads in the connection's snapshot into `file`, as a backup keeps them.
+
+    Before each batch of them, `look` is called.
+    """
+    pieces = _looking(audit_heads.read_heads(connection), look)
+    return compress_for(cast(BinaryIO, _Pieces(pieces)), file, recipients)
+
+
+def _looking(pieces: Iterator[bytes], look: Callable[[], object]) -> Iterator[bytes]:
+    for piece in pieces:
+        look()
+        yield piece
 
 
 def read_heads(store: Store, manifest: Manifest, keys: Keys | None = None) -> Iterator[Block]:

@@ -14,6 +14,7 @@ from psycopg import Connection
 
 from backups import large_tables, toc
 from backups.archive_form import ArchiveForm
+from backups.dump_progress import Meter
 from backups.large_tables import LargeTable
 from backups.pipes import Pipes
 from backups.readers import EndedEarly, Program, Readers, piped, reading
@@ -26,6 +27,9 @@ from casedb.database import server_major
 from casedb.errors import ToolFailedError
 from casedb.tools import PostgresTools
 
+_ROW_HEAD_BYTES = 5
+"""pg_dump writes each row as a block, and before it how long it is."""
+
 
 class ArchiveStream:
     """The archive, read from front to end."""
@@ -36,11 +40,12 @@ class ArchiveStream:
         pg_dump: Program,
         readers: Readers,
         tables: Sequence[LargeTable],
+        meter: Meter,
     ) -> None:
         self.pg_dump = pg_dump
         self._tables = tables
-        self.size_bytes = 0
-        """How much has been read."""
+        self.meter = meter
+        """How much of the tables has been read."""
         self._accelerated = False
         self._pipes = pipes
         self._readers = readers
@@ -56,7 +61,10 @@ class ArchiveStream:
             ToolFailedError: the archive is none that rows can be added to.
         """
         piece = next(self._pieces, b"")
-        self.size_bytes += len(piece)
+        if piece:
+            self.meter.add(len(piece))
+        else:
+            self.meter.end()
         return piece
 
     def is_accelerated(self) -> bool:
@@ -90,6 +98,7 @@ class ArchiveStream:
         yield from filter(None, rest)
         for table, number, of_it in zip(self._tables, numbers, rows, strict=True):
             self._accelerated = table.is_accelerated
+            self.meter.begin(table.size_bytes, table.ratio)
             yield from block(head, number, of_it, is_binary=table.is_binary)
         self._readers.end()
 
@@ -103,11 +112,13 @@ def archive_stream(
     snapshot: str,
     form: ArchiveForm,
     lock_wait_ms: int,
+    tables_bytes: int = 0,
 ) -> Iterator[ArchiveStream]:
     """Start what it takes, and yield the archive; the programs are ended with the block.
 
     `connection` holds `snapshot`, and `target` is how programs connect. They and the threads that
-    begin in the block are batch jobs to the scheduler.
+    begin in the block are batch jobs to the scheduler. `tables_bytes` is how much all tables take,
+    for the meter.
 
     Raises:
         EndedEarly: a reader could not begin.
@@ -146,4 +157,24 @@ def archive_stream(
             if binary:
                 # Not before pg_dump has begun: it reads the catalog meanwhile, on another core.
                 tables = [large_tables.in_its_format(connection, table) for table in tables]
-            yield ArchiveStream(pipes, pg_dump, readers, tables)
+            read = {table.pattern for table in tables}
+            left = [table for table in large if table.pattern not in read]
+            tables = large_tables.measured(connection, tables)
+            left = large_tables.measured(connection, left, row_head_bytes=_ROW_HEAD_BYTES)
+            meter = Meter()
+            meter.begin(*_rest(tables_bytes, tables, left))
+            yield ArchiveStream(pipes, pg_dump, readers, tables, meter)
+
+
+def _rest(
+    tables_bytes: int, tables: Sequence[LargeTable], left: Sequence[LargeTable]
+) -> tuple[int, float]:
+    """Return how much the tables take whose rows pg_dump writes, and how many bytes come of each.
+
+    `left` are the large ones of them, and `tables` those that it does not write.
+    """
+    size = max(0, tables_bytes - sum(table.size_bytes for table in tables))
+    large = sum(table.size_bytes for table in left)
+    comes = sum(table.size_bytes * table.ratio for table in left)
+    comes += max(0, size - large) * large_tables.TEXT_RATIO
+    return size, comes / size if size else 1.0

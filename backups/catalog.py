@@ -142,9 +142,9 @@ def newer_damaged(store: Store, database: str, label: str) -> list[Backup]:
 
 
 def newest_manifest(store: Store, database: str) -> Manifest | None:
-    """Return a recent manifest to estimate from; None if there is none, or none can be read.
+    """Return a recent manifest; None if there is none, or none can be read.
 
-    By label, which is enough for an estimate and costs one look.
+    By label, which costs one look.
     """
     try:
         seen = store.at_a_glance(database)

@@ -13,7 +13,6 @@ from backups import content, facts, snapshot
 from backups import dump_checks as checks
 from backups.archive_form import USUAL, ArchiveForm
 from backups.chain import announce, read_head, settle
-from backups.dump_archive import expected_bytes
 from backups.dump_job import Job
 from backups.dump_set import write_set
 from backups.interrupts import held, too_late
@@ -53,7 +52,6 @@ def dump(
     form: ArchiveForm = USUAL,
     recipients: Sequence[str] = (),
     chain: Path | None = None,
-    earlier: Manifest | None = None,
 ) -> Manifest:
     """Put a backup of `target`'s database into `store` and return its manifest.
 
@@ -62,8 +60,7 @@ def dump(
     `form` is how the archive is written.
     With `recipients`, public keys of age, everything but when and how much is encrypted to them,
     and the roles' password verifiers are part of it. `chain` is the folder where this host
-    remembers its newest backup, so that the next one can name it. `earlier` is any earlier backup
-    of the same database, by which the time left is estimated better.
+    remembers its newest backup, so that the next one can name it.
 
     Raises:
         RefusedError: the role does not see everything, the store has too little room, or the
@@ -85,21 +82,19 @@ def dump(
     ):
         require_direct(connection)
         snapshot.prepare_session(connection, _SESSION)
-        size_bytes = int(scalar(connection, "SELECT pg_database_size(current_database())"))
         job = Job(
             target=target,
             connection=connection,
             tools=tools,
             server=facts.read_server(connection),
             database=str(scalar(connection, "SELECT current_database()")),
-            size_bytes=size_bytes,
+            size_bytes=int(scalar(connection, "SELECT pg_database_size(current_database())")),
             on_progress=on_progress,
             lock_wait_s=lock_wait_s,
             attempts=attempts,
             recipients=tuple(recipients),
             chain=chain,
             form=form,
-            expected_bytes=expected_bytes(size_bytes, earlier),
         )
         checks.require_primary(connection)
         checks.require_all_rows(connection)

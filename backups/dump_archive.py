@@ -7,30 +7,31 @@ file a table instead of one that any pg_restore reads, and its largest table sti
 
 from collections.abc import Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 
 from backups import anchors, content, dump_checks, extensions, facts, fingerprint, snapshot
 from backups.archive_stream import archive_stream
 from backups.dump_job import Job
+from backups.dump_progress import LARGE_OBJECTS, Gauge, read_sizes
 from backups.manifest import (
     DUMP,
     HEADS,
-    SEALED_SUFFIX,
     CollationFacts,
     DatabaseProperties,
     ExtensionFacts,
     FileFacts,
     LargeObjects,
-    Manifest,
     RoleFacts,
     SequenceFacts,
     TableFacts,
 )
-from backups.progress import Progress
+from backups.meanwhile import meanwhile
+from backups.progress import Progress, seldom
 from backups.readers import EndedEarly
 from backups.sealing import compress_for
 from backups.stores.base import NewSet
@@ -40,9 +41,6 @@ from casedb.conninfo import redact
 from casedb.database import scalar
 
 _POLL_S = 0.5
-# What pg_dump writes of case data, as a part of the database's size: without indexes, but with
-# bytes in hexadecimal.
-_ARCHIVE_RATIO = 0.7
 # The setting that the server's hint names, in whatever language, when its table of locks is full.
 _LOCKS = "max_locks_per_transaction"
 _LOCK_NOT_AVAILABLE, _DEADLOCK = "55P03", "40P01"
@@ -70,20 +68,6 @@ class Proof:
     heads: FileFacts | None
     warnings: tuple[str, ...]
     """What pg_dump said although it went well, and what it leaves out without a word."""
-
-
-def expected_bytes(size_bytes: int, earlier: Manifest | None) -> int:
-    """Return about how much pg_dump will write, from the database's size and an earlier backup.
-
-    >>> expected_bytes(1000, None)
-    700
-    """
-    if earlier and earlier.database_size_bytes:
-        for name in (DUMP, f"{DUMP}{SEALED_SUFFIX}"):
-            found = earlier.files.get(name)
-            if found and found.raw_size_bytes:
-                return found.raw_size_bytes * size_bytes // earlier.database_size_bytes
-    return int(size_bytes * _ARCHIVE_RATIO)
 
 
 def proven_archive(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
@@ -124,10 +108,11 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
         watchdog = Watchdog(
             job.connection, str(target.get("application_name")), patience_s=job.lock_wait_s
         )
+        sizes = read_sizes(job.connection, held.relations)
         # Left in the opposite order: the programs end, then the thread that reads, then the file.
         with (
             new.create(job.stored_name(DUMP)) as file,
-            futures.ThreadPoolExecutor(1) as pool,
+            futures.ThreadPoolExecutor(2) as pool,
             _explained(job),
             archive_stream(
                 job.connection,
@@ -136,6 +121,7 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
                 snapshot=held.identifier,
                 form=job.form,
                 lock_wait_ms=job.lock_wait_ms,
+                tables_bytes=sum(sizes.values()),
             ) as stream,
         ):
             writing = pool.submit(
@@ -147,15 +133,13 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
                 stream.is_accelerated,
             )
             catalog = fingerprint.read_fingerprint(job.connection, roles)
-            tables = _read_tables(job, held, writing, watchdog)
+            gauge = Gauge(job.on_progress, stream.meter, sizes)
+            tables, large_objects = _prove(job, held, gauge, pool, writing, watchdog)
             left_out = extensions.left_out(job.connection)
-            large_objects = content.read_large_objects(job.connection)
-            job.on_progress(Progress("anchoring the audit trail"))
-            heads = anchors.write_heads(job.connection, new, job.stored_name(HEADS), job.recipients)
+            heads = _anchor(job, new, gauge, writing)
+            gauge.tell("writing the archive")
             while not futures.wait([writing], timeout=_POLL_S).done:
-                done = stream.size_bytes
-                total = max(job.expected_bytes, done)
-                job.on_progress(Progress("writing the archive", done, total, "bytes"))
+                gauge.tell("writing the archive")
                 watchdog.look()
             archive = writing.result()
             warnings = (*warnings_in(redact(stream.pg_dump.printed), "pg_dump"), *left_out)
@@ -178,23 +162,57 @@ def _proven(job: Job, new: NewSet, earlier_roles: Sequence[RoleFacts]) -> Proof:
     )
 
 
-def _read_tables(
+def _prove(
     job: Job,
     held: snapshot.Snapshot,
+    gauge: Gauge,
+    pool: futures.Executor,
     writing: "futures.Future[FileFacts]",
     watchdog: Watchdog,
-) -> tuple[TableFacts, ...]:
+) -> tuple[tuple[TableFacts, ...], LargeObjects]:
     relations = [relation for relation in held.relations if relation.has_rows]
     columns = content.read_columns(job.connection, relations)
+
+    def look() -> None:
+        # A full disk is worth knowing before the last table has been read.
+        _require_no_failure(writing)
+        gauge.tell("proving the tables")
+
     found = []
-    for done, relation in enumerate(relations):
-        if writing.done():
-            # A full disk is worth knowing before the last table has been read.
-            writing.result()
+    for relation in relations:
+        look()
         watchdog.look()
-        job.on_progress(Progress("proving the tables", done, len(relations), "tables"))
-        found.append(content.read_content(job.connection, relation, columns[relation.oid]))
-    return tuple(found)
+        gauge.begin_proof(relation.oid)
+        read = partial(content.read_content, job.connection, relation, columns[relation.oid])
+        found.append(meanwhile(pool, job.connection, read, look))
+    gauge.begin_proof(LARGE_OBJECTS)
+    read_all = partial(content.read_large_objects, job.connection)
+    return tuple(found), meanwhile(pool, job.connection, read_all, look)
+
+
+def _anchor(
+    job: Job, new: NewSet, gauge: Gauge, writing: "futures.Future[FileFacts]"
+) -> FileFacts | None:
+    phase = "anchoring the audit trail"
+    tell = seldom(job.on_progress)
+
+    def look() -> None:
+        _require_no_failure(writing)
+        if writing.done():
+            # How many chains there are, nobody has counted.
+            tell(Progress(phase))
+        else:
+            gauge.tell(phase)
+
+    look()
+    return anchors.write_heads(
+        job.connection, new, job.stored_name(HEADS), job.recipients, look=look
+    )
+
+
+def _require_no_failure(writing: "futures.Future[FileFacts]") -> None:
+    if writing.done():
+        writing.result()
 
 
 @contextmanager
@@ -204,7 +222,8 @@ def _explained(job: Job) -> Iterator[None]:
         yield
     except EndedEarly as error:
         # Where the server is gone, that is the reason, whoever has seen it first.
-        scalar(job.connection, "SELECT 1")
+        with suppress(psycopg.errors.InFailedSqlTransaction):
+            scalar(job.connection, "SELECT 1")
         raise _reason(job, error.argv, error.returncode, error.printed) from error
 
 

@@ -35,8 +35,6 @@ class Job:
     recipients: tuple[str, ...]
     chain: Path | None
     form: ArchiveForm
-    expected_bytes: int
-    """About how long the archive will be before compression; for the time left."""
 
     @property
     def lock_wait_ms(self) -> int:

@@ -27,7 +27,7 @@ from backups.manifest import (
     Link,
     Manifest,
 )
-from backups.progress import Progress
+from backups.progress import Progress, seldom
 from backups.stores.base import NewSet, WriteOnlyError
 from backups.streams import HashingReader
 from backups.version import tool_version
@@ -35,6 +35,8 @@ from casedb import tools as programs
 from casedb.conninfo import redact
 from casedb.database import connect, scalar
 from casedb.errors import ToolFailedError
+
+_READING_BACK = "reading the archive back"
 
 
 def write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, str]:
@@ -68,7 +70,7 @@ def write_set(job: Job, new: NewSet, previous: Link | None) -> tuple[Manifest, s
         sealed=bool(job.recipients),
     )
     write_clear(new, files, INSTRUCTIONS, text.encode())
-    job.on_progress(Progress("reading the archive back"))
+    job.on_progress(Progress(_READING_BACK))
     new.check(lambda copy: _require_readable(job, copy, files))
     holes = warnings_of(job.tools.version)
     manifest = Manifest(
@@ -138,7 +140,11 @@ def _require_readable(job: Job, new: NewSet, files: Mapping[str, FileFacts]) -> 
     archive = job.stored_name(DUMP)
     for name, written in files.items():
         try:
-            found = _read(job, new, name) if name == archive else new.read_back(name)
+            found = (
+                _read(job, new, name, written.size_bytes)
+                if name == archive
+                else new.read_back(name)
+            )
             same = found is None or found.same_bytes(written)
             reason = None if same else "it has another checksum than was written"
         except UnreadableArchiveError as error:
@@ -155,7 +161,7 @@ def _require_readable(job: Job, new: NewSet, files: Mapping[str, FileFacts]) -> 
             )
 
 
-def _read(job: Job, new: NewSet, archive: str) -> FileFacts:
+def _read(job: Job, new: NewSet, archive: str, size_bytes: int) -> FileFacts:
     """Return what the archive is in the store: its head listed, its bytes compared to the last.
 
     That zstd can read them all is for `verify` and a drill to show. What only the recipients can
@@ -166,6 +172,8 @@ def _read(job: Job, new: NewSet, archive: str) -> FileFacts:
         if not job.recipients:
             require_listed(reader, job.tools, decompress_all=False)
         if (found := new.read_back(archive)) is None:
-            reader.drain()
+            tell = seldom(job.on_progress)
+            while reader.read():
+                tell(Progress(_READING_BACK, reader.size_bytes, size_bytes, "bytes"))
             found = reader.facts()
         return found

@@ -19,10 +19,25 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+TOLD_EVERY_S = 0.25
 
 
 def unseen(_: Progress) -> None:
     """Show progress to nobody."""
+
+
+def seldom(on_progress: OnProgress) -> OnProgress:
+    """Return how to tell `on_progress` of one phase a few times a second at most."""
+    phase, told_at = None, 0.0
+
+    def tell(step: Progress) -> None:
+        nonlocal phase, told_at
+        now = time.monotonic()
+        if step.phase != phase or now - told_at >= TOLD_EVERY_S:
+            phase, told_at = step.phase, now
+            on_progress(step)
+
+    return tell
 
 
 @dataclass

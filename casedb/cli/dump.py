@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import click
 
-from backups.catalog import newest_manifest
 from backups.client_holes import warnings_of
 from backups.manifest import Manifest
 from backups.stores import open_store
@@ -66,7 +65,6 @@ def dump(
     Example:
         casedb dump --store /var/backups/casedb
     """
-    database = settings.values.database
     with signals_after(settings, "dump", settings.store_urls) as story:
         opened = [open_store(url) for url in settings.store_urls]
         stores = SeveralStores(opened)
@@ -85,7 +83,6 @@ def dump(
                 form=form_of(settings, jobs=jobs, copy_format=copy_format, level=level),
                 recipients=recipients,
                 on_progress=tell,
-                earlier=newest_manifest(opened[0], database),
             )
         _warn(warning for warning in manifest.warnings if warning not in known)
         story.label, story.size_bytes = manifest.label, manifest.size_bytes

@@ -128,18 +128,21 @@ def progress(what: str) -> Iterator[Tell]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        # What compresses takes its bytes in bursts: the last half minute's say little of the rest.
+        speed_estimate_period=600,
     )
     with bar:
         task = bar.add_task(what, total=None, share="")
-        first, began = Progress(""), time.monotonic()
+        first, last, began = Progress(""), Progress(""), time.monotonic()
 
         def tell(step: str | Progress) -> None:
-            nonlocal first, began
+            nonlocal first, last, began
             found = Progress(step) if isinstance(step, str) else step
-            if found.phase != first.phase:
+            if found.phase != last.phase and not _goes_on(last, found):
                 # Rate and time left belong to one phase, which may begin with much done already.
                 first, began = found, time.monotonic()
                 bar.reset(task)
+            last = found
             share = f"{found.done / found.total:4.0%}" if found.total else ""
             if found.total and found.unit == "bytes":
                 passed_s = time.monotonic() - began
@@ -151,6 +154,19 @@ def progress(what: str) -> Iterator[Tell]:
             )
 
         yield tell
+
+
+def _goes_on(last: Progress, found: Progress) -> bool:
+    """Whether a phase counts on where the one before it has stopped.
+
+    >>> _goes_on(Progress("reading", 5, 9, "bytes"), Progress("writing", 6, 9, "bytes"))
+    True
+    >>> _goes_on(Progress("reading", 5, 9, "bytes"), Progress("writing", 6, 8, "bytes"))
+    False
+    """
+    return (
+        found.unit == last.unit == "bytes" and found.total == last.total and found.done >= last.done
+    )
 
 
 def amounts(done_bytes: int, total_bytes: int, passed_s: float) -> list[str]:

@@ -38,7 +38,6 @@ def take_backup(
     on_progress: OnProgress,
     form: ArchiveForm | None = None,
     recipients: Sequence[str] = (),
-    earlier: Manifest | None = None,
 ) -> Manifest:
     """Take one backup of `target`'s database and return its manifest.
 
@@ -55,5 +54,4 @@ def take_backup(
         recipients=recipients or settings.values.recipients,
         chain=settings.chain_dir,
         on_progress=on_progress,
-        earlier=earlier,
     )

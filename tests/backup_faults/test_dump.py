@@ -109,7 +109,7 @@ def _caught(
 
 
 def proof_taken(site: Site) -> Caught:
-    process = site.start("step:proving the tables:4", "dump")
+    process = site.start("step:anchoring the audit trail", "dump")
     site.wait_until_stopped()
     site.wait_for(lambda: site.ask(PROGRAMS) == 0, "pg_dump and its reader did not end")
     assert site.ask(HELD) == 1

@@ -167,7 +167,7 @@ def test_a_reader_that_is_ended_fails_the_dump(
     read = ArchiveStream.read
 
     def end_it(self: ArchiveStream, size: int = -1) -> Piece:
-        if not ended and self.size_bytes > 3 << 20:
+        if not ended and self.meter.done_bytes > 3 << 20:
             with connect(filled, purpose="test") as other:
                 ended.extend(
                     other.execute(

@@ -11,7 +11,6 @@ import pytest
 
 from backups.catalog import catalog
 from backups.dump import dump
-from backups.dump_archive import expected_bytes
 from backups.manifest import MANIFEST
 from backups.stores import LocalStore
 from backups.stores.base import NoFileError
@@ -228,15 +227,6 @@ def test_the_manifest_keeps_the_known_holes_of_the_pg_dump_that_wrote_it(
     manifest = dump(small, LocalStore(tmp_path), tools=old)
 
     assert any("CVE-2026-18408" in warning for warning in manifest.warnings)
-
-
-def test_an_archive_is_expected_to_grow_as_its_database_did(made: Made) -> None:
-    manifest = made.manifest
-    (archive,) = (f for name, f in manifest.files.items() if name == "database.dump.zst")
-    assert archive.raw_size_bytes
-
-    assert expected_bytes(2 * manifest.database_size_bytes, manifest) == 2 * archive.raw_size_bytes
-    assert expected_bytes(1000, None) == 700
 
 
 def test_the_disk_begins_before_the_end_and_its_errors_are_heard(

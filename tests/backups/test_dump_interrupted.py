@@ -58,7 +58,6 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from backups.dump import dump
-from backups.dump_archive import expected_bytes
 from backups.stores import LocalStore
 from casedb.conninfo import Conninfo
 from casedb.tools import tools_in
