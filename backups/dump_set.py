@@ -28,12 +28,13 @@ from backups.manifest import (
     Manifest,
 )
 from backups.progress import Progress, seldom
+from backups.spared_roles import sparing
 from backups.stores.base import NewSet, WriteOnlyError
 from backups.streams import HashingReader
 from backups.version import tool_version
 from casedb import tools as programs
 from casedb.conninfo import redact
-from casedb.database import connect, scalar
+from casedb.database import connect
 from casedb.errors import ToolFailedError
 
 _READING_BACK = "reading the archive back"
@@ -129,10 +130,7 @@ def _globals(job: Job) -> tuple[str, tuple[str, ...]]:
         # pg_dumpall does not tell why it could not connect; the server tells us, if we cannot.
         with connect(job.target, purpose="dump: roles"):
             raise
-    # On another server the first superuser has another name, and since PostgreSQL 16 only the
-    # first superuser may grant in his own name without being an admin of the role.
-    quoted = scalar(job.connection, "SELECT quote_ident(%s)", job.server.bootstrap_superuser)
-    script = written.replace(f" GRANTED BY {quoted};", ";")
+    script = sparing(written, bootstrap_superuser=job.server.bootstrap_superuser)
     return script, warnings_in(redact("".join(printed)), "pg_dumpall")
 
 

@@ -35,7 +35,9 @@ Nothing that is there is overwritten: everything goes into a new database, {rest
 
 {sums}
 
-2. The roles. "already exists" is no problem here; {passwords}.
+2. The roles that are missing, all of them or none: stop if it fails. Each that is there already
+   is listed and left as it is, with the password that it has here, and gets no membership: what
+   is said to be left out is for you to decide. New ones {passwords}.
 
 {roles}
 
@@ -94,11 +96,11 @@ def instructions(
         restored=restored,
         programs="age, zstd and sha256sum" if sealed else "zstd and sha256sum",
         key=_KEY if sealed else "",
-        passwords="they have the passwords they had"
+        passwords="have the passwords they had"
         if sealed
-        else "passwords are in no backup that is not encrypted",
+        else "have no password: only encrypted backups do",
         sums=_indented(checks),
-        roles=_indented([opened(GLOBALS, f"{psql} --dbname=postgres", "--file=")]),
+        roles=_indented([opened(GLOBALS, f"{strict} --dbname=postgres", "--file=")]),
         load=_indented(
             [
                 opened(CREATION, f"{strict} --dbname=postgres", "--file="),
