@@ -98,7 +98,7 @@ def instructions(
         key=_KEY if sealed else "",
         passwords="have the passwords they had"
         if sealed
-        else "have no password: only encrypted backups do",
+        else "have no password: only encrypted backups have any",
         sums=_indented(checks),
         roles=_indented([opened(GLOBALS, f"{strict} --dbname=postgres", "--file=")]),
         load=_indented(

@@ -390,12 +390,15 @@ def _configured() -> Iterator[None]:
         botocore.exceptions.ProfileNotFound,
         botocore.exceptions.ConfigParseError,
         botocore.exceptions.InvalidConfigError,
+        # So botocore calls an endpoint that is no address.
+        ValueError,
     ) as error:
         raise ConfigurationError(
             "the configuration of AWS cannot be used",
             detail=f"{' '.join(str(error).split()).rstrip('.')}.",
             hint="The profile is what profile= in the address names, or else AWS_PROFILE. It has "
-            "to be in ~/.aws/config or ~/.aws/credentials of the account that runs casedb.",
+            "to be in ~/.aws/config or ~/.aws/credentials of the account that runs casedb. An "
+            "endpoint begins with https:// or http://.",
         ) from error
 
 

@@ -29,7 +29,11 @@ _PREFIX = "CASEDB_"
 _SERVER_WORDS = frozenset({"host", "hostaddr", "port", "service"})
 _BELONGS_TO_SERVER = _SERVER_WORDS | SECRET_WORDS | {"passfile", "user"}
 
-Age = Annotated[timedelta, BeforeValidator(lambda v: parse_age(v) if isinstance(v, str) else v)]
+Age = Annotated[
+    timedelta,
+    BeforeValidator(lambda v: parse_age(v) if isinstance(v, str) else v),
+    Field(ge=timedelta(0)),
+]
 
 
 def _words_of(value: object) -> object:

@@ -222,6 +222,8 @@ def test_a_profile_says_who_asks_and_may_say_where(
         ("", "?profile=valut", {}, "(valut) could not be found"),
         ("", "", {"AWS_PROFILE": "valut"}, "(valut) could not be found"),
         ("[profile vault\n", "?profile=vault", {}, "Unable to parse"),
+        ("", "?endpoint=nonsense", {}, "Invalid endpoint: nonsense"),
+        ("", "", {"AWS_ENDPOINT_URL": "nonsense"}, "Invalid endpoint: nonsense"),
         ("[profile vault]\nsource_profile = x\nrole_arn = arn:aws:iam::1:role/x\n",
          "?profile=vault", {}, '"x" referenced'),
     ],

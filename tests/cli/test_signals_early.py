@@ -127,13 +127,3 @@ def test_a_key_out_of_a_pipe_is_read_once_for_all_stores(
         'there is no good backup of database "case_management"'
     }
     assert_told(tmp_path, "drill", [str(store) for store in stores])
-
-
-def test_a_policy_that_makes_no_sense(casedb: Casedb) -> None:
-    (casedb.folder / "casedb.toml").write_text('keep_within = -5\nlog_file = "runs.jsonl"\n')
-
-    result = casedb("rotate", "--apply")
-
-    assert result.code
-    (line,) = lines_of(casedb.folder / "runs.jsonl")
-    assert (line["command"], line["exit_code"]) == ("rotate", result.code)

@@ -217,6 +217,12 @@ def test_a_list_may_be_empty_in_the_file_and_is_not_given_by_an_empty_variable(
     assert several.values.recipients == ("age1", "age2")
 
 
+@pytest.mark.parametrize("policy", ["keep_within = -5", "keep_last = 0", "keep_daily = -1"])
+def test_a_policy_that_makes_no_sense_is_refused(tmp_path: Path, policy: str) -> None:
+    with pytest.raises(ConfigurationError, match=policy.split()[0]):
+        read(tmp_path, policy)
+
+
 def test_lengths_of_time_are_read_as_people_write_them(tmp_path: Path) -> None:
     assert read(tmp_path, 'keep_within = "8w"').values.keep_within == timedelta(weeks=8)
 
