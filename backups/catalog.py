@@ -141,7 +141,7 @@ def newer_damaged(store: Store, database: str, label: str) -> list[Backup]:
     return found
 
 
-def newest_manifest(store: Store, database: str) -> Manifest | None:
+def _newest_manifest(store: Store, database: str) -> Manifest | None:
     """Return a recent manifest; None if there is none, or none can be read.
 
     By label, which costs one look.
@@ -162,7 +162,7 @@ def recipients_of(store: Store, database: str, label: str | None) -> tuple[str, 
         manifest = read_manifest(store, database, label) if label else None
     except CasedbError:
         manifest = None
-    manifest = manifest or newest_manifest(store, database)
+    manifest = manifest or _newest_manifest(store, database)
     return manifest.recipients if manifest else ()
 
 

@@ -253,8 +253,8 @@ def judge(site: Site, before: set[str], code: int, fault: str, phase: str) -> st
     if fault != "SIGKILL":
         assert site.debris() == []
     late = phase in (UNASKED if fault in ("server crash", "connection dropped") else LATE)
-    wanted = -9 if fault == "SIGKILL" else 0 if late else 143 if fault == "SIGTERM" else 5
-    assert code == wanted or (wanted == 5 and fault != "disk full" and code == 4), code
+    stopped = {"SIGTERM": 143, "server crash": 4, "connection dropped": 4}.get(fault, 5)
+    assert code == (-9 if fault == "SIGKILL" else 0 if late else stopped)
     left = "hidden debris" if site.debris() else "nothing left"
     shown = f"exit {code}" if code >= 0 else "killed"
     return f"{shown}, {'complete' if new else left}"

@@ -70,6 +70,13 @@ class Site:
         return "\n".join(restore(self.store, self.wish, self.admin, tools=self.tools).notes)
 
 
+def used(make: Make, tools: PostgresTools, root: Path) -> Site:
+    """Return a site whose database relies on collations of each kind."""
+    target = make(LIBC)
+    run(target, *USED)
+    return Site(target, tools, root)
+
+
 def of_another_version(collation: CollationFacts) -> CollationFacts:
     return collation.model_copy(update={"version": "1.2", "actual_version": "1.2"})
 
@@ -149,9 +156,7 @@ def test_another_version_is_noted_by_the_plan_the_restore_and_the_drill(
 def test_what_is_not_there_is_named_by_the_plan(
     make: Make, tools: PostgresTools, tmp_path: Path
 ) -> None:
-    target = make(LIBC)
-    run(target, *USED)
-    site = Site(target, tools, tmp_path)
+    site = used(make, tools, tmp_path)
     gone = CollationFacts(name='"xx_XX.utf8"', provider="libc", version="2.1")
     made = CollationFacts(name="a.b", provider="libc", locale="xx_XX.utf8", version="2.1")
     properties = site.manifest.properties.model_copy(update={"collate": "yy_YY.utf8"})
@@ -171,9 +176,7 @@ def test_in_another_encoding_only_what_is_known_is_told(
     make: Make, tools: PostgresTools, tmp_path: Path
 ) -> None:
     """A server that was made without a locale has its own databases in SQL_ASCII."""
-    target = make(LIBC)
-    run(target, *USED)
-    site = Site(target, tools, tmp_path)
+    site = used(make, tools, tmp_path)
     gone = CollationFacts(name='"xx_XX.utf8"', provider="libc", version="2.1")
     others = tuple(of_another_version(c) for c in site.manifest.collations)
     site.change(collations=(*others, gone))
@@ -192,9 +195,7 @@ def test_in_another_encoding_only_what_is_known_is_told(
 def test_a_manifest_of_before_is_read_and_compared(
     make: Make, tools: PostgresTools, tmp_path: Path
 ) -> None:
-    target = make(LIBC)
-    run(target, *USED)
-    site = Site(target, tools, tmp_path)
+    site = used(make, tools, tmp_path)
     older = json.loads(site.path.read_bytes())
     older["collations"] = [{"name": "public.loose", "version": "1.2"}]
     site.path.write_bytes(Manifest.model_validate_json(json.dumps(older)).to_bytes())

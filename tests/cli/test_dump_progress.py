@@ -1,17 +1,12 @@
 """What a terminal shows of a dump while it goes on."""
 
-import os
-import pty
-import re
-import select
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from casedb.database import open_connection
 from tests.cli.conftest import Casedb
+from tests.cli.terminal import on_a_terminal
 
 # The proof takes tables in the order of their names. With the first and the third it waits until a
 # lock is given back, and not for the lock itself: a dump's patience with those is short. pg_dump,
@@ -34,7 +29,6 @@ SELECT pg_advisory_lock(4711), pg_advisory_lock(4712);
 """
 AMOUNTS = r"dump: proving the tables +\d+% of [\d.]+ [KM]iB, [\d.]+ [KM]iB/s "
 ELAPSED, LEFT = r"\d:\d\d:\d\d ", r"\d:\d\d:\d\d"
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.mark.parametrize("words", [(), ("--copy-format", "text")], ids=["default", "text"])
@@ -42,39 +36,18 @@ def test_a_terminal_shows_rate_and_time_left_while_tables_are_read(
     brought_up: Casedb, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     admin = brought_up.server.conninfo(dbname="case_management", user="postgres")
-    master, terminal = pty.openpty()
     with open_connection(admin, purpose="holder") as holder:
         holder.execute(TABLES.encode())
-        process = subprocess.Popen(
-            brought_up.argv("dump", "--store", str(tmp_path), *words),
-            cwd=brought_up.folder,
-            env=brought_up.environ(TERM="xterm", COLUMNS="100"),
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-        )
-        os.close(terminal)
         try:
-            read_until(master, AMOUNTS + ELAPSED)
-            holder.execute("SELECT pg_advisory_unlock(4711)")
-            read_until(master, AMOUNTS + ELAPSED + LEFT)
-            holder.execute("SELECT pg_advisory_unlock(4712)")
-            read_until(master, r"case_management-\w+: \d+ tables")
-            assert process.wait(60) == 0
+            with on_a_terminal(
+                brought_up, "dump", "--store", str(tmp_path), *words, TERM="xterm", COLUMNS="100"
+            ) as shown:
+                shown.read_until(AMOUNTS + ELAPSED)
+                holder.execute("SELECT pg_advisory_unlock(4711)")
+                shown.read_until(AMOUNTS + ELAPSED + LEFT)
+                holder.execute("SELECT pg_advisory_unlock(4712)")
+                shown.read_until(r"case_management-\w+: \d+ tables")
+                assert shown.process.wait(60) == 0
         finally:
-            process.kill()
-            process.wait()
-            os.close(master)
             holder.execute("SELECT pg_advisory_unlock_all()")
             holder.execute("DROP SCHEMA zz CASCADE")
-
-
-def read_until(master: int, wanted: str) -> None:
-    """Read what the terminal is sent until there is what the pattern `wanted` says."""
-    seen = ""
-    deadline = time.monotonic() + 120
-    while not re.search(wanted, ESCAPES.sub("", seen)):
-        assert time.monotonic() < deadline, seen[-2000:]
-        if select.select([master], [], [], 1)[0]:
-            seen += os.read(master, 4096).decode(errors="replace")

@@ -1,14 +1,12 @@
 """`casedb query`, `explain` and `shell --as`: one user's view from the command line."""
 
-import os
-import pty
 import re
-import select
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.cli.terminal import on_a_terminal
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Casedb, Result
@@ -150,41 +148,12 @@ def test_no_argument_tells_other_people_on_the_machine_who_is_meant(
 
 
 def test_pgcli_is_that_user_too(brought_up: "Casedb") -> None:
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        brought_up.argv("shell", "--as", CLERK),
-        cwd=brought_up.folder,
-        env=brought_up.environ(TERM="dumb", PAGER="cat", XDG_CONFIG_HOME=str(brought_up.folder)),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    try:
-        read_until(master, "> ")
+    environment = {"TERM": "dumb", "PAGER": "cat", "XDG_CONFIG_HOME": str(brought_up.folder)}
+    with on_a_terminal(brought_up, "shell", "--as", CLERK, **environment) as shown:
+        shown.read_until("> ")
         for _ in range(2):
-            os.write(master, b"SELECT current_user || '/' || count(*) AS who FROM cases;\r")
-            read_until(master, "case_clerk/1")
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
-def read_until(master: int, wanted: str) -> str:
-    seen = ""
-    deadline = time.monotonic() + 120
-    while wanted not in seen:
-        assert time.monotonic() < deadline, seen
-        ready, _, _ = select.select([master], [], [], 1)
-        if ready:
-            seen += os.read(master, 4096).decode(errors="replace")
-            # A terminal answers when it is asked where the cursor is; pgcli waits for that.
-            if "\x1b[6n" in seen:
-                seen = seen.replace("\x1b[6n", "")
-                os.write(master, b"\x1b[1;1R")
-    return seen
+            shown.type(b"SELECT current_user || '/' || count(*) AS who FROM cases;\r")
+            shown.read_until("case_clerk/1")
 
 
 def test_volume_is_seeded_from_the_command_line_and_continued(casedb: "Casedb") -> None:
