@@ -35,7 +35,7 @@ strategy): less work, and no larger for a log, most of which matches nothing (`c
 has both); text is half as large again. At two of four (3) the log is 3 % larger."""
 _PART_BYTES = 4 << 20
 """What each worker compresses at a time. Four times the window, as zstd has it if it is not told,
-takes much more memory."""
+is more memory for each of them."""
 _HALF_OF_THE_WINDOW = 8
 """So much of what lies before it each part sees. All of it makes nothing smaller, as the log does
 not reach back so far, and takes a twentieth more work; an eighth, as zstd has it at low levels,
