@@ -25,21 +25,20 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _LEVEL = 2
 _SHORTEST_MATCH_BYTES = 7
 _HASH_LOG, _WINDOW_LOG = 18, 22
-"""Measured on case data in binary: smaller than level 3, for less work on a log. Shorter matches
-are found in the hashes of the log, where they cost more than they save. With half of the table,
-window and part (17, 21, 2 MiB) a log and cases are 1.3 and 1.7 % larger, for a sixth less work and
-28 MB less memory on two processors."""
+"""Smaller than zstd's level 3, for less work (`casedb bench compression` has this, and what each of
+the choices below costs and saves). Shorter matches make cases 6 % larger, and a log no smaller.
+With half of the table, window and part a log and cases are about 2 % larger, for a fifth and an
+eighth less work."""
 _ACCELERATION = 2
 """With it matches are looked for at two of three bytes (zstd's "targetLength", for its fast
-strategy): less work, and no larger for a log, most of which matches nothing (`casedb bench size`
-has both); text is half as large again. At two of four (3) the log is 3 % larger."""
+strategy): a fifth less work, and hardly larger for a log, most of which matches nothing; text is
+two thirds as large again. At two of four (3) the log is 4 % larger."""
 _PART_BYTES = 4 << 20
-"""What each worker compresses at a time. Four times the window, as zstd has it if it is not told,
-is more memory for each of them."""
+"""What each worker compresses at a time. zstd itself would take four times the window, and so much
+more memory for each of them."""
 _HALF_OF_THE_WINDOW = 8
-"""So much of what lies before it each part sees. All of it makes nothing smaller, as the log does
-not reach back so far, and takes a twentieth more work; an eighth, as zstd has it at low levels,
-makes a log 0.4 % larger and cases 1.1 %."""
+"""So much of what lies before it each part sees. All of it makes nothing smaller; an eighth, as
+zstd has it at low levels, makes log and cases about 1 % larger."""
 
 ZstdError = zstd.ZstdError
 
@@ -164,7 +163,7 @@ class Compressed:
         self._source = source
         self._is_accelerated = never if level else is_accelerated
         self._accelerated = False
-        self._compressor: zstd.ZstdCompressor | None = _compressor(level)
+        self._compressor: zstd.ZstdCompressor | None = zstd.ZstdCompressor(options=options(level))
         self.raw_size_bytes = 0
 
     def read(self, _size: int = -1) -> bytes:
@@ -180,7 +179,9 @@ class Compressed:
                 # The old one's memory goes before there is a new one.
                 out, self._compressor = self._compressor.flush(), None
                 self._accelerated = not self._accelerated
-                self._compressor = _compressor(accelerated=self._accelerated)
+                self._compressor = zstd.ZstdCompressor(
+                    options=options(accelerated=self._accelerated)
+                )
                 out += self._compressor.compress(chunk)
             if out:
                 return out
@@ -189,13 +190,13 @@ class Compressed:
 
 def compressed(data: bytes, *, accelerated: bool = False) -> bytes:
     """Return `data` as a file of it would be, compressed, without threads: they are to be few."""
-    compressor = _compressor(accelerated=accelerated, workers=0)
-    return compressor.compress(data, compressor.FLUSH_FRAME)
+    return zstd.compress(data, options=options(accelerated=accelerated, workers=0))
 
 
-def _compressor(
+def options(
     level: int | None = None, *, accelerated: bool = False, workers: int = os.cpu_count() or 1
-) -> zstd.ZstdCompressor:
+) -> dict[int, int]:
+    """Return what zstd is told, by its parameters; those of its own where a `level` is told."""
     parameter = zstd.CompressionParameter
     chosen: dict[int, int] = {
         parameter.compression_level: _LEVEL,
@@ -209,14 +210,12 @@ def _compressor(
     }
     if level:
         chosen = {parameter.compression_level: level}
-    return zstd.ZstdCompressor(
-        options={
-            **chosen,
-            parameter.checksum_flag: 1,
-            # Workers of the library's own; 0 where it was built without threads.
-            parameter.nb_workers: min(workers, parameter.nb_workers.bounds()[1]),
-        }
-    )
+    return {
+        **chosen,
+        parameter.checksum_flag: 1,
+        # Workers of the library's own; 0 where it was built without threads.
+        parameter.nb_workers: min(workers, parameter.nb_workers.bounds()[1]),
+    }
 
 
 def decompressed(source: HashingReader | BinaryIO) -> Iterator[bytes]:

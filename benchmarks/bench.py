@@ -12,6 +12,7 @@ NAMES = (
     "start",
     "dump",
     "size",
+    "compression",
     "restore",
     "verify",
     "audit",

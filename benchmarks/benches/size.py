@@ -11,10 +11,11 @@ import lzma
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from psycopg import Connection, sql
 
-from backups import copy_binary
+from backups import copy_binary, copy_text
 from backups.column_order import smallest_order
 from backups.large_tables import ORDER_BYTES
 from backups.streams import Compressed
@@ -41,15 +42,35 @@ class _Bytes:
         return bytes(taken)
 
 
-def rows_of(connection: Connection[object], columns: list[str], *, form: str) -> bytes:
-    """Return these columns of the first ENTRIES log entries as COPY writes them in this format."""
-    query = sql.SQL(
-        "COPY (SELECT {} FROM ONLY public.case_logs LIMIT {}) TO STDOUT (FORMAT {})"
-    ).format(
-        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Literal(ENTRIES), sql.Identifier(form)
+def columns_of(connection: Connection[Any], table: str) -> list[str]:
+    """Return the names of a table's columns, in its own order."""
+    found = connection.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass"
+        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        (f"public.{table}",),
+    )
+    return [name for (name,) in found]
+
+
+def rows_of(connection: Connection[Any], table: str, columns: list[str], *, form: str) -> bytes:
+    """Return these columns of the first ENTRIES rows as COPY writes them in this format."""
+    query = sql.SQL("COPY (SELECT {} FROM ONLY public.{} LIMIT {}) TO STDOUT (FORMAT {})").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.Identifier(table),
+        sql.Literal(ENTRIES),
+        sql.Identifier(form),
     )
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         return b"".join(map(bytes, copy))
+
+
+def dumped_rows(connection: Connection[Any], table: str, *, form: str = "binary") -> bytes:
+    """Return the first ENTRIES rows with the columns in the order in which a dump has them."""
+    names = columns_of(connection, table)
+    as_it_is = rows_of(connection, table, names, form=form)
+    written = copy_binary if form == "binary" else copy_text
+    order = smallest_order(list(written.fields_of(as_it_is, ORDER_BYTES)), written.rows_of)
+    return rows_of(connection, table, [names[column] for column in order], form=form)
 
 
 def ours(data: bytes, level: int | None = None, *, accelerated: bool = True) -> int:
@@ -79,18 +100,12 @@ def work_of(compressed: Callable[[bytes], int], data: bytes) -> tuple[int, float
 def measure(site: Site) -> Found:
     """Measure."""
     with connect(site.filled.target, purpose="bench") as connection:
-        found = connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = 'public.case_logs'::regclass"
-            " AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-        )
-        names = [name for (name,) in found]
-        text, natural = (rows_of(connection, names, form=form) for form in ("text", "binary"))
-        order = smallest_order(
-            list(copy_binary.fields_of(natural, ORDER_BYTES)), copy_binary.rows_of
-        )
-        whole = rows_of(connection, [names[column] for column in order], form="binary")
+        names = columns_of(connection, "case_logs")
+        read = partial(rows_of, connection, "case_logs")
+        text, natural = (read(names, form=form) for form in ("text", "binary"))
+        whole = dumped_rows(connection, "case_logs")
         high = partial(ours, level=_HIGH)
-        alone = {name: high(rows_of(connection, [name], form="binary")) for name in names}
+        alone = {name: high(read([name], form="binary")) for name in names}
     entries = text.count(b"\n")
     packed, packing_s = work_of(gzipped, text)
     ways: dict[str, Callable[[bytes], int]] = {
