@@ -39,6 +39,9 @@ more memory for each of them."""
 _HALF_OF_THE_WINDOW = 8
 """So much of what lies before it each part sees. All of it makes nothing smaller; an eighth, as
 zstd has it at low levels, makes log and cases about 1 % larger."""
+_MOST_WORKERS = 8
+"""Chosen, and not measured: each holds a part and its window, so on a machine of many processors a
+dump would take more memory for workers that one stream of rows can hardly feed."""
 
 ZstdError = zstd.ZstdError
 
@@ -196,7 +199,10 @@ def compressed(data: bytes, *, accelerated: bool = False) -> bytes:
 def options(
     level: int | None = None, *, accelerated: bool = False, workers: int = os.cpu_count() or 1
 ) -> dict[int, int]:
-    """Return what zstd is told, by its parameters; those of its own where a `level` is told."""
+    """Return what zstd is told, by its parameters.
+
+    With a `level`, which takes the time of all `workers` that there are, nothing else is chosen.
+    """
     parameter = zstd.CompressionParameter
     chosen: dict[int, int] = {
         parameter.compression_level: _LEVEL,
@@ -210,6 +216,8 @@ def options(
     }
     if level:
         chosen = {parameter.compression_level: level}
+    else:
+        workers = min(workers, _MOST_WORKERS)
     return {
         **chosen,
         parameter.checksum_flag: 1,

@@ -6,7 +6,15 @@ import random
 
 import pytest
 
-from backups.streams import Compressed, Piece, ZstdError, compress, compressed, decompressed
+from backups.streams import (
+    Compressed,
+    Piece,
+    ZstdError,
+    compress,
+    compressed,
+    decompressed,
+    options,
+)
 from tests.backups.frames import frames
 
 
@@ -114,3 +122,8 @@ def test_the_source_is_asked_about_the_piece_that_it_has_just_given() -> None:
     reader = Compressed(source, None, source.is_accelerated)
 
     assert contents(b"".join(iter(reader.read, b""))) == [b"", b"a"]
+
+
+def test_only_a_level_that_is_told_takes_memory_for_all_of_many_processors() -> None:
+    assert options(workers=64) == options(workers=8) != options(workers=2)
+    assert options(19, workers=64) != options(19, workers=8)
