@@ -25,10 +25,10 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _LEVEL = 2
 _SHORTEST_MATCH_BYTES = 7
 _HASH_LOG, _WINDOW_LOG = 18, 22
-"""Smaller than zstd's level 3, for less work (`casedb bench compression` has this, and what each of
-the choices below costs and saves). Shorter matches make cases 6 % larger, and a log no smaller.
-With half of the table, window and part a log and cases are about 2 % larger, for a fifth and an
-eighth less work."""
+"""Smaller than zstd's level 3, on a log for less work (`casedb bench compression` has this, and
+what each of the choices below costs and saves). Shorter matches make cases 6 % larger, and a log no
+smaller. With half of the table, window and part a log and cases are about 2 % larger, for a fifth
+and an eighth less work."""
 _ACCELERATION = 2
 """With it matches are looked for at two of three bytes (zstd's "targetLength", for its fast
 strategy): a fifth less work, and hardly larger for a log, most of which matches nothing; text is

@@ -6,14 +6,13 @@ them. Work is processor time, the least of three times, as other programs only a
 """
 
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 
 from backups.large_tables import SAMPLE_BYTES
 from backups.streams import options
 from benchmarks.bench import Bench, Found
-from benchmarks.benches.size import ENTRIES, dumped_rows
+from benchmarks.benches.size import ENTRIES, dumped_rows, work_of
 from benchmarks.figures import Figure
 from benchmarks.site import Site
 from casedb.database import connect
@@ -40,29 +39,20 @@ CHANGES: Mapping[str, Mapping[int, int]] = {
 """What differs, by what it is called."""
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What rows take, compressed."""
-
-    size_bytes: int
-    work_s: float
-    """Processor time, of all threads."""
+def size_of(told: Mapping[int, int], data: bytes) -> int:
+    """Return how long `data` are, compressed as zstd is `told`."""
+    return len(zstd.compress(data, options=dict(told)))
 
 
-def taken(data: bytes, told: Mapping[int, int]) -> Taken:
-    """Return what `data` take, compressed as zstd is `told`."""
-    works = []
-    for _ in range(_TIMES):
-        began = time.process_time()
-        size_bytes = len(zstd.compress(data, options=dict(told)))
-        works.append(time.process_time() - began)
-    return Taken(size_bytes, min(works))
+def taken(data: bytes, told: Mapping[int, int]) -> tuple[int, float]:
+    """Return how long `data` are, compressed as zstd is `told`, and the processor time of it."""
+    return min(work_of(partial(size_of, told), data) for _ in range(_TIMES))
 
 
 def compared(data: bytes, called: str, *, accelerated: bool) -> list[Figure]:
     """Return how every other way compares with a dump's, which accelerates these rows or not."""
     as_dumped = options(accelerated=accelerated)
-    usual = taken(data, as_dumped)
+    usual_bytes, usual_s = taken(data, as_dumped)
     ways = {
         **{way: {**as_dumped, **changed} for way, changed in CHANGES.items()},
         "not accelerated" if accelerated else "accelerated": options(accelerated=not accelerated),
@@ -75,19 +65,14 @@ def compared(data: bytes, called: str, *, accelerated: bool) -> list[Figure]:
     found = {way: taken(data, told) for way, told in ways.items()}
     return [
         Figure(name=f"{called}, {way}: {what}", value=value)
-        for way, other in found.items()
-        for what, value in (
-            ("size", other.size_bytes / usual.size_bytes),
-            ("work", other.work_s / usual.work_s),
-        )
+        for way, (size_bytes, work_s) in found.items()
+        for what, value in (("size", size_bytes / usual_bytes), ("work", work_s / usual_s))
     ]
 
 
 def acceleration(data: bytes) -> float:
     """Return how large `data` are accelerated, of what they are without."""
-    plain, fast = (
-        len(zstd.compress(data, options=options(accelerated=way))) for way in (False, True)
-    )
+    plain, fast = (size_of(options(accelerated=way), data) for way in (False, True))
     return fast / plain
 
 
